@@ -1,0 +1,1 @@
+//! The configuration file. Knows how it is written, not what is done with it.

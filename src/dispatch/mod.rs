@@ -1,0 +1,1 @@
+//! When: lanes, order, retries, breaker, limits. Knows no rows and no sockets.

@@ -1,0 +1,21 @@
+//! What the thing is, in the field's words. Pure data and rules; knows no IO, no clock, nothing of ours.
+pub mod delivery;
+pub mod endpoint;
+pub mod event;
+pub mod lsn;
+pub mod secret;
+pub mod subscription;
+pub mod table;
+pub mod tenant;
+
+pub use delivery::{
+    Attempt, Delivery, DeliveryId, DeliveryKey, Failure, FilterStatus, Next, Outcome, Pending, Sequence,
+    Status,
+};
+pub use endpoint::EndpointKey;
+pub use event::{Event, EventId, EventName, Pattern, Resource};
+pub use lsn::Lsn;
+pub use secret::{SealedSecret, Secret};
+pub use subscription::{Options, Ordering, Profile, Subscription, SubscriptionId};
+pub use table::{Cell, Change, Column, Image, Operation, ReplicaIdentity, Table, Transaction, TypeKind};
+pub use tenant::TenantId;

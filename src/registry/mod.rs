@@ -1,0 +1,63 @@
+//! Who wants what: the routing table that follows `webhook_subscriptions`. Knows no SQL and no HTTP.
+pub mod rows;
+pub mod seal;
+
+use crate::domain::{EventName, Lsn, Subscription, SubscriptionId, TenantId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// An immutable picture of all subscriptions. Capture works on its own copy and publishes it once it is durable.
+#[derive(Debug, Clone, Default)]
+pub struct Routing {
+    by_id: BTreeMap<SubscriptionId, Arc<Subscription>>,
+    by_tenant: BTreeMap<TenantId, BTreeMap<SubscriptionId, Arc<Subscription>>>,
+    /// Rows that the validation refuses, with the reason: not routed, named by `check` and `/status` (SPEC 5.8).
+    pub refused: BTreeMap<SubscriptionId, String>,
+    /// Everything committed up to here has been applied.
+    pub applied: Lsn,
+}
+
+impl Routing {
+    /// From what the store holds.
+    pub fn load(subscriptions: Vec<Subscription>, applied: Lsn) -> Self {
+        let mut routing = Self { applied, ..Self::default() };
+        subscriptions.into_iter().for_each(|s| routing.put(s));
+        routing
+    }
+    /// Adds or replaces.
+    pub fn put(&mut self, subscription: Subscription) {
+        self.remove(subscription.id);
+        let shared = Arc::new(subscription);
+        if shared.active {
+            self.by_tenant.entry(shared.tenant.clone()).or_default().insert(shared.id, shared.clone());
+        }
+        self.by_id.insert(shared.id, shared);
+    }
+    /// Forgets one.
+    pub fn remove(&mut self, id: SubscriptionId) {
+        self.refused.remove(&id);
+        let Some(old) = self.by_id.remove(&id) else { return };
+        if let Some(of_tenant) = self.by_tenant.get_mut(&old.tenant) {
+            of_tenant.remove(&id);
+            if of_tenant.is_empty() {
+                self.by_tenant.remove(&old.tenant);
+            }
+        }
+    }
+    /// Forgets all (TRUNCATE).
+    pub fn clear(&mut self) {
+        *self = Self { applied: self.applied, ..Self::default() };
+    }
+    /// One by id, active or not.
+    pub fn get(&self, id: SubscriptionId) -> Option<&Arc<Subscription>> {
+        self.by_id.get(&id)
+    }
+    /// The active subscriptions of a tenant that ask for an event.
+    pub fn route<'a>(
+        &'a self,
+        tenant: &TenantId,
+        name: &'a EventName,
+    ) -> impl Iterator<Item = &'a Arc<Subscription>> {
+        self.by_tenant.get(tenant).into_iter().flat_map(BTreeMap::values).filter(|s| s.pattern.matches(name))
+    }
+}
