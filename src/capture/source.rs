@@ -8,7 +8,7 @@ use std::future::Future;
 /// (<https://www.postgresql.org/docs/15/protocol-replication.html>).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
-    /// `w` `XLogData`: one pgoutput message.
+    /// `w`, `XLogData`: one pgoutput message.
     Wal {
         /// Start of the data.
         start: Lsn,

@@ -148,8 +148,11 @@ impl Assembler {
         };
         let new = new.map(|tuple| image(known, tuple)).transpose()?;
         let cells = old.as_ref().map_or(0, Vec::len) + new.as_ref().map_or(0, Vec::len);
-        open.bytes +=
-            bytes + size_of::<Change>() + cells * size_of::<Cell>() + rendered(&old) + rendered(&new);
+        open.bytes += bytes
+            + size_of::<Change>()
+            + cells * size_of::<Cell>()
+            + rendered(old.as_ref())
+            + rendered(new.as_ref());
         if open.bytes > self.limit {
             return Err(Refused::TooLarge(format!(
                 "transaction {} needs more than {} MiB of memory (so far {} changes): make it smaller, or drop its \
@@ -170,9 +173,9 @@ enum Refused {
 }
 
 /// What an image's values take beside the frame that they may be slices of.
-fn rendered(image: &Option<Image>) -> usize {
+fn rendered(image: Option<&Image>) -> usize {
     let length = |cell: &Cell| if let Cell::Json(json) = cell { json.len() } else { 0 };
-    image.as_ref().map_or(0, |cells| cells.iter().map(length).sum())
+    image.map_or(0, |cells| cells.iter().map(length).sum())
 }
 
 fn image(known: &Known, tuple: &Tuple) -> Result<Image, Refused> {

@@ -13,8 +13,6 @@ use bytes::Bytes;
 /// Renders one value. Numbers and normal JSON are slices of `text`; nothing is copied.
 pub fn render(kind: &TypeKind, text: &Bytes) -> Bytes {
     match kind {
-        TypeKind::Bool if &text[..] == b"t" => Bytes::from_static(b"true"),
-        TypeKind::Bool if &text[..] == b"f" => Bytes::from_static(b"false"),
         TypeKind::Integer | TypeKind::Float | TypeKind::Numeric if decimal::is_plain(text) => text.clone(),
         _ => {
             let mut out = Vec::with_capacity(text.len() + 8);
@@ -24,14 +22,18 @@ pub fn render(kind: &TypeKind, text: &Bytes) -> Bytes {
     }
 }
 
+fn boolean(text: &[u8]) -> Option<&'static [u8]> {
+    match text {
+        b"t" => Some(b"true"),
+        b"f" => Some(b"false"),
+        _ => None,
+    }
+}
+
 fn write(kind: &TypeKind, text: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     let done = match kind {
-        TypeKind::Bool => match text {
-            b"t" => put(b"true", out),
-            b"f" => put(b"false", out),
-            _ => None,
-        },
+        TypeKind::Bool => boolean(text).map(|word| out.extend_from_slice(word)),
         TypeKind::Integer | TypeKind::Float | TypeKind::Numeric => decimal::write(text, out),
         TypeKind::Timestamp | TypeKind::TimestampTz => {
             string(&iso(text, *kind == TypeKind::TimestampTz), out);
@@ -45,11 +47,6 @@ fn write(kind: &TypeKind, text: &[u8], out: &mut Vec<u8>) {
         out.truncate(start);
         string(text, out);
     }
-}
-
-fn put(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    out.extend_from_slice(bytes);
-    Some(())
 }
 
 /// `2026-02-14 10:30:00+00 BC` → `2026-02-14T10:30:00+00:00 BC`; `infinity` stays.

@@ -4,7 +4,9 @@ use crate::domain::{Column, ReplicaIdentity, TypeKind};
 
 fn frame(kind: u8, parts: &[&[u8]]) -> Bytes {
     let mut bytes = vec![kind];
-    parts.iter().for_each(|part| bytes.extend_from_slice(part));
+    for part in parts {
+        bytes.extend_from_slice(part);
+    }
     bytes.into()
 }
 

@@ -88,10 +88,9 @@ impl<'a> Reader<'a> {
         let (text, rest) = self.rest.split_at(self.rest.iter().take_while(part).count());
         let digits = text.strip_prefix(b"-").unwrap_or(text);
         let strict = match digits {
-            [b'0', b'0'..=b'9', ..] => false,
+            [] | [b'0', b'0'..=b'9', ..] => false,
             [first, .., last] => first.is_ascii_digit() && last.is_ascii_digit(),
             [only] => only.is_ascii_digit(),
-            [] => false,
         };
         // JSON wants a digit on both sides of the point
         let point_fits = !digits.windows(2).any(|pair| pair[0] == b'.' && !pair[1].is_ascii_digit());
