@@ -19,6 +19,7 @@ pub use settings::{
     Admin, AdminToken, Backoff, Breaker, Config, Database, Delivery, Egress, Log, LogFormat, Metrics,
     Operations, Ordering, PerEndpoint, Scope, Secrets, Store,
 };
+pub use units::duration;
 
 use problem::Report;
 use section::Section;

@@ -12,7 +12,7 @@ pub(super) const SIZE_FORM: &str =
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// A duration of at most a hundred years.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = split(text)?;
     let millis_each = match unit {
         "ms" => 1,
