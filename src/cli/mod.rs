@@ -5,7 +5,7 @@ mod logs;
 pub(crate) mod migrate;
 mod run;
 mod signals;
-mod token;
+pub(crate) mod token;
 mod verify;
 
 use crate::config::{self, Config};

@@ -1,8 +1,10 @@
 //! `tailhook token`: makes an admin token. The file gets only its hash.
+use crate::demo::random;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::ValueEnum;
 use sha2::{Digest, Sha256};
+use std::fmt::Write;
 
 /// Makes an admin token; prints it once, with the lines for the file
 #[derive(Debug, clap::Args)]
@@ -29,9 +31,7 @@ enum Scope {
 }
 
 pub(super) fn main(arguments: &Arguments) -> anyhow::Result<()> {
-    let mut random = [0; 32];
-    getrandom::fill(&mut random)?;
-    let token = token(random);
+    let token = token(random::from_system()?);
     eprintln!("The token is the first line and is shown only now; the other lines go into the file.");
     println!("{token}\n\n{}", lines(arguments, &token));
     Ok(())
@@ -42,9 +42,19 @@ fn token(random: [u8; 32]) -> String {
     format!("th_{}", URL_SAFE_NO_PAD.encode(random))
 }
 
+/// What the file holds of a token: its SHA-256 in hexadecimal digits.
+pub(crate) fn hash(token: &str) -> String {
+    let mut digits = String::new();
+    for byte in Sha256::digest(token) {
+        // Writing into a string cannot fail.
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
+}
+
 fn lines(arguments: &Arguments, token: &str) -> String {
     let quoted = |text: &str| toml::Value::from(text).to_string();
-    let hash: String = Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hash(token);
     let scope = match arguments.scope {
         Scope::Read => "read",
         Scope::Write => "write",

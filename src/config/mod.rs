@@ -13,7 +13,7 @@ mod sections;
 mod settings;
 mod units;
 
-pub use events::{EventEntry, EventSpec};
+pub use events::EventEntry;
 pub use problem::Problems;
 pub use settings::{
     Admin, AdminToken, Backoff, Breaker, Config, Database, Delivery, Egress, Log, LogFormat, Metrics,

@@ -10,6 +10,7 @@ use toml::de::DeValue;
 /// Reads the whole file. `whole`: the file parsed without errors, so what is missing is truly missing.
 pub(super) fn read(root: &Section<'_>, report: &Report<'_>, whole: bool) -> Config {
     messages(root.section("messages"));
+    let (events, mapping) = events::read(root, report);
     Config {
         database: database::read(root.section("database"), whole),
         store: store(root.section("store")),
@@ -20,7 +21,8 @@ pub(super) fn read(root: &Section<'_>, report: &Report<'_>, whole: bool) -> Conf
         operations: operations(root.section("operations")),
         metrics: metrics(root.section("metrics")),
         log: log(root.section("log")),
-        events: events::read(root, report),
+        events,
+        mapping,
     }
 }
 

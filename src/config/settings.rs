@@ -1,6 +1,7 @@
 //! The settings and their defaults. Mirrors the file, section by section; knows nothing of TOML.
 use super::EventEntry;
 use crate::domain::Secret;
+use crate::mapping::Mapping;
 use ipnet::IpNet;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The whole file.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// `[database]`
     pub database: Database,
@@ -30,6 +31,8 @@ pub struct Config {
     pub log: Log,
     /// `[[event]]`, in the order of the file.
     pub events: Vec<EventEntry>,
+    /// The same, compiled.
+    pub mapping: Mapping,
 }
 
 impl Config {
@@ -46,6 +49,7 @@ impl Config {
             metrics: Metrics::default(),
             log: Log::default(),
             events: Vec::new(),
+            mapping: Mapping::default(),
         }
     }
     /// Relative paths are meant from the file's folder.

@@ -15,6 +15,15 @@ fn problems(text: &str) -> Vec<String> {
     }
 }
 
+fn assert_same(left: &Config, right: &Config) {
+    assert_eq!(left.database, right.database);
+    assert_eq!((&left.store, &left.secrets), (&right.store, &right.secrets));
+    assert_eq!((&left.delivery, &left.egress), (&right.delivery, &right.egress));
+    assert_eq!((&left.admin, &left.operations), (&right.admin, &right.operations));
+    assert_eq!((left.metrics, left.log), (right.metrics, right.log));
+    assert_eq!((left.events.len(), right.events.len()), (0, 0));
+}
+
 const URL: &str = "[database]\nurl = \"postgres://u@h/d\"\n";
 
 #[test]
@@ -23,13 +32,13 @@ fn the_shipped_file_is_the_defaults() {
     let mut shipped = parse("tailhook.toml", Path::new(""), COMMENTED_DEFAULTS, &environment).unwrap();
     let url = Secret::new("postgres://tailhook:pw@127.0.0.1:5432/erp?sslmode=prefer");
     shipped.resolve_paths(Path::new(""));
-    assert_eq!(shipped, Config::defaults(url));
+    assert_same(&shipped, &Config::defaults(url));
 }
 
 #[test]
 fn only_the_database_is_needed() {
     let config = parse("t.toml", Path::new(""), URL, &none).unwrap();
-    assert_eq!(config, Config::defaults(Secret::new("postgres://u@h/d")));
+    assert_same(&config, &Config::defaults(Secret::new("postgres://u@h/d")));
 }
 
 #[test]
@@ -106,6 +115,29 @@ fn what_does_nothing_yet_is_refused() {
         assert!(found[0].starts_with(&format!("t.toml:{at}: {section}.")), "{found:#?}");
         assert!(found[0].contains("not yet"), "{found:#?}");
     }
+}
+
+#[test]
+fn problems_of_events_name_their_key() {
+    let text = "[[event]]\nname = \"invoice.sent\"\ntable = \"invoices\"\non = \"updat\"\ntenant = \"tenant_id\"\n\
+        [[event]]\nname = \"invoice.created\"\ntable = \"public.invoices\"\non = \"insert\"\n\
+        tenant = \"tenant_id\"\nwhen = \"new.\"\ncolour = 1\n\
+        [[event]]\nname = \"invoice.paid\"\n";
+    let found = problems(&format!("{URL}{text}"));
+    let lines: Vec<&str> = found.iter().filter_map(|line| line.split(": ").next()).collect();
+    assert_eq!(
+        lines,
+        ["t.toml:5", "t.toml:6", "t.toml:14", "t.toml:15", "t.toml:15", "t.toml:15"],
+        "{found:#?}"
+    );
+    assert!(found[2].contains("colour"), "{found:#?}");
+}
+
+#[test]
+fn the_pack_is_read() {
+    let text = format!("{URL}{}", include_str!("../../config/gestiqcloud.toml"));
+    let config = parse("t.toml", Path::new(""), &text, &none).unwrap();
+    assert_eq!(config.mapping.event_names().len(), config.events.len());
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! A throw-away Postgres cluster on a free port of 127.0.0.1, stopped and removed when it is dropped. Knows no schema.
+use super::random;
 use super::scratch::Scratch;
 use anyhow::{Context, bail};
 use std::net::{Ipv4Addr, TcpListener};
@@ -172,9 +173,7 @@ pub fn free_port() -> anyhow::Result<u16> {
 
 /// A password that needs no quoting anywhere.
 pub fn password() -> anyhow::Result<String> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random)?;
-    Ok(format!("{:032x}", u128::from_ne_bytes(random)))
+    Ok(format!("{:032x}", u128::from_ne_bytes(random::from_system()?)))
 }
 
 fn last_line(log: &Path) -> String {

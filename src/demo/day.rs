@@ -9,17 +9,17 @@ use tokio::time::{Instant, sleep};
 
 /// A transaction that ended.
 #[derive(Debug)]
-pub struct Ended {
+pub(super) struct Ended {
     /// What must come of it: nothing of a rolled-back one.
-    pub facts: Vec<Fact>,
+    pub(super) facts: Vec<Fact>,
     /// When COMMIT (or ROLLBACK) had returned.
-    pub at: Instant,
+    pub(super) at: Instant,
     /// Whether it was committed.
-    pub committed: bool,
+    pub(super) committed: bool,
 }
 
 /// Works until it is told to close.
-pub async fn work(
+pub(super) async fn work(
     database: Database,
     mut shop: Shop,
     sink: mpsc::Sender<Ended>,

@@ -103,21 +103,13 @@ impl Ledger {
     }
     fn settle(&mut self, fact: &Fact, committed: Instant, arrival: &Arrival) -> Match {
         let latency = arrival.at.saturating_duration_since(committed);
-        let same = fact
-            .state
-            .iter()
-            .all(|(name, value)| arrival.data.get(name).is_some_and(|got| alike(got, value)));
+        let same = fact.state.iter().all(|(name, value)| arrival.data.get(name) == Some(value));
         if !same {
             self.verdict.wrong_state.push(fact.key.clone());
         }
         self.verdict.arrived(&fact.key.event, latency);
         Match { key: fact.key.clone(), latency, verified: arrival.verified }
     }
-}
-
-/// Numbers by their text: both sides come from `to_jsonb`.
-fn alike(left: &Value, right: &Value) -> bool {
-    left == right || left.to_string() == right.to_string()
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub async fn run(duration: Option<Duration>, mut stops: watch::Receiver<u32>) ->
         stage = Box::pin(Stage::set(arrivals)) => stage?,
     };
     let screen = Screen::new(stage.tenant_names());
-    screen.head()?;
+    Screen::head()?;
     let (ends, ended) = mpsc::channel(QUEUE);
     let mut play = Play { book: Book::new(screen, stage.inbox()), arrived, ended, stops };
     let whole = Box::pin(play.perform(&mut stage, ends, duration)).await?;

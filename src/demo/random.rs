@@ -1,4 +1,13 @@
-//! Chance for the business day: `SplitMix64`, so that one seed is one day. No secret is made with it.
+//! Chance for the business day: `SplitMix64`, so that one seed is one day. Secrets come from the
+//! system.
+
+/// Bytes from the system, for secrets and seeds.
+pub fn from_system<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
+    Ok(bytes)
+}
 
 /// A generator.
 #[derive(Debug, Clone)]
@@ -10,7 +19,7 @@ impl Random {
         Self(seed)
     }
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -19,7 +28,7 @@ impl Random {
     }
     /// A number below `limit`, which is not 0.
     pub fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit.max(1) as u64) as usize
+        (self.number() % limit.max(1) as u64) as usize
     }
     /// True in so many of a hundred cases.
     pub fn percent(&mut self, share: usize) -> bool {
@@ -32,7 +41,7 @@ impl Random {
     /// A random UUID.
     pub fn uuid(&mut self) -> uuid::Uuid {
         uuid::Builder::from_random_bytes(
-            (u128::from(self.next()) << 64 | u128::from(self.next())).to_be_bytes(),
+            (u128::from(self.number()) << 64 | u128::from(self.number())).to_be_bytes(),
         )
         .into_uuid()
     }

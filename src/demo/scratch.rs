@@ -1,4 +1,5 @@
 //! A temporary folder that goes when it is dropped, however the program ends. Knows nothing of what is in it.
+use super::random;
 use anyhow::Context;
 use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
@@ -15,9 +16,8 @@ pub struct Scratch {
 impl Scratch {
     /// Makes one in the system's temporary folder.
     pub fn new(prefix: &str) -> anyhow::Result<Self> {
-        let mut random = [0; 8];
-        getrandom::fill(&mut random)?;
-        let path = std::env::temp_dir().join(format!("{prefix}-{:016x}", u64::from_ne_bytes(random)));
+        let name = format!("{prefix}-{:016x}", u64::from_ne_bytes(random::from_system()?));
+        let path = std::env::temp_dir().join(name);
         DirBuilder::new().mode(0o700).create(&path).with_context(|| {
             format!("{} cannot be made; free the folder or set TMPDIR to another one", path.display())
         })?;

@@ -6,24 +6,24 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 /// A terminal, or a file.
-pub struct Screen {
+pub(super) struct Screen {
     colours: bool,
     tenants: HashMap<String, String>,
 }
 
 impl Screen {
     /// For standard output; `tenants` gives names to ids.
-    pub fn new(tenants: HashMap<String, String>) -> Self {
+    pub(super) fn new(tenants: HashMap<String, String>) -> Self {
         let colours =
             io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
         Self { colours, tenants }
     }
     /// The names of the columns.
-    pub fn head(&self) -> io::Result<()> {
+    pub(super) fn head() -> io::Result<()> {
         print(&format!("{:<24} {:<18} {:<36} {:>9}  {}", "event", "tenant", "resource", "ms", "signature"))
     }
     /// One event.
-    pub fn event(&self, seen: &Match) -> io::Result<()> {
+    pub(super) fn event(&self, seen: &Match) -> io::Result<()> {
         print(&self.line(seen))
     }
     fn line(&self, seen: &Match) -> String {
@@ -38,7 +38,7 @@ impl Screen {
         )
     }
     /// What it came to.
-    pub fn summary(&self, verdict: &Verdict, commits: u64, rollbacks: u64) -> io::Result<()> {
+    pub(super) fn summary(&self, verdict: &Verdict, commits: u64, rollbacks: u64) -> io::Result<()> {
         let mut text = format!("\n{:<24} {:>8} {:>8}\n", "event", "expected", "arrived");
         let mut total = (0, 0);
         for (event, (expected, arrived)) in &verdict.counts {
@@ -66,7 +66,7 @@ impl Screen {
 }
 
 /// A line of plain text; a reader that has gone (`| head`) is an error, not a panic.
-pub fn print(text: &str) -> io::Result<()> {
+pub(super) fn print(text: &str) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{text}")
 }
 

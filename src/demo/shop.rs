@@ -5,11 +5,11 @@ use uuid::Uuid;
 
 /// A tenant.
 #[derive(Debug, Clone)]
-pub struct Shop {
+pub(super) struct Shop {
     /// Its id.
-    pub tenant: Uuid,
+    pub(super) tenant: Uuid,
     /// Its name, for the screen.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     random: Random,
     number: u32,
     customers: Vec<Uuid>,
@@ -46,16 +46,16 @@ const CITIES: &[&str] = &["Sevilla", "Bilbao", "A Coruña", "Málaga", "Lleida"]
 
 /// One transaction.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub(super) struct Plan {
     /// The statements between BEGIN and the end.
-    pub statements: Vec<String>,
+    pub(super) statements: Vec<String>,
     /// Whether it is committed; otherwise rolled back.
-    pub commit: bool,
+    pub(super) commit: bool,
 }
 
 impl Shop {
     /// A tenant with some stock, customers and drafts that were there before; `statements` make them.
-    pub fn open(name: &'static str, seed: u64) -> (Self, Vec<String>) {
+    pub(super) fn open(name: &'static str, seed: u64) -> (Self, Vec<String>) {
         let mut random = Random::new(seed);
         let mut shop = Self {
             tenant: random.uuid(),
@@ -90,7 +90,7 @@ impl Shop {
         (shop, statements)
     }
     /// What happens next. Now and then the ERP changes its mind and rolls back.
-    pub fn next(&mut self) -> Plan {
+    pub(super) fn next(&mut self) -> Plan {
         let before = self.clone();
         let statements = match self.random.below(100) {
             0..10 => self.new_customer(),
@@ -116,8 +116,8 @@ impl Shop {
         Plan { statements, commit }
     }
     /// How long it rests before the next.
-    pub fn pause(&mut self) -> std::time::Duration {
-        std::time::Duration::from_millis(20 + self.random.next() % 160)
+    pub(super) fn pause(&mut self) -> std::time::Duration {
+        std::time::Duration::from_millis(20 + self.random.number() % 160)
     }
     fn new_customer(&mut self) -> Vec<String> {
         let (id, name, city) = (self.random.uuid(), self.one_of(NAMES), self.one_of(CITIES));
@@ -138,13 +138,12 @@ impl Shop {
     fn new_invoice(&mut self) -> Vec<String> {
         let id = self.random.uuid();
         remember(&mut self.drafts, id);
-        let (number, amount) = self.number_and_amount();
+        let ((number, amount), customer) = (self.number_and_amount(), self.customer());
         vec![format!(
             "INSERT INTO invoices (id, number, supplier, issue_date, amount, status, tenant_id, customer_id, subtotal, vat, \
-             total) VALUES ('{id}', 'F-{number:05}', 'own', '2026-02-14', {amount}, 'draft', '{}', {}, {amount}, \
+             total) VALUES ('{id}', 'F-{number:05}', 'own', '2026-02-14', {amount}, 'draft', '{}', {customer}, {amount}, \
              {amount} * 0.21, {amount} * 1.21)",
-            self.tenant,
-            self.customer()
+            self.tenant
         )]
     }
     /// As a real ERP does it: five updates of the new row, number and totals null at first.
@@ -210,12 +209,11 @@ impl Shop {
     fn new_order(&mut self) -> Vec<String> {
         let id = self.random.uuid();
         remember(&mut self.orders, id);
-        let (number, amount) = self.number_and_amount();
+        let ((number, amount), customer) = (self.number_and_amount(), self.customer());
         vec![format!(
             "INSERT INTO sales_orders (id, tenant_id, number, customer_id, order_date, subtotal, tax, total, currency) \
-             VALUES ('{id}', '{}', 'P-{number:05}', {}, '2026-02-14', {amount}, {amount} * 0.21, {amount} * 1.21, 'EUR')",
-            self.tenant,
-            self.customer()
+             VALUES ('{id}', '{}', 'P-{number:05}', {customer}, '2026-02-14', {amount}, {amount} * 0.21, {amount} * 1.21, 'EUR')",
+            self.tenant
         )]
     }
     fn end_order(&mut self) -> Vec<String> {

@@ -1,10 +1,10 @@
 //! The sidecar inside this process: its settings as a file would hold them, and its API. Knows no Postgres, no receiver.
 use super::http;
 use crate::app;
+use crate::cli::token;
 use crate::config::{self, Config};
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -37,7 +37,7 @@ impl Settings<'_> {
     pub fn write(&self) -> anyhow::Result<String> {
         let authority = self.folder.join("authority.pem");
         std::fs::write(&authority, self.authority_pem)?;
-        let hash: String = Sha256::digest(self.token).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = token::hash(self.token);
         let file = format!(
             "[database]\nurl = {url}\n[store]\npath = \"data\"\nmin_free = \"64MiB\"\n\
              [egress]\nallow_networks = [\"127.0.0.0/8\"]\nca_files = [{authority}]\n\

@@ -4,6 +4,7 @@ use super::cluster::{self, Cluster};
 use super::database::Database;
 use super::day::{self, Ended};
 use super::inbox::Inbox;
+use super::random;
 use super::receiver::{Received, Receiver};
 use super::scratch::Scratch;
 use super::screen;
@@ -165,9 +166,7 @@ async fn make_erp(erp_url: &str, superuser_url: &str) -> anyhow::Result<Vec<Shop
     erp.run(SCHEMA).await?;
     let mut shops = Vec::new();
     for name in SHOPS {
-        let mut seed = [0; 8];
-        getrandom::fill(&mut seed)?;
-        let (shop, statements) = Shop::open(name, u64::from_ne_bytes(seed));
+        let (shop, statements) = Shop::open(name, u64::from_ne_bytes(random::from_system()?));
         let tenant = shop.tenant;
         erp.run(&format!("BEGIN; SET LOCAL app.tenant_id = '{tenant}'; {}; COMMIT", statements.join(";")))
             .await?;
@@ -180,7 +179,5 @@ async fn make_erp(erp_url: &str, superuser_url: &str) -> anyhow::Result<Vec<Shop
 }
 
 fn whsec() -> anyhow::Result<String> {
-    let mut random = [0; 32];
-    getrandom::fill(&mut random)?;
-    Ok(format!("whsec_{}", STANDARD.encode(random)))
+    Ok(format!("whsec_{}", STANDARD.encode(random::from_system::<32>()?)))
 }
