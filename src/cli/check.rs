@@ -1,5 +1,5 @@
 //! `tailhook check`: would `run` work here?
-use super::{Source, block_on};
+use super::{Source, block_on, say};
 use crate::config::Config;
 use crate::postgres::TableName;
 use crate::postgres::checks::{self, Expectation, Finding, Needed, Severity};
@@ -22,14 +22,14 @@ pub(super) fn main(arguments: &Arguments, source: &Source) -> anyhow::Result<()>
     let config = source.load()?;
     let findings = block_on(async { Ok(look(&config).await) })?;
     for finding in &findings {
-        println!("{}", if arguments.json { as_json(finding) } else { as_text(finding) });
+        say(&if arguments.json { as_json(finding) } else { as_text(finding) })?;
     }
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
     if errors > 0 {
         bail!("{errors} of these must be mended before `tailhook run` can start");
     }
     if !arguments.json {
-        println!("{}: fine, {} rules", source.path().display(), config.events.len());
+        say(&format!("{}: fine, {} rules", source.path().display(), config.events.len()))?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! `tailhook migrate`: makes the two tables and the publication.
-use super::{Source, block_on};
+use super::{Source, block_on, say, warn};
 use crate::config::Config;
 use crate::postgres::migrate::{self, Plan, Script};
 use crate::postgres::session::{self, Patience, Session};
@@ -33,17 +33,19 @@ pub(super) fn main(arguments: Arguments, source: &Source) -> anyhow::Result<()> 
         apply(&config, &url).await
     })?;
     for table in &script.missing {
-        eprintln!("tailhook: {table} does not exist, so it is not published; its rules cannot give events");
+        warn(&format!(
+            "tailhook: {table} does not exist, so it is not published; its rules cannot give events"
+        ));
     }
     for table in &script.superfluous {
-        eprintln!("tailhook: the publication has {table}, which no rule needs");
+        warn(&format!("tailhook: the publication has {table}, which no rule needs"));
     }
     if arguments.print {
-        script.sql.iter().for_each(|statement| println!("{statement}"));
+        say(&script.sql.join("\n"))?;
     } else if script.sql.is_empty() {
-        println!("nothing to do");
+        say("nothing to do")?;
     } else {
-        println!("done: {} statements", script.sql.len());
+        say(&format!("done: {} statements", script.sql.len()))?;
     }
     Ok(())
 }

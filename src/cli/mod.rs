@@ -12,6 +12,7 @@ use crate::config::{self, Config};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use std::future::Future;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -66,10 +67,20 @@ pub fn main() -> ExitCode {
 /// Problems of a file stand each on its own line, ready for an editor; anything else is one line.
 fn report(error: &anyhow::Error) {
     if error.is::<config::Problems>() {
-        eprintln!("{error}");
+        warn(&error.to_string());
     } else {
-        eprintln!("tailhook: {}", format!("{error:#}").replace('\n', " "));
+        warn(&format!("tailhook: {}", format!("{error:#}").replace('\n', " ")));
     }
+}
+
+/// A line on standard output; a reader that has gone (`| head`) is an error, not a panic.
+fn say(text: &str) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{text}")
+}
+
+/// A line on standard error; with nobody there to read it there is nobody to tell.
+fn warn(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// Where the configuration is.

@@ -1,4 +1,5 @@
 //! `tailhook token`: makes an admin token. The file gets only its hash.
+use super::{say, warn};
 use crate::demo::random;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -32,8 +33,8 @@ enum Scope {
 
 pub(super) fn main(arguments: &Arguments) -> anyhow::Result<()> {
     let token = token(random::from_system()?);
-    eprintln!("The token is the first line and is shown only now; the other lines go into the file.");
-    println!("{token}\n\n{}", lines(arguments, &token));
+    warn("The token is the first line and is shown only now; the other lines go into the file.");
+    say(&format!("{token}\n\n{}", lines(arguments, &token)))?;
     Ok(())
 }
 

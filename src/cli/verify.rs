@@ -1,4 +1,5 @@
 //! `tailhook verify`: is this body signed with this secret?
+use super::say;
 use crate::domain::Secret;
 use crate::egress::sign::{self, Verified};
 use anyhow::{Context, bail};
@@ -39,15 +40,15 @@ pub(super) fn main(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let verified = sign::verify(&headers, &body, &Secret::new(arguments.secret.as_str()), None)
         .context("not verified")?;
-    report(verified);
+    report(verified)?;
     Ok(())
 }
 
-fn report(verified: Verified) {
+fn report(verified: Verified) -> std::io::Result<()> {
     for (there, scheme) in
         [(verified.x_signature, "X-Signature"), (verified.webhook_signature, "webhook-signature")]
     {
-        println!("{scheme}: {}", if there { "verified" } else { "not there" });
+        say(&format!("{scheme}: {}", if there { "verified" } else { "not there" }))?;
     }
     if let Some(timestamp) = verified.timestamp {
         println!(
