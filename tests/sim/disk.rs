@@ -79,6 +79,10 @@ impl Platter {
             file.durable = file.bytes.len();
         }
     }
+    /// kill -9: the kernel keeps what was written; only the life is over.
+    pub(crate) fn kill(&self) {
+        *self.life.lock().unwrap() += 1;
+    }
     /// What would surely be there after a power cut now, as a disk of its own.
     pub(crate) fn certain(&self) -> Arc<Self> {
         let sure = |file: &File| {

@@ -30,7 +30,8 @@ struct State {
     up_at_ms: u64,
     next_crash_ms: u64,
     crashes: u64,
-    connections: u64,
+    /// The furthest that was ever confirmed, crashes of the server or not.
+    confirmed_ever: u64,
 }
 
 /// The server; outlives every life of the sidecar.
@@ -93,11 +94,8 @@ impl Server {
         self.state.lock().unwrap().crashes
     }
 
-    /// A number for a new connection.
-    pub(crate) fn connect(&self) -> u64 {
-        let mut state = self.state.lock().unwrap();
-        state.connections += 1;
-        state.connections
+    pub(crate) fn confirmed_ever(&self) -> u64 {
+        self.state.lock().unwrap().confirmed_ever
     }
 
     pub(crate) fn slot(&self) -> Option<Slot> {
@@ -171,7 +169,9 @@ impl Server {
             self.check_durable(flushed).await;
         }
         let to_disk = self.rng.permille(300);
-        if let Some(slot) = &mut self.state.lock().unwrap().slot {
+        let mut state = self.state.lock().unwrap();
+        state.confirmed_ever = state.confirmed_ever.max(flushed);
+        if let Some(slot) = &mut state.slot {
             slot.confirmed = slot.confirmed.max(flushed);
             if to_disk {
                 slot.on_disk = slot.confirmed;

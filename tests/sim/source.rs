@@ -168,7 +168,6 @@ impl Source for SimSource {
         self.snapshot.clear();
         sleep(Duration::from_millis(1 + self.server.rng.below(5))).await;
         let Some(start) = self.server.tick() else { return self.cut("connection refused") };
-        self.server.connect();
         self.connection = Some(Connection { start, ..Connection::default() });
         self.call(20).await?;
         Ok(Survey {
