@@ -54,14 +54,6 @@ pub(crate) fn simulate(seed: u64, loud: bool) -> Report {
     })
 }
 
-/// Opens a store on a copy of what is certain and says how far it is.
-pub(crate) async fn position_of(platter: &Arc<Platter>, world: &Arc<World>) -> Result<u64, StoreError> {
-    let index = MemoryIndex::default();
-    let disk = Arc::new(platter.mount());
-    let (store, _) = Store::open(wiring::store_settings(), disk, index.factory(), world.clone()).await?;
-    Ok(store.position().map_or(0, |lsn| lsn.0))
-}
-
 /// How a life ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {

@@ -14,7 +14,7 @@ mod schema;
 mod source;
 mod world;
 
-mod life {
+mod wiring {
     //! stand-in until the wiring is there
     pub(crate) async fn position_of(
         _: &std::sync::Arc<crate::disk::Platter>,

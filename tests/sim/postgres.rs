@@ -181,7 +181,7 @@ impl Server {
 
     /// Opens a store on what is surely on the sidecar's disk: its position must have reached what it confirmed.
     pub(crate) async fn check_durable(&self, flushed: u64) {
-        match crate::life::position_of(&self.platter.certain(), &self.world).await {
+        match crate::wiring::position_of(&self.platter.certain(), &self.world).await {
             Ok(position) if position >= flushed => {}
             Ok(position) => {
                 self.world.violated(format!("confirmed {flushed:x} but only {position:x} is durable"))

@@ -25,8 +25,10 @@ struct Connection {
     from: u64,
     queue: VecDeque<Frame>,
     relations: BTreeSet<u32>,
-    /// The furthest position that was sent.
+    /// The furthest position that was named to the client.
     sent: u64,
+    /// Everything that committed before has been sent: what a keepalive says.
+    complete: u64,
     keepalive_ms: u64,
     /// An answer is wanted by then.
     answer_by_ms: Option<u64>,
@@ -82,23 +84,22 @@ impl SimSource {
     /// Puts the frames of the next committed transaction into the queue.
     fn enqueue(&mut self) -> bool {
         let committed = self.server.committed();
-        let end = self.server.wal_end();
         let Some(connection) = &mut self.connection else { return false };
         while connection.next < committed {
             let txn = &self.server.txns[connection.next];
             connection.next += 1;
             if txn.commit >= connection.from {
-                frames(txn, end, connection);
+                frames(txn, connection);
                 return true;
             }
         }
         false
     }
 
-    /// What the walsender does when it has nothing to send, or when something is due; `None`: go on waiting.
-    fn idle(&mut self) -> Result<Option<Frame>, SourceError> {
+    /// A keepalive, when one is due. In the middle of a transaction it names what was complete before it.
+    fn keepalive(&mut self) -> Result<Option<Frame>, SourceError> {
         let (now, rng) = (self.server.world.ms(), self.server.rng.clone());
-        let end = self.server.wal_end();
+        let wal_end = self.server.wal_end();
         let Some(connection) = &mut self.connection else { return Err(broken("not connected")) };
         if connection.answer_by_ms.is_some_and(|by| now >= by) {
             self.server.world.violated("a keepalive that wanted a reply had none for a minute".to_owned());
@@ -112,8 +113,11 @@ impl SimSource {
         if reply {
             connection.answer_by_ms.get_or_insert(now + TIMEOUT_MS);
         }
-        connection.sent = connection.sent.max(end);
-        Ok(Some(Frame::Keepalive { end: Lsn(end), reply }))
+        if connection.queue.is_empty() {
+            connection.complete = wal_end;
+        }
+        connection.sent = connection.sent.max(connection.complete);
+        Ok(Some(Frame::Keepalive { end: Lsn(connection.complete), reply }))
     }
 
     fn wake_ms(&self) -> u64 {
@@ -136,6 +140,9 @@ impl SimSource {
         }
         if let Frame::Wal { start, .. } = &frame {
             connection.sent = connection.sent.max(start.0);
+            if connection.queue.is_empty() {
+                connection.complete = start.0;
+            }
         }
         if self.server.world.strikes(&rng, 2) {
             return self.cut("connection lost in the stream");
@@ -144,10 +151,11 @@ impl SimSource {
     }
 }
 
-/// The messages of one transaction, as `pgoutput` writes them.
-fn frames(txn: &Txn, end: u64, connection: &mut Connection) {
+/// The messages of one transaction, as `pgoutput` writes them. A logical walsender names the same position as start of
+/// the data and as end of WAL, and none for a relation.
+fn frames(txn: &Txn, connection: &mut Connection) {
     let mut push = |start: u64, data: Bytes| {
-        connection.queue.push_back(Frame::Wal { start: Lsn(start), end: Lsn(end), data });
+        connection.queue.push_back(Frame::Wal { start: Lsn(start), end: Lsn(start), data });
     };
     push(txn.begin, encode::begin(txn));
     let step = (txn.commit - txn.begin) / (txn.ops.len() as u64 + 1);
@@ -220,6 +228,7 @@ impl Source for SimSource {
                 streaming: true,
                 from,
                 sent: from,
+                complete: from,
                 keepalive_ms: world.ms(),
                 ..Connection::default()
             };
@@ -238,10 +247,13 @@ impl Source for SimSource {
             }
             let waiting = self.connection.as_ref().is_some_and(|c| !c.queue.is_empty());
             if waiting {
+                if let Some(frame) = self.keepalive()? {
+                    return Ok(frame);
+                }
                 let until = self.connection.as_ref().map_or(0, |c| c.pause_until_ms);
                 sleep_until(self.server.world.at(until)).await;
             } else if !self.enqueue() {
-                if let Some(frame) = self.idle()? {
+                if let Some(frame) = self.keepalive()? {
                     return Ok(frame);
                 }
                 sleep_until(self.server.world.at(self.wake_ms())).await;
@@ -273,5 +285,92 @@ impl Source for SimSource {
     async fn stop(&mut self) {
         self.connection = None;
         self.snapshot.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Platter;
+    use crate::erp::{Cells, Erp, Op};
+    use crate::schema::json;
+    use crate::world::World;
+    use tailhook::capture::transaction::{Assembler, Step};
+    use tailhook::domain::{Cell, Change};
+
+    /// Does the decoded change say what the ERP did?
+    fn same(op: &Op, change: &Change) -> bool {
+        let spec = &TABLES[op.table()];
+        let says = |cells: &Cells, i: usize, cell: &Cell| match cell {
+            Cell::Null => cells[i].is_none(),
+            Cell::NotSent => cells[i].as_ref().is_some_and(|v| v.len() > encode::TOASTED),
+            Cell::Json(text) => {
+                serde_json::from_slice(text).ok() == Some(json(spec.columns[i].1, cells[i].as_deref()))
+            }
+        };
+        let new = match op {
+            Op::Insert { new, .. } | Op::Update { new, .. } => Some(new),
+            Op::Delete { .. } | Op::Truncate { .. } => None,
+        };
+        let fits = match (new, &change.new) {
+            (Some(cells), Some(image)) => image.iter().enumerate().all(|(i, cell)| says(cells, i, cell)),
+            (None, None) => true,
+            _ => false,
+        };
+        fits && change.table.oid == spec.oid
+    }
+
+    /// With connections that break, the transactions come whole, in order, and decode to what was done.
+    #[tokio::test(start_paused = true)]
+    async fn the_stream_decodes_to_the_history() {
+        let world = World::new(3, false);
+        let (txns, _) = Erp::new(world.rng.fork()).history(60);
+        let server =
+            Server::new(&world, &Platter::new(&world), Arc::new(txns.clone()), Box::new(|_| Vec::new()));
+        let point = server.make_slot();
+        let txns: Vec<Txn> = txns.into_iter().filter(|txn| txn.commit >= point).collect();
+        let last = txns.last().unwrap().end;
+        let (mut from, mut seen, mut breaks) = (Lsn(point), Vec::new(), 0);
+        while from.0 < last {
+            let mut source = SimSource::new(&server);
+            let mut assembler = Assembler::new(1 << 20);
+            if source.survey().await.is_err() || source.start(from).await.is_err() {
+                continue;
+            }
+            while from.0 < last {
+                let frame = match source.next().await {
+                    Ok(Frame::Wal { start, data, .. }) => assembler.feed(start, data).unwrap(),
+                    Ok(Frame::Keepalive { end, .. }) => {
+                        let written = end;
+                        source.feedback(Feedback { written, flushed: Lsn(0) }).await.ok();
+                        continue;
+                    }
+                    Err(_) => break,
+                };
+                match frame {
+                    Step::Describe(oid) => match source.describe(oid).await {
+                        Ok(table) => drop(assembler.described(&table)),
+                        Err(_) => break,
+                    },
+                    Step::Transaction(txn) => {
+                        from = txn.end_lsn;
+                        seen.push(txn);
+                    }
+                    Step::Nothing => {}
+                }
+            }
+            breaks += 1;
+        }
+        assert!(breaks > 1, "a stream without a break shows nothing");
+        assert_eq!(seen.len(), txns.len());
+        for (txn, decoded) in txns.iter().zip(&seen) {
+            assert_eq!(
+                (txn.xid, txn.commit, txn.commit_us),
+                (decoded.xid, decoded.commit_lsn.0, decoded.commit_us)
+            );
+            assert_eq!(txn.ops.len(), decoded.changes.len(), "{txn:?}");
+            assert!(txn.ops.iter().zip(&decoded.changes).all(|(op, change)| same(op, change)), "{decoded:?}");
+        }
+        assert_eq!(world.wrong(), Vec::<String>::new());
     }
 }
