@@ -67,6 +67,9 @@ pub(crate) struct Erp {
     txns: Vec<Txn>,
 }
 
+/// Transactions of a history: at least and less than.
+pub(crate) const LENGTH: (u64, u64) = (110, 160);
+
 pub(crate) const PATTERNS: [&str; 8] = [
     "*",
     "invoice.*",

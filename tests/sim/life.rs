@@ -2,7 +2,7 @@
 //! to its end. Then the invariants.
 use crate::check::{self, Ledger};
 use crate::disk::Platter;
-use crate::erp::{Erp, Txn};
+use crate::erp::{Erp, LENGTH, Txn};
 use crate::net::Net;
 use crate::oracle::Truth;
 use crate::postgres::Server;
@@ -80,7 +80,7 @@ struct Machine {
 impl Machine {
     fn new(world: &Arc<World>) -> Self {
         let rng = world.rng.fork();
-        let (txns, mut tenants) = Erp::new(world.rng.fork()).history(rng.range(50, 90) as usize);
+        let (txns, mut tenants) = Erp::new(world.rng.fork()).history(rng.range(LENGTH.0, LENGTH.1) as usize);
         tenants.push(crate::rules::CONST_TENANT.to_owned());
         let txns = Arc::new(txns);
         let platter = Platter::new(world);

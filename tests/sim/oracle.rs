@@ -199,6 +199,8 @@ fn value_or_const(of_row: Option<Option<&str>>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::erp::{Erp, LENGTH};
+    use crate::rng::Rng;
     use crate::schema::INVOICES;
 
     fn invoice(id: &str, number: Option<&str>, status: &str) -> Cells {
@@ -241,5 +243,19 @@ mod tests {
         ];
         let counts: Vec<usize> = Truth::of(&history, 20).owed.iter().map(|o| o.subscriptions.len()).collect();
         assert_eq!(counts, [1, 1, 0], "followed from 20; active from its own transaction to before its end");
+    }
+
+    #[test]
+    fn every_seed_owes_a_hundred_events_of_every_kind() {
+        let mut names = BTreeSet::new();
+        for seed in 0..40 {
+            let (txns, _) = Erp::new(Rng::new(seed)).history(LENGTH.0 as usize);
+            let truth = Truth::of(&txns, txns[1].commit);
+            let asked = truth.owed.iter().filter(|o| !o.subscriptions.is_empty()).count();
+            assert!(asked >= 100, "seed {seed}: {asked} of {}", truth.owed.len());
+            names.extend(truth.owed.iter().map(|o| o.name));
+            assert!(truth.wishes.values().any(|w| !w.ended.is_empty()), "seed {seed}: no subscription ends");
+        }
+        assert_eq!(names.len(), RULES.len());
     }
 }

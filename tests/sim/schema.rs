@@ -142,6 +142,7 @@ pub(crate) fn json(oid: u32, text: Option<&str>) -> serde_json::Value {
     match oid {
         BOOL => serde_json::Value::Bool(text == "t"),
         INT4 | INT8 | NUMERIC | JSONB => serde_json::from_str(text).unwrap(),
+        TIMESTAMPTZ => serde_json::Value::String(text.replacen(' ', "T", 1) + ":00"),
         _ => serde_json::Value::String(text.to_owned()),
     }
 }
