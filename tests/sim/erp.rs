@@ -105,14 +105,20 @@ impl Erp {
             ops.push(op);
         }
         self.commit(ops);
-        for _ in 0..length {
+        for number in 0..length {
             self.at_ms += match self.rng.below(100) {
                 0..60 => self.rng.below(20),
                 60..92 => self.rng.below(400),
                 92..99 => self.rng.below(3_000),
                 _ => self.rng.below(40_000),
             };
-            let ops = self.transaction();
+            let mut ops = self.transaction();
+            if number % 12 == 11 {
+                // whatever was deleted meanwhile: somebody asks for everything
+                let tenant = self.rng.below(self.tenants.len() as u64) as usize;
+                let op = self.subscribe(tenant, "*");
+                ops.push(op);
+            }
             self.commit(ops);
         }
         (self.txns, self.tenants)
