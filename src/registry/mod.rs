@@ -1,8 +1,12 @@
 //! Who wants what: the routing table that follows `webhook_subscriptions`. Knows no SQL and no HTTP.
+pub mod master_key;
 pub mod rows;
 pub mod seal;
+pub mod validate;
 
 use crate::domain::{EventName, Lsn, Subscription, SubscriptionId, TenantId};
+use crate::store::Record;
+use rows::RowChange;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -21,7 +25,9 @@ impl Routing {
     /// From what the store holds.
     pub fn load(subscriptions: Vec<Subscription>, applied: Lsn) -> Self {
         let mut routing = Self { applied, ..Self::default() };
-        subscriptions.into_iter().for_each(|s| routing.put(s));
+        for subscription in subscriptions {
+            routing.put(subscription);
+        }
         routing
     }
     /// Adds or replaces.
@@ -48,9 +54,36 @@ impl Routing {
     pub fn clear(&mut self) {
         *self = Self { applied: self.applied, ..Self::default() };
     }
+    /// Applies what a row's change means; gives what must be journaled for it. A refused row is journaled as gone: it is
+    /// not routed after a restart either.
+    pub fn apply(&mut self, change: RowChange) -> Record {
+        match change {
+            RowChange::Put(subscription) => {
+                self.put(Subscription::clone(&subscription));
+                Record::Subscription(subscription)
+            }
+            RowChange::Gone(id) => {
+                self.remove(id);
+                Record::SubscriptionGone(id)
+            }
+            RowChange::Refused(id, reason) => {
+                self.remove(id);
+                self.refused.insert(id, reason);
+                Record::SubscriptionGone(id)
+            }
+            RowChange::Cleared => {
+                self.clear();
+                Record::SubscriptionsCleared
+            }
+        }
+    }
     /// One by id, active or not.
     pub fn get(&self, id: SubscriptionId) -> Option<&Arc<Subscription>> {
         self.by_id.get(&id)
+    }
+    /// The active subscriptions of a tenant, in no useful order.
+    pub fn of_tenant(&self, tenant: &TenantId) -> impl Iterator<Item = &Arc<Subscription>> {
+        self.by_tenant.get(tenant).into_iter().flat_map(BTreeMap::values)
     }
     /// The active subscriptions of a tenant that ask for an event.
     pub fn route<'a>(
