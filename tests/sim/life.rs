@@ -9,6 +9,7 @@ use crate::postgres::Server;
 use crate::rng::Rng;
 use crate::source::SimSource;
 use crate::wiring;
+use crate::witness;
 use crate::world::World;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub(crate) fn simulate(seed: u64, loud: bool) -> Report {
         let (lives, ledger) = machine.live().await;
         let truth = machine.truth();
         check::history(&world, &truth, &ledger, &machine.net);
+        let from = machine.server.slot().map_or(u64::MAX, |slot| slot.from);
+        witness::agrees(&world, &machine.sidecar.mapping, &machine.txns, from, &ledger);
         machine.nothing_leaked(&truth);
         Report {
             trace: world.trace(),
