@@ -13,7 +13,8 @@ pub(crate) type Ledger = Vec<(Delivery, Arc<Event>)>;
 /// Attempts that a delivery may use up: `max_retries` and the first.
 pub(crate) const COUNTED: u32 = 4;
 
-type Events<'a> = BTreeMap<EventId, (&'a Event, BTreeSet<String>)>;
+/// Each event with the subscriptions that it has a delivery for.
+pub(crate) type Events<'a> = BTreeMap<EventId, (&'a Event, BTreeSet<String>)>;
 
 /// Compares everything.
 pub(crate) fn history(world: &World, truth: &Truth, ledger: &Ledger, net: &Net) {
@@ -31,7 +32,8 @@ pub(crate) fn history(world: &World, truth: &Truth, ledger: &Ledger, net: &Net) 
             world.violated(format!("event {} has two deliveries for {}", event.id, delivery.subscription));
         }
     }
-    exactly_one_event_a_change(world, truth, &events);
+    let owed: Vec<&Owed> = truth.owed.iter().filter(|o| !o.subscriptions.is_empty()).collect();
+    exactly_one_event_a_change(world, &owed, &events);
     let log = net.log();
     let mut sent: BTreeMap<DeliveryId, Vec<&Sent>> = BTreeMap::new();
     for one in &log {
@@ -52,10 +54,10 @@ pub(crate) fn history(world: &World, truth: &Truth, ledger: &Ledger, net: &Net) 
 }
 
 /// Every committed matching change ⇔ exactly one event id, with a delivery for each subscription active then.
-fn exactly_one_event_a_change(world: &World, truth: &Truth, events: &Events) {
+pub(crate) fn exactly_one_event_a_change(world: &World, owed_events: &[&Owed], events: &Events) {
     type Place<'a> = (u64, &'a str, &'a str, Option<&'a str>);
     let mut owed: BTreeMap<Place, Vec<&Owed>> = BTreeMap::new();
-    for one in truth.owed.iter().filter(|o| !o.subscriptions.is_empty()) {
+    for one in owed_events {
         owed.entry((one.lsn, one.name, &one.tenant, one.resource_id.as_deref())).or_default().push(one);
     }
     let mut given: BTreeMap<Place, Vec<(&Event, &BTreeSet<String>)>> = BTreeMap::new();

@@ -109,7 +109,11 @@ impl Machine {
                 5..8 => End::Kill,
                 _ => End::Stop,
             };
-            let ms = if self.rng.permille(300) { self.rng.below(300) } else { self.rng.below(over_ms / 3 + 1_000) };
+            let ms = if self.rng.permille(300) {
+                self.rng.below(300)
+            } else {
+                self.rng.below(over_ms / 3 + 1_000)
+            };
             self.world.note(|| format!("life {lives}, {ms} ms, then {end:?}"));
             self.life(lives, &index, ms, end).await;
             self.server.abandon();
@@ -139,7 +143,8 @@ impl Machine {
         let opened = Store::open(wiring::store_settings(), disk, index.factory(), self.world.clone()).await;
         match opened {
             Ok((store, recovery)) => {
-                let (position, confirmed) = (store.position().map_or(0, |p| p.0), self.server.confirmed_ever());
+                let (position, confirmed) =
+                    (store.position().map_or(0, |p| p.0), self.server.confirmed_ever());
                 self.world.note(|| format!("opened at {position:x}: {recovery:?}"));
                 if position < confirmed {
                     self.world.violated(format!("confirmed {confirmed:x} but {position:x} is what survived"));
@@ -223,7 +228,8 @@ impl Machine {
             let after = self.ledger(&store);
             if after != before {
                 let (b, a) = (before.len(), after.len());
-                self.world.violated(format!("{b} deliveries before the last stop and {a} after, or not the same"));
+                self.world
+                    .violated(format!("{b} deliveries before the last stop and {a} after, or not the same"));
             }
         }
         before

@@ -14,12 +14,7 @@ mod schema;
 mod source;
 mod world;
 
-mod wiring {
-    //! stand-in until the wiring is there
-    pub(crate) async fn position_of(
-        _: &std::sync::Arc<crate::disk::Platter>,
-        _: &std::sync::Arc<crate::world::World>,
-    ) -> Result<u64, String> {
-        Ok(0)
-    }
-}
+#[cfg(any())]
+mod life;
+mod wiring;
+mod witness;

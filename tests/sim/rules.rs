@@ -173,7 +173,7 @@ pub(crate) static RULES: [Rule; 8] = [
         name: "stock.cleared",
         table: STOCK,
         matches: |op| matches!(op, Op::Truncate { .. }),
-        at_commit: false,
+        at_commit: true,
         resource: ("stock", &[]),
         data: &[],
     },

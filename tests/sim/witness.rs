@@ -71,9 +71,8 @@ fn events(mapping: &Mapping, txns: &[Txn], from: u64) -> BTreeMap<EventId, Event
         }
     }
     let shadow = Mutex::new(shadow);
-    let look = |table: &str, key: &[u8]| {
-        Ok(shadow.lock().unwrap().get(&(table.to_owned(), key.to_vec())).cloned())
-    };
+    let look =
+        |table: &str, key: &[u8]| Ok(shadow.lock().unwrap().get(&(table.to_owned(), key.to_vec())).cloned());
     let mut given = BTreeMap::new();
     for txn in after {
         let derived = mapping.derive(&decode(txn), &wiring::context(), &look).unwrap();
@@ -100,11 +99,33 @@ pub(crate) fn agrees(world: &World, mapping: &Mapping, txns: &[Txn], from: u64, 
     for (_, event) in ledger {
         match given.get(&event.id) {
             Some(again) if again == &**event => {}
-            Some(_) => world.violated(format!("event {} is another one when the WAL is read again", event.id)),
+            Some(_) => {
+                world.violated(format!("event {} is another one when the WAL is read again", event.id))
+            }
             None => world.violated(format!(
                 "event {} ({}) has another id when the WAL is read again",
                 event.id, event.name
             )),
         }
+    }
+}
+
+/// What the rules mean, said twice: the mapping and the plain code of `rules` and `oracle` agree on every history.
+#[tokio::test(start_paused = true)]
+async fn the_mapping_derives_the_truth() {
+    use crate::erp::{Erp, LENGTH};
+    let sidecar = wiring::Sidecar::new();
+    for seed in 0..100 {
+        let world = World::new(seed, false);
+        let (mut txns, _) = Erp::new(world.rng.fork()).history(LENGTH.0 as usize);
+        // nobody needs to have asked
+        txns.iter_mut().for_each(|txn| txn.ops.retain(|op| op.table() != crate::schema::SUBSCRIPTIONS));
+        let from = txns[2].commit;
+        let truth = crate::oracle::Truth::of(&txns, from);
+        let events = events(&sidecar.mapping, &txns, from);
+        let given = events.iter().map(|(id, event)| (*id, (event, BTreeSet::new()))).collect();
+        let owed: Vec<_> = truth.owed.iter().collect();
+        crate::check::exactly_one_event_a_change(&world, &owed, &given);
+        assert_eq!(world.wrong(), Vec::<String>::new(), "seed {seed}");
     }
 }
