@@ -136,7 +136,7 @@ pub type Tuple = Vec<Value>;
 pub enum Value {
     /// `n`
     Null,
-    /// `u`: TOASTed and unchanged, so not sent.
+    /// `u`: `TOASTed` and unchanged, so not sent.
     Unchanged,
     /// `t`: as the type's output function writes it.
     Text(Bytes),
