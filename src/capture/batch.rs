@@ -1,5 +1,6 @@
 //! Transactions → frames for the journal: subscription changes first, then events, routed, with shadow and position.
 //! Knows no connection and waits for nothing.
+use super::memory::Memory;
 use crate::domain::{DeliveryId, DeliveryKey, Event, Lsn, Transaction};
 use crate::mapping::{Context, Fault, Mapping, ShadowChange};
 use crate::registry::seal::Sealer;
@@ -58,6 +59,7 @@ pub(super) struct Prepared {
 /// Memory of one batch over the store's: what its own transactions have changed.
 struct Overlay<'a> {
     store: &'a Store,
+    memory: &'a Memory,
     rows: BTreeMap<(Arc<str>, Bytes), Option<Bytes>>,
     cleared: BTreeSet<Arc<str>>,
 }
@@ -72,7 +74,7 @@ impl Overlay<'_> {
         if self.cleared.contains(table) {
             return Ok(None);
         }
-        self.store.shadow(table, key).map_err(|failed| failed.to_string())
+        self.memory.read(self.store, table, key).map_err(|failed| failed.to_string())
     }
     fn apply(&mut self, change: &ShadowChange) {
         match change {
@@ -96,9 +98,10 @@ pub(super) fn prepare(
     rules: &Rules,
     routing: &Routing,
     store: &Store,
+    memory: &Memory,
 ) -> Result<Prepared, String> {
     let mut working: Option<Routing> = None;
-    let mut overlay = Overlay { store, rows: BTreeMap::new(), cleared: BTreeSet::new() };
+    let mut overlay = Overlay { store, memory, rows: BTreeMap::new(), cleared: BTreeSet::new() };
     let mut prepared = Prepared::default();
     let (mut early, mut last) = (Vec::new(), Vec::new());
     for transaction in transactions {
@@ -112,7 +115,7 @@ pub(super) fn prepare(
         }
         for change in derived.shadow {
             overlay.apply(&change);
-            last.push(shadow_record(change));
+            last.extend(memory.records(change));
         }
         prepared.faults.extend(derived.faults);
         prepared.position = transaction.end_lsn;
@@ -177,12 +180,4 @@ fn route(event: Event, routing: &Routing, records: &mut Vec<Record>) -> (Arc<str
         });
     }
     (name, true)
-}
-
-fn shadow_record(change: ShadowChange) -> Record {
-    match change {
-        ShadowChange::Put { table, key, columns } => Record::Shadow { table, key, columns: Some(columns) },
-        ShadowChange::Forget { table, key } => Record::Shadow { table, key, columns: None },
-        ShadowChange::Clear { table } => Record::ShadowClear { table },
-    }
 }

@@ -1,6 +1,7 @@
 //! Postgres in: the slot's stream becomes transactions, transactions become durable events. Knows no HTTP.
 pub mod batch;
 pub mod feedback;
+pub mod memory;
 pub mod pgoutput;
 pub mod relation;
 pub mod run;

@@ -2,6 +2,7 @@
 //! it waits for the disk the next transactions are decoded, so under load batches grow and at rest nothing waits.
 use super::batch::{self, Prepared};
 use super::feedback::Progress;
+use super::memory::Memory;
 use super::run::{Parts, SessionError};
 use super::source::{Frame, Source, SourceError};
 use super::transaction::{Assembler, DEFAULT_LIMIT, Step};
@@ -39,6 +40,7 @@ type Committing = Pin<Box<dyn Future<Output = Result<Prepared, StoreError>> + Se
 struct Stream {
     assembler: Assembler,
     progress: Progress,
+    memory: Memory,
     waiting: Vec<Transaction>,
     waiting_changes: usize,
     committing: Option<Committing>,
@@ -53,9 +55,12 @@ pub(super) async fn run<S: Source>(
     from: Lsn,
     shutdown: &mut watch::Receiver<bool>,
 ) -> Result<Ended, SessionError> {
+    let filled = parts.store.identity().map(|identity| identity.shadow_plan).unwrap_or_default();
+    let memory = Memory::new(parts.rules.mapping.plan(), &filled);
     let mut stream = Stream {
         assembler: Assembler::new(DEFAULT_LIMIT),
         progress: Progress::new(from),
+        memory,
         waiting: Vec::new(),
         waiting_changes: 0,
         committing: None,
@@ -144,7 +149,8 @@ impl Stream {
         } else {
             let transactions = self.take_batch();
             let routing = parts.routing.borrow().clone();
-            batch::prepare(&transactions, &parts.rules, &routing, &parts.store).map_err(StoreError::Index)?
+            batch::prepare(&transactions, &parts.rules, &routing, &parts.store, &self.memory)
+                .map_err(StoreError::Index)?
         };
         self.commit_began = Instant::now();
         self.committing = Some(Box::pin(commit(parts.store.clone(), prepared)));
