@@ -139,7 +139,7 @@ fn ends_for_a_reason(world: &World, truth: &Truth, delivery: &Delivery, sent: &[
     let lsn = truth.owed.iter().find(|o| o.commit_us == delivery.created_us).map_or(0, |o| o.lsn);
     let answered =
         |holds: fn(u16) -> bool| sent.iter().any(|s| matches!(s.answer, Some(Ok(status)) if holds(status)));
-    let counted = sent.iter().filter(|s| !matches!(s.answer, Some(Ok(200..500)))).count();
+    let counted = sent.iter().filter(|s| matches!(s.answer, Some(Err(_) | Ok(500..)))).count();
     let fair = match delivery.status {
         Status::Delivered => {
             answered(|status| (200..400).contains(&status)) && sent.iter().any(|s| s.arrived)
