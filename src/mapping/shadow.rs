@@ -7,7 +7,6 @@ use super::rules::Rule;
 use crate::domain::{Cell, Operation, Table};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 const NULL: u8 = 0;
@@ -70,20 +69,54 @@ impl Plan {
     /// Canonical text, one line a table: `public.invoices: status,tenant_id`. Two plans remember the same if and only if
     /// their texts are equal.
     pub fn text(&self) -> String {
-        let mut text = String::new();
-        for plan in self.tables.values() {
-            push_name(&mut text, &plan.table, true);
-            for (at, column) in plan.columns.iter().enumerate() {
-                text.push_str(if at == 0 { ": " } else { "," });
-                push_name(&mut text, column, false);
-            }
-            text.push('\n');
-        }
-        text
+        self.tables.values().map(|plan| plan.line() + "\n").collect()
     }
 }
 
+/// A line of `Plan::text` back to its table and columns; `None` if it is none.
+pub fn parse_line(line: &str) -> Option<(String, Vec<Arc<str>>)> {
+    let mut names = Vec::new();
+    let mut rest = line;
+    loop {
+        let (name, after) = take_name(rest)?;
+        names.push(name);
+        rest = match after.strip_prefix(if names.len() == 1 { ": " } else { "," }) {
+            Some(more) => more,
+            None if after.is_empty() => break,
+            None => return None,
+        };
+    }
+    let table = names.remove(0);
+    Some((table, names.into_iter().map(Arc::from).collect()))
+}
+
+fn take_name(text: &str) -> Option<(String, &str)> {
+    if !text.starts_with('"') {
+        let end = text.find([':', ',']).unwrap_or(text.len());
+        return (end > 0).then(|| (text[..end].to_owned(), &text[end..]));
+    }
+    let mut names = serde_json::Deserializer::from_str(text).into_iter::<String>();
+    let name = names.next()?.ok()?;
+    Some((name, text.get(names.byte_offset()..)?))
+}
+
 impl TablePlan {
+    /// The table's line in `Plan::text`: it says how rows were encoded.
+    pub fn line(&self) -> String {
+        let mut text = String::new();
+        push_name(&mut text, &self.table, true);
+        for (at, column) in self.columns.iter().enumerate() {
+            text.push_str(if at == 0 { ": " } else { "," });
+            push_name(&mut text, column, false);
+        }
+        text
+    }
+    /// Bytes that were encoded with other `columns`, in this plan's encoding; what they lack is not known.
+    pub fn translate(&self, columns: &[Arc<str>], bytes: &Bytes) -> Option<Bytes> {
+        let cells = decode_cells(bytes, columns.len())?;
+        let cell_of = |name: &Arc<str>| columns.iter().position(|c| c == name).and_then(|at| cells.get(at));
+        Some(encode(self.columns.iter().map(|name| cell_of(name).unwrap_or(&Cell::NotSent))))
+    }
     /// Encodes a row of the snapshot: values of the primary key's columns in key order, and of `columns` in plan order,
     /// rendered just as the stream renders them. `None`: the key has a NULL or the counts are wrong.
     pub fn encode_row(&self, key: &[Cell], columns: &[Cell]) -> Option<(Bytes, Bytes)> {
@@ -108,8 +141,7 @@ fn push_name(text: &mut String, name: &str, dots: bool) {
     if name.chars().all(plain) {
         text.push_str(name);
     } else {
-        // writing to a String cannot fail
-        let _ = write!(text, "{name:?}");
+        text.push_str(&serde_json::Value::from(name).to_string());
     }
 }
 
@@ -234,6 +266,24 @@ mod tests {
         assert_eq!(decode_cells(&encoded, cells.len() + 1), None);
         assert_eq!(decode_cells(&encoded.slice(..encoded.len() - 1), cells.len()), None);
         assert_eq!(encode_cells(&cells[2..3]).len(), 17, "a uuid takes 17 bytes");
+    }
+
+    #[test]
+    fn a_line_comes_back_and_old_rows_are_translated() {
+        let plan = |columns: &[&str]| TablePlan {
+            table: Arc::from("public.odd \"one\", é"),
+            schema: "public".into(),
+            name: "odd \"one\", é".into(),
+            columns: columns.iter().map(|c| Arc::from(*c)).collect(),
+        };
+        let (old, new) = (plan(&["a", "b,c"]), plan(&["b,c", "d"]));
+        assert_eq!(parse_line(&old.line()), Some((old.table.to_string(), old.columns.clone())));
+        assert_eq!(parse_line("public.t"), Some(("public.t".into(), Vec::new())));
+        assert_eq!(parse_line("public.t: x,y").map(|(_, columns)| columns.len()), Some(2));
+        assert!([parse_line(""), parse_line("t: "), parse_line("\"t")].iter().all(Option::is_none));
+        let bytes = encode_cells(&[json("1"), json("2")]);
+        assert_eq!(new.translate(&old.columns, &bytes), Some(encode_cells(&[json("2"), Cell::NotSent])));
+        assert_eq!(new.translate(&old.columns[..1], &bytes), None);
     }
 
     #[test]

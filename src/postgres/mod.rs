@@ -6,6 +6,7 @@ pub mod migrate;
 pub mod name;
 pub mod publication;
 pub mod session;
+pub mod slot;
 pub mod snapshot;
 pub mod subscriptions;
 pub mod visibility;

@@ -10,11 +10,14 @@ use rows::RowChange;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// An immutable picture of all subscriptions. Capture works on its own copy and publishes it once it is durable.
+type ById = BTreeMap<SubscriptionId, Arc<Subscription>>;
+
+/// A picture of all subscriptions; clones share what has not changed, for one is published after each durable batch.
+/// Capture works on its own copy and publishes it once it is durable.
 #[derive(Debug, Clone, Default)]
 pub struct Routing {
-    by_id: BTreeMap<SubscriptionId, Arc<Subscription>>,
-    by_tenant: BTreeMap<TenantId, BTreeMap<SubscriptionId, Arc<Subscription>>>,
+    by_id: Arc<ById>,
+    by_tenant: Arc<BTreeMap<TenantId, ById>>,
     /// Rows that the validation refuses, with the reason: not routed, named by `check` and `/status` (SPEC 5.8).
     pub refused: BTreeMap<SubscriptionId, String>,
     /// Everything committed up to here has been applied.
@@ -35,18 +38,23 @@ impl Routing {
         self.remove(subscription.id);
         let shared = Arc::new(subscription);
         if shared.active {
-            self.by_tenant.entry(shared.tenant.clone()).or_default().insert(shared.id, shared.clone());
+            Arc::make_mut(&mut self.by_tenant)
+                .entry(shared.tenant.clone())
+                .or_default()
+                .insert(shared.id, shared.clone());
         }
-        self.by_id.insert(shared.id, shared);
+        Arc::make_mut(&mut self.by_id).insert(shared.id, shared);
     }
     /// Forgets one.
     pub fn remove(&mut self, id: SubscriptionId) {
         self.refused.remove(&id);
-        let Some(old) = self.by_id.remove(&id) else { return };
-        if let Some(of_tenant) = self.by_tenant.get_mut(&old.tenant) {
+        let Some(old) = self.by_id.get(&id).cloned() else { return };
+        Arc::make_mut(&mut self.by_id).remove(&id);
+        let tenants = Arc::make_mut(&mut self.by_tenant);
+        if let Some(of_tenant) = tenants.get_mut(&old.tenant) {
             of_tenant.remove(&id);
             if of_tenant.is_empty() {
-                self.by_tenant.remove(&old.tenant);
+                tenants.remove(&old.tenant);
             }
         }
     }
@@ -76,6 +84,10 @@ impl Routing {
                 Record::SubscriptionsCleared
             }
         }
+    }
+    /// Do both hold the same subscriptions (whatever position they have been applied to)?
+    pub fn same_subscriptions(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.by_id, &other.by_id)
     }
     /// One by id, active or not.
     pub fn get(&self, id: SubscriptionId) -> Option<&Arc<Subscription>> {
