@@ -30,18 +30,18 @@ lint:
 # Unit tests, the simulation, and the tests that start Postgres servers of their own.
 unit:
 	@tools/setup postgres cmake
-	SIM_SEEDS=$(SEEDS) cargo test --locked --all-targets
+	SEEDS=$(SEEDS) cargo test --locked
 
 sim:
 	@tools/setup cmake
-	SIM_SEEDS=$(SEEDS) cargo test --locked --release --test sim -- --nocapture
+	SEEDS=$(SEEDS) cargo test --locked --release --test sim -- --nocapture
 
 # A mutant that builds and whose simulation passes has survived: that is the failure.
 mutants:
 	@tools/setup cmake
 	@for mutant in $(MUTANTS); do \
 		cargo test --locked --no-run --test sim --features $$mutant || exit 1; \
-		if SIM_SEEDS=$(MUTANT_SEEDS) cargo test --locked --test sim --features $$mutant >/dev/null 2>&1; then \
+		if SEEDS=$(MUTANT_SEEDS) cargo test --locked --test sim --features $$mutant >/dev/null 2>&1; then \
 			echo "mutants: $$mutant survived the simulation"; exit 1; \
 		fi; \
 		echo "mutants: $$mutant is caught"; \
@@ -53,5 +53,4 @@ deny:
 
 bench:
 	@tools/setup postgres cmake wrk
-	cargo build --release --locked
 	cargo bench --locked --bench pipeline
