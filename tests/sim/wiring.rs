@@ -12,8 +12,14 @@ use std::time::Duration;
 use tailhook::capture::FillRow;
 use tailhook::domain::TenantId;
 use tailhook::mapping::{Context, EventSpec, Mapping};
+use tailhook::registry::Routing;
+use tailhook::telemetry::Metrics;
+use tailhook::capture;
+use tailhook::store::Identity;
 use tailhook::registry::rows::{RowChange, Rules, snapshot_row};
 use tailhook::registry::seal::Sealer;
+use tailhook::store::memory::MemoryIndex;
+use tailhook::store::outbox::FlushObserver;
 use tailhook::store::{Settings, Store, StoreError};
 use tokio::sync::watch;
 
@@ -27,6 +33,7 @@ pub(crate) fn store_settings() -> Settings {
         min_free: 1 << 20,
         // small, so that a seed sees many segments
         segment_bytes: 64 << 10,
+        observe_flush: FlushObserver::default(),
     }
 }
 
@@ -41,8 +48,10 @@ pub(crate) fn context() -> Context {
 
 /// Opens a store on a copy of what is certain and says how far it is.
 pub(crate) async fn position_of(platter: &Arc<Platter>, world: &Arc<World>) -> Result<u64, StoreError> {
-    let _ = (platter, world);
-    Ok(0)
+    let index = MemoryIndex::default();
+    let disk = Arc::new(platter.mount());
+    let (store, _) = Store::open(store_settings(), disk, index.factory(), world.clone()).await?;
+    Ok(store.position().map_or(0, |lsn| lsn.0))
 }
 
 #[derive(serde::Deserialize)]
@@ -54,13 +63,14 @@ struct File {
 pub(crate) struct Sidecar {
     pub(crate) mapping: Arc<Mapping>,
     sealer: Sealer,
+    metrics: Metrics,
 }
 
 impl Sidecar {
     pub(crate) fn new() -> Self {
         let file: File = toml::from_str(MAPPING).unwrap();
         let mapping = Mapping::compile(file.event.into_iter().enumerate().collect()).unwrap();
-        Self { mapping: Arc::new(mapping), sealer: Sealer::from_base64(MASTER_KEY).unwrap() }
+        Self { mapping: Arc::new(mapping), sealer: Sealer::from_base64(MASTER_KEY).unwrap(), metrics: Metrics::new().unwrap() }
     }
 
     /// The rows of a first snapshot: memories and subscriptions, secrets sealed.
@@ -87,12 +97,47 @@ impl Sidecar {
     /// One life, until it is stopped, fails or is dropped.
     pub(crate) async fn run(
         &self,
-        _world: &Arc<World>,
-        _store: Store,
-        _source: SimSource,
+        world: &Arc<World>,
+        store: Store,
+        source: SimSource,
         _transport: SimTransport,
-        _stopped: watch::Receiver<bool>,
+        stopped: watch::Receiver<bool>,
     ) -> anyhow::Result<()> {
-        std::future::pending().await
+        let position = store.position().unwrap_or_default();
+        let (routing, _) = watch::channel(Arc::new(Routing::load(store.subscriptions(), position)));
+        let (status, _) = watch::channel(capture::run::Status::default());
+        let parts = capture::run::Parts {
+            source,
+            store: store.clone(),
+            rules: capture::batch::Rules {
+                mapping: self.mapping.clone(),
+                context: context(),
+                subscriptions: "tailhook.webhook_subscriptions".to_owned(),
+                sealer: self.sealer.clone(),
+                check_url: Arc::new(|_| Ok(())),
+            },
+            routing,
+            status,
+            clock: world.clone(),
+            metrics: self.metrics.clone(),
+            identity: Identity {
+                system_id: String::new(),
+                timeline: 0,
+                database: String::new(),
+                slot: "tailhook".to_owned(),
+                publication: "tailhook".to_owned(),
+                epoch: [7; 16],
+                shadow_plan: self.mapping.plan().text(),
+            },
+            accept_gap: None,
+        };
+        tokio::select! {
+            biased;
+            ran = store.run() => ran?,
+            ran = capture::run::run(parts, stopped) => {
+                ran?;
+            }
+        }
+        Ok(())
     }
 }
