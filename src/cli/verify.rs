@@ -51,10 +51,11 @@ fn report(verified: Verified) -> std::io::Result<()> {
         say(&format!("{scheme}: {}", if there { "verified" } else { "not there" }))?;
     }
     if let Some(timestamp) = verified.timestamp {
-        println!(
+        say(&format!(
             "signed at {timestamp} (Unix seconds; a receiver should refuse what is older than five minutes)"
-        );
+        ))?;
     }
+    Ok(())
 }
 
 fn parse(text: &str) -> anyhow::Result<Vec<(String, String)>> {
