@@ -17,7 +17,11 @@ const LOOK: Duration = Duration::from_secs(10);
 const LITTLE_WAL: i64 = 1 << 30;
 
 /// Keeps `/readyz` true.
-pub(super) async fn follow(mut status: watch::Receiver<Status>, health: Health, mut ended: watch::Receiver<bool>) {
+pub(super) async fn follow(
+    mut status: watch::Receiver<Status>,
+    health: Health,
+    mut ended: watch::Receiver<bool>,
+) {
     loop {
         let Status { streaming, gap, .. } = status.borrow_and_update().clone();
         health.set_streaming(streaming);

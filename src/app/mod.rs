@@ -105,11 +105,12 @@ async fn open_store(config: &Config, metrics: &Metrics, clock: &SharedClock) -> 
     let folder = &config.store.path;
     let place = || format!("store.path = \"{}\"", folder.display());
     let disk = RealDisk::open(folder).with_context(place)?;
-    let (store, recovery) =
-        wiring::store(config, disk, metrics, clock).await.with_context(place)?;
+    let (store, recovery) = wiring::store(config, disk, metrics, clock).await.with_context(place)?;
     let Recovery { torn_bytes, replayed_frames, rebuilt, .. } = recovery;
     if torn_bytes > 0 {
-        warn!("the journal ended in {torn_bytes} bytes of an unfinished frame, which were cut off; nothing acknowledged was in them");
+        warn!(
+            "the journal ended in {torn_bytes} bytes of an unfinished frame, which were cut off; nothing acknowledged was in them"
+        );
     }
     if let Some(why) = rebuilt {
         warn!("the index was rebuilt from the journal: {why}");

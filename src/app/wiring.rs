@@ -64,13 +64,20 @@ pub(super) fn sealer(config: &Config, sealed_exist: bool) -> anyhow::Result<Seal
     let mut fresh = [0; 32];
     getrandom::fill(&mut fresh).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
     let environment = std::env::var("TAILHOOK_MASTER_KEY").ok();
-    master_key::load(&config.secrets.master_key_file, environment.as_deref(), sealed_exist, fresh).context("[secrets]")
+    master_key::load(&config.secrets.master_key_file, environment.as_deref(), sealed_exist, fresh)
+        .context("[secrets]")
 }
 
 /// `[egress]`.
 pub(super) fn egress(config: &Config) -> egress::Settings {
     let config::Egress { allow_http, allow_networks, ports, ca_files } = config.egress.clone();
-    egress::Settings { allow_http, allow_networks, ports, ca_files, user_agent: config.delivery.user_agent.clone() }
+    egress::Settings {
+        allow_http,
+        allow_networks,
+        ports,
+        ca_files,
+        user_agent: config.delivery.user_agent.clone(),
+    }
 }
 
 /// Everything capture needs.
@@ -215,7 +222,7 @@ fn token(token: &config::AdminToken) -> admin::Token {
     admin::Token {
         name: token.name.clone(),
         sha256: token.sha256,
-        tenant: (token.tenant != "*").then(|| TenantId::new(&token.tenant)),
+        tenant: token.tenant.clone(),
         write: token.scope == config::Scope::Write,
     }
 }
