@@ -51,8 +51,9 @@ fn report(verified: Verified) -> std::io::Result<()> {
         say(&format!("{scheme}: {}", if there { "verified" } else { "not there" }))?;
     }
     if let Some(timestamp) = verified.timestamp {
-        let advice = "a receiver should refuse what is older than five minutes";
-        say(&format!("signed at {timestamp} (Unix seconds; {advice})"))?;
+        say(&format!(
+            "signed at {timestamp} (Unix seconds; a receiver should refuse what is older than five minutes)"
+        ))?;
     }
     Ok(())
 }
