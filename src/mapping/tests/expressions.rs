@@ -1,5 +1,7 @@
 //! `when` on one insert or update: value by value.
+use super::super::expression::Expression;
 use super::{World, insert, table, told, update_from};
+use proptest::prelude::*;
 
 const COLUMNS: &str = "*id tenant_id n:numeric m:numeric s b:bool j:json f:float z";
 /// id, tenant, n, m, s, b, j, f, z
@@ -118,4 +120,34 @@ fn a_failing_rule_is_announced_and_names_no_value() {
         ("operations", "rule")
     );
     assert!(derived.faults.iter().all(|fault| !fault.detail.contains("Sent")));
+}
+
+proptest! {
+    #[test]
+    fn any_source_is_survived(source in any::<String>()) {
+        let _ = Expression::compile(&source);
+    }
+    #[test]
+    fn any_sentence_is_judged_without_panic(words in proptest::collection::vec(
+        prop::sample::select(vec![
+            "new.n", "old.m", "new.j", "new.s", "new.f", "new.z", ".a", "[0]", "[-9]", "['k']", "(", ")", "[", "]", ",", "+", "-",
+            "*", "/", "//", "%", "~", "<", ">=", "==", "!=", "and", "or", "not", "in", "is", "none", "defined", "if", "else",
+            "|", "lower", "length", "int", "default(1)", "1", "0", "1e300", "0.1", "'x'", "true", "op", "table", "new", "old",
+        ]),
+        1..12,
+    )) {
+        let source = words.join(" ");
+        if Expression::compile(&source).is_ok() {
+            let _ = judge_update(&source);
+        }
+    }
+}
+
+fn judge_update(when: &str) -> usize {
+    let rules = format!(
+        "[[event]]\nname = 'a.b'\ntable = 'public.t'\non = 'update'\ntenant = 'tenant_id'\nwhen = \"\"\"{when}\"\"\""
+    );
+    let t = table("public.t", COLUMNS);
+    let derived = World::new(&rules).commit(vec![update_from(&t, ROW, ROW)]);
+    derived.events.len() + derived.faults.len()
 }

@@ -94,6 +94,8 @@ fn nesting_and_length_are_bounded() {
     assert!(compile(&format!("{GOOD}when = '{}'", "1+".repeat(50) + "1")).is_ok());
 }
 
+fn shared<T: Send + Sync + Clone>(_: &T) {}
+
 fn checked(rules: &str, table: Option<&Table>) -> Vec<String> {
     let mapping = compile(rules).unwrap();
     mapping.check(&|_| table).into_iter().map(|problem| problem.text).collect()
@@ -171,7 +173,6 @@ fn tables_names_and_plan_say_what_is_needed() {
     let names: Vec<String> = mapping.event_names().iter().map(ToString::to_string).collect();
     assert_eq!(names, ["a.b", "a.gone", "a.made", "a.v"]);
     assert!(mapping.maps("public.u") && !mapping.maps("public.w"));
-    fn shared<T: Send + Sync + Clone>(_: &T) {}
     shared(&mapping);
     let quoted = compile(
         &GOOD

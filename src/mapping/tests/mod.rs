@@ -1,6 +1,7 @@
 //! Tests of the whole mapping: rows in, events out. `World` plays capture and store: it remembers what the shadow is told.
 mod expressions;
 mod following;
+mod identity;
 mod loading;
 mod old_values;
 mod pack;

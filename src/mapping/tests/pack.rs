@@ -1,4 +1,4 @@
-//! The pack for GestiqCloud, against the schema that it is written for.
+//! The pack for `GestiqCloud`, against the schema that it is written for.
 use super::{World, compile, insert, table, update};
 use crate::domain::Table;
 use std::sync::Arc;

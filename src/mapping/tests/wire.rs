@@ -102,7 +102,7 @@ fn ids(world: &World, transaction: &crate::domain::Transaction) -> Vec<crate::do
 #[cfg(not(feature = "planted-id-from-counter"))]
 #[test]
 fn ids_are_a_pure_function_of_the_change() {
-    let rules = format!("{CREATED}row = 'change'\n{}rule = 'second'\n", CREATED);
+    let rules = format!("{CREATED}row = 'change'\n{CREATED}rule = 'second'\n");
     let mut world = World::new(&rules);
     let t = table("public.invoices", "*id tenant_id");
     let other = table("public.elsewhere", "*id tenant_id");
