@@ -123,6 +123,8 @@ fn a_failing_rule_is_announced_and_names_no_value() {
 }
 
 proptest! {
+    #![proptest_config(super::steady())]
+
     #[test]
     fn any_source_is_survived(source in any::<String>()) {
         let _ = Expression::compile(&source);

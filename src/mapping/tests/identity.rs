@@ -84,6 +84,8 @@ fn act(
 }
 
 proptest! {
+    #![proptest_config(super::steady())]
+
     #[test]
     fn is_as_good_as_full(history in proptest::collection::vec(
         proptest::collection::vec((any::<u8>(), 0_u8..4, 0_u8..4, any::<u8>(), any::<u8>()), 1..6),

@@ -87,6 +87,18 @@ fn unknown_keys_are_refused() {
 }
 
 #[test]
+fn wrong_types_are_told_in_words() {
+    for (more, words) in [
+        ("tenant = 5", "expected a column, or { const"),
+        ("on = 5", "expected one value or a list"),
+        ("becomes = { a = { b = 1 } }", "expected one value or a list"),
+    ] {
+        let error = toml::from_str::<super::EventSpec>(more).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
 fn nesting_and_length_are_bounded() {
     for source in ["(".repeat(3000), "1+".repeat(2000) + "1", "not ".repeat(1000) + "op", "x".repeat(5000)] {
         assert!(compile(&format!("{GOOD}when = '{source}'")).is_err());

@@ -17,6 +17,15 @@ use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// The same cases in every run: a failure here is never chance.
+pub(in crate::mapping) fn steady() -> proptest::test_runner::Config {
+    proptest::test_runner::Config {
+        rng_seed: proptest::test_runner::RngSeed::Fixed(20_260_214),
+        failure_persistence: None,
+        ..Default::default()
+    }
+}
+
 /// A file of `[[event]]` entries; the line is the number of the entry.
 pub(super) fn compile(text: &str) -> Result<Mapping, Vec<Problem>> {
     #[derive(Deserialize)]
