@@ -9,6 +9,7 @@ pub mod batch;
 pub mod connection;
 mod failure;
 pub mod feedback;
+mod fill;
 pub mod memory;
 mod pace;
 pub mod pgoutput;

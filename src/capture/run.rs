@@ -1,8 +1,9 @@
 //! The capture loop: connect, judge, fill once, stream, and again. Knows neither SQL nor HTTP; decides nothing that
 //! `slot`, `feedback` or `mapping` decide.
 use super::batch::Rules;
-use super::slot::{self, Memory, Verdict};
-use super::source::{FillRow, Source, SourceError, Survey};
+use super::fill;
+use super::slot::{self, Memory as Remembered, Verdict};
+use super::source::{Source, SourceError, Survey};
 use super::stream::{self, Ended};
 use crate::clock::SharedClock;
 use crate::domain::Lsn;
@@ -103,6 +104,15 @@ pub async fn run<S: Source>(
     }
 }
 
+/// Where a stream begins.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Position {
+    /// The journal's position.
+    pub(super) from: Lsn,
+    /// Where rows of a snapshot are to be taken into the shadow, if the mapping remembers more than before.
+    pub(super) fill_at: Option<Lsn>,
+}
+
 /// What ends a session early.
 #[derive(Debug)]
 pub(super) enum SessionError {
@@ -165,21 +175,22 @@ fn note<S>(parts: &Parts<S>, why: &str, failures: u32) -> Duration {
 }
 
 /// Connects, judges what stands on the server, fills once if nothing was ever followed, and starts the stream.
-async fn prepare<S: Source>(parts: &mut Parts<S>) -> Result<Lsn, SessionError> {
+async fn prepare<S: Source>(parts: &mut Parts<S>) -> Result<Position, SessionError> {
     let survey = parts.source.survey().await?;
+    parts.rules.context.system_id.clone_from(&survey.system_id);
     let (identity, filling) = (parts.store.identity(), parts.store.filling());
     let memory = match (&identity, parts.store.position(), &filling) {
-        (_, _, Some(filling)) => Memory::Filling(filling),
-        (Some(identity), Some(position), None) => Memory::Following(identity, position),
-        _ => Memory::Empty,
+        (_, _, Some(filling)) => Remembered::Filling(filling),
+        (Some(identity), Some(position), None) => Remembered::Following(identity, position),
+        _ => Remembered::Empty,
     };
     let from = match slot::judge(&parts.identity.slot, memory, &survey) {
         Verdict::Start { from } => from,
-        Verdict::FirstStart => first_start(parts, &survey).await?,
+        Verdict::FirstStart => fill::first(parts, &survey).await?,
         Verdict::Refill => {
             warn!("the first snapshot was interrupted before anything was followed: the slot is made again");
             parts.source.drop_slot().await?;
-            first_start(parts, &survey).await?
+            fill::first(parts, &survey).await?
         }
         Verdict::Wait { pid } => {
             return Err(SourceError::Retry(format!(
@@ -197,7 +208,7 @@ async fn prepare<S: Source>(parts: &mut Parts<S>) -> Result<Lsn, SessionError> {
             if survey.slot.is_some() {
                 parts.source.drop_slot().await?;
             }
-            first_start(parts, &survey).await?
+            fill::first(parts, &survey).await?
         }
         Verdict::Gap(gap) => {
             return Err(SourceError::Gap(format!(
@@ -209,10 +220,11 @@ async fn prepare<S: Source>(parts: &mut Parts<S>) -> Result<Lsn, SessionError> {
         }
     };
     note_timeline(parts, &survey).await?;
+    let fill_at = fill::prepare(parts).await?;
     parts.source.start(from).await?;
     info!("streaming from {from} (slot \"{}\", timeline {})", parts.identity.slot, survey.timeline);
     parts.status.send_replace(Status { streaming: true, ..Status::default() });
-    Ok(from)
+    Ok(Position { from, fill_at })
 }
 
 /// A promoted server whose history contains our position: remember its timeline.
@@ -227,42 +239,4 @@ async fn note_timeline<S: Source>(parts: &mut Parts<S>, survey: &Survey) -> Resu
     );
     let identity = Identity { timeline: survey.timeline, ..ours };
     Ok(parts.store.commit(Batch { records: vec![Record::Identity(identity)] }).await?)
-}
-
-/// Makes the slot and fills subscriptions and shadow from its snapshot; the position is the last thing written.
-async fn first_start<S: Source>(parts: &mut Parts<S>, survey: &Survey) -> Result<Lsn, SessionError> {
-    let identity = Identity {
-        system_id: survey.system_id.clone(),
-        timeline: survey.timeline,
-        database: survey.database.clone(),
-        ..parts.identity.clone()
-    };
-    parts.store.commit(Batch { records: vec![Record::Filling(identity.clone())] }).await?;
-    let from = parts.source.create_slot().await?;
-    let mut known: Vec<_> = parts.store.subscriptions().iter().map(|s| s.id).collect();
-    let mut rows = 0_u64;
-    loop {
-        let chunk = parts.source.fill().await?;
-        if chunk.is_empty() {
-            break;
-        }
-        rows += chunk.len() as u64;
-        let records = chunk.into_iter().map(|row| match row {
-            FillRow::Subscription(subscription) => {
-                known.retain(|id| *id != subscription.id);
-                Record::Subscription(subscription)
-            }
-            FillRow::Shadow(table, key, columns) => Record::Shadow { table, key, columns: Some(columns) },
-        });
-        parts.store.commit(Batch { records: records.collect() }).await?;
-        if rows.is_multiple_of(100_000) {
-            info!("first snapshot: {rows} rows so far");
-        }
-    }
-    let mut records: Vec<_> = known.into_iter().map(Record::SubscriptionGone).collect();
-    records.extend([Record::Identity(identity), Record::Position(from)]);
-    parts.store.commit(Batch { records }).await?;
-    parts.routing.send_replace(Arc::new(Routing::load(parts.store.subscriptions(), from)));
-    info!("first snapshot complete: {rows} rows as of {from}");
-    Ok(from)
 }

@@ -2,8 +2,9 @@
 //! it waits for the disk the next transactions are decoded, so under load batches grow and at rest nothing waits.
 use super::batch::{self, Prepared};
 use super::feedback::Progress;
+use super::fill;
 use super::memory::Memory;
-use super::run::{Parts, SessionError};
+use super::run::{Parts, Position, SessionError};
 use super::source::{Frame, Source, SourceError};
 use super::transaction::{Assembler, DEFAULT_LIMIT, Step};
 use crate::domain::{Lsn, Transaction};
@@ -41,6 +42,8 @@ struct Stream {
     assembler: Assembler,
     progress: Progress,
     memory: Memory,
+    /// The stream pauses where a snapshot's rows are to be taken.
+    fill_at: Option<Lsn>,
     waiting: Vec<Transaction>,
     waiting_changes: usize,
     committing: Option<Committing>,
@@ -52,15 +55,14 @@ struct Stream {
 /// Streams until shutdown, an error, or blocked storage.
 pub(super) async fn run<S: Source>(
     parts: &mut Parts<S>,
-    from: Lsn,
+    position: Position,
     shutdown: &mut watch::Receiver<bool>,
 ) -> Result<Ended, SessionError> {
-    let filled = parts.store.identity().map(|identity| identity.shadow_plan).unwrap_or_default();
-    let memory = Memory::new(parts.rules.mapping.plan(), &filled);
     let mut stream = Stream {
         assembler: Assembler::new(DEFAULT_LIMIT),
-        progress: Progress::new(from),
-        memory,
+        progress: Progress::new(position.from),
+        memory: fill::memory(parts),
+        fill_at: position.fill_at,
         waiting: Vec::new(),
         waiting_changes: 0,
         committing: None,
@@ -75,18 +77,18 @@ pub(super) async fn run<S: Source>(
             _ = shutdown.wait_for(|stop| *stop) => return stream.finish(parts).await,
             done = settled(&mut stream.committing) => match stream.settle(parts, done).await? {
                 Some(ended) => return Ok(ended),
-                None => stream.commit_next(parts)?,
+                None => stream.advance(parts).await?,
             },
             _ = status.tick() => {
                 if stream.committing.is_some() && stream.commit_began.elapsed() > BLOCKED {
                     return Ok(Ended::Blocked("a batch has waited for the disk for 5 s".into()));
                 }
                 stream.confirm(parts).await?;
-                stream.commit_next(parts)?;
+                stream.advance(parts).await?;
             }
             frame = parts.source.next(), if stream.waiting_changes < WAITING_CHANGES => {
                 stream.accept(parts, frame?).await?;
-                stream.commit_next(parts)?;
+                stream.advance(parts).await?;
             }
         }
     }
@@ -137,6 +139,21 @@ impl Stream {
         Ok(())
     }
 
+    /// Whatever comes next: the rows of a snapshot whose point is reached, or the next batch.
+    async fn advance<S: Source>(&mut self, parts: &mut Parts<S>) -> Result<(), SessionError> {
+        if let Some(at) = self.fill_at.filter(|_| self.committing.is_none()) {
+            let reached = match self.waiting.first() {
+                Some(transaction) => transaction.commit_lsn >= at,
+                None => self.progress.is_idle() && self.progress.complete() >= at,
+            };
+            if reached {
+                fill::again(parts, &mut self.memory, &self.progress).await?;
+                self.fill_at = None;
+            }
+        }
+        self.commit_next(parts)
+    }
+
     /// Starts the next batch unless one is in flight: what waits, or the idle position.
     fn commit_next<S: Source>(&mut self, parts: &mut Parts<S>) -> Result<(), SessionError> {
         if self.committing.is_some() {
@@ -161,7 +178,7 @@ impl Stream {
         let mut changes = 0;
         let fits = |transaction: &&Transaction| {
             changes += transaction.changes.len();
-            changes <= BATCH_CHANGES
+            changes <= BATCH_CHANGES && self.fill_at.is_none_or(|at| transaction.commit_lsn < at)
         };
         let count = self.waiting.iter().take_while(fits).count().max(1);
         let rest = self.waiting.split_off(count);

@@ -1,8 +1,7 @@
 //! `tailhook check`: would `run` work here?
 use super::{Source, block_on, say};
-use crate::config::Config;
-use crate::postgres::TableName;
-use crate::postgres::checks::{self, Expectation, Finding, Needed, Severity};
+use crate::app::preflight;
+use crate::postgres::checks::{Finding, Severity};
 use anyhow::bail;
 
 /// Checks the file and everything that must hold in the database; each finding with what mends it
@@ -20,7 +19,7 @@ pub(super) struct Arguments {
 
 pub(super) fn main(arguments: &Arguments, source: &Source) -> anyhow::Result<()> {
     let config = source.load()?;
-    let findings = block_on(async { Ok(look(&config).await) })?;
+    let findings = block_on(async { Ok(preflight::look(&config).await) })?;
     for finding in &findings {
         say(&if arguments.json { as_json(finding) } else { as_text(finding) })?;
     }
@@ -32,22 +31,6 @@ pub(super) fn main(arguments: &Arguments, source: &Source) -> anyhow::Result<()>
         say(&format!("{}: fine, {} rules", source.path().display(), config.events.len()))?;
     }
     Ok(())
-}
-
-async fn look(config: &Config) -> Vec<Finding> {
-    let tables = config.mapping.tables().into_iter().map(|needs| Needed {
-        table: TableName::new(needs.schema, needs.name),
-        columns: needs.columns.iter().map(ToString::to_string).collect(),
-        optional: needs.optional,
-        shadow: needs.shadow,
-    });
-    let expected = Expectation {
-        slot: config.database.slot.clone(),
-        publication: config.database.publication.clone(),
-        schema: config.database.schema.clone(),
-        tables: tables.collect(),
-    };
-    checks::check(config.database.url.expose(), &expected).await
 }
 
 fn word(severity: Severity) -> &'static str {

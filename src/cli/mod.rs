@@ -48,7 +48,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let config = Source(cli.config);
     let done = match cli.command {
-        Command::Run(arguments) => run::main(&arguments, &config),
+        Command::Run(arguments) => run::main(arguments, &config),
         Command::Check(arguments) => check::main(&arguments, &config),
         Command::Migrate(arguments) => migrate::main(arguments, &config),
         Command::Verify(arguments) => verify::main(&arguments),

@@ -74,7 +74,7 @@ impl Sidecar {
     pub fn start(config: Config) -> Self {
         let (stop, stopped) = watch::channel(false);
         let mut task = JoinSet::new();
-        task.spawn(app::run(config, stopped));
+        task.spawn(app::run(config, app::Options::default(), stopped));
         Self { task, stop }
     }
     /// Ends only when the sidecar does, which it should not.

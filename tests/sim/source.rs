@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tailhook::capture::{Feedback, FillRow, Frame, Source, SourceError, Survey};
 use tailhook::domain::{Lsn, Table};
+use tailhook::mapping::shadow::TablePlan;
 use tokio::time::{sleep, sleep_until};
 
 /// `wal_sender_timeout`.
@@ -188,7 +189,14 @@ impl Source for SimSource {
         })
     }
 
-    async fn create_slot(&mut self) -> Result<Lsn, SourceError> {
+    async fn snapshot(&mut self, _tables: &[TablePlan]) -> Result<Lsn, SourceError> {
+        self.call(20).await?;
+        let at = self.server.wal_end();
+        self.snapshot = (self.server.filler)(&self.server.snapshot(at)).into();
+        Ok(Lsn(at))
+    }
+
+    async fn create_slot(&mut self, _tables: &[TablePlan]) -> Result<Lsn, SourceError> {
         self.call(20).await?;
         if self.server.slot().is_some() {
             return Err(SourceError::Operator("simulated: the slot exists already".to_owned()));
@@ -213,7 +221,6 @@ impl Source for SimSource {
 
     async fn start(&mut self, from: Lsn) -> Result<(), SourceError> {
         self.call(20).await?;
-        self.snapshot.clear();
         let Some(slot) = self.server.slot_state() else {
             return Err(SourceError::Gap("simulated: no slot".to_owned()));
         };
