@@ -69,7 +69,7 @@ impl Shop {
             items: Vec::new(),
         };
         let mut statements = Vec::new();
-        for _ in 0..4 {
+        for _ in 0..2 {
             statements.extend(shop.new_customer());
             statements.extend(shop.new_invoice());
             statements.extend(shop.new_order());
@@ -77,7 +77,7 @@ impl Shop {
                 id: shop.random.uuid(),
                 product: shop.random.uuid(),
                 warehouse: shop.random.uuid(),
-                quantity: 25,
+                quantity: 16,
                 alert: None,
             };
             statements.push(format!(
@@ -95,17 +95,17 @@ impl Shop {
         let statements = match self.random.below(100) {
             0..10 => self.new_customer(),
             10..16 => self.change_customer(),
-            16..32 => self.new_invoice(),
-            32..38 => self.invoice_in_steps(),
-            38..42 => self.invoice_at_once(),
-            42..54 => self.send_invoice(),
-            54..66 => self.end_invoice(),
-            66..70 => self.touch_invoice(),
-            70..76 => self.pay(),
-            76..82 => self.new_order(),
-            82..88 => self.end_order(),
-            88..94 => self.sell(),
-            94..97 => self.restock(),
+            16..30 => self.new_invoice(),
+            30..36 => self.invoice_in_steps(),
+            36..40 => self.invoice_at_once(),
+            40..52 => self.send_invoice(),
+            52..64 => self.end_invoice(),
+            64..68 => self.touch_invoice(),
+            68..74 => self.pay(),
+            74..80 => self.new_order(),
+            80..85 => self.end_order(),
+            85..95 => self.sell(),
+            95..97 => self.restock(),
             _ => self.purchase(),
         };
         let commit = !self.random.percent(8);
@@ -246,7 +246,7 @@ impl Shop {
     fn restock(&mut self) -> Vec<String> {
         let at = self.random.below(self.items.len());
         let Some(item) = self.items.get_mut(at) else { return Vec::new() };
-        item.quantity += 20;
+        item.quantity += 12;
         let mut statements =
             vec![format!("UPDATE stock_items SET qty = {} WHERE id = '{}'", item.quantity, item.id)];
         if let Some(alert) = item.alert.take() {
