@@ -51,9 +51,8 @@ fn report(verified: Verified) -> std::io::Result<()> {
         say(&format!("{scheme}: {}", if there { "verified" } else { "not there" }))?;
     }
     if let Some(timestamp) = verified.timestamp {
-        say(&format!(
-            "signed at {timestamp} (Unix seconds; a receiver should refuse what is older than five minutes)"
-        ))?;
+        let advice = "a receiver should refuse what is older than five minutes";
+        say(&format!("signed at {timestamp} (Unix seconds; {advice})"))?;
     }
     Ok(())
 }

@@ -81,6 +81,11 @@ impl Scheduler {
         wants
     }
 
+    /// Would `wants` give something now?
+    pub fn wants_more(&self) -> bool {
+        !(self.firsts.is_empty() && self.hungry.is_empty() && self.counting.is_empty())
+    }
+
     /// The answer to `Want::Page`.
     pub fn filled(&mut self, id: SubscriptionId, page: Vec<Pending>, limit: usize, now: Now) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };

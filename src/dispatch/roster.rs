@@ -62,6 +62,11 @@ impl Scheduler {
         self.endpoints.get(&lane.endpoint?).map(|endpoint| &endpoint.key)
     }
 
+    /// Is everything in the lane abandoned?
+    pub fn is_gone(&self, id: SubscriptionId) -> bool {
+        self.lanes.get(&id).is_some_and(|lane| lane.gone.is_some())
+    }
+
     /// All lanes from `after` on, for a review in pieces.
     pub fn lanes_after(&self, after: Option<SubscriptionId>, limit: usize) -> Vec<SubscriptionId> {
         use std::ops::Bound;

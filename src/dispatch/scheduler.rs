@@ -4,10 +4,10 @@
 //! Every step costs O(log n) in lanes, endpoints and deliveries in memory. `roster` opens and closes lanes, `refill`
 //! reads them, `pick` starts attempts, `settle` ends them.
 use super::endpoint::{Endpoint, EndpointId, Place};
-use super::lane::{Admission, Ending, Lane, Seq, State, Successor, Ticket};
+use super::lane::{Admission, Ending, Lane, State, Successor, Ticket};
 use super::refill::HELD;
 use super::settings::{Now, Settings, millis};
-use crate::domain::{EndpointKey, Ordering, Pending, SubscriptionId};
+use crate::domain::{EndpointKey, Pending, SubscriptionId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What became of an offer.
