@@ -70,35 +70,9 @@ pub(super) async fn run<S: Source>(
         commit_began: Instant::now(),
         asked: None,
     };
-<<<<<<< HEAD
     let ended = stream.follow(parts, shutdown).await;
     stream.leave(parts, shutdown).await?;
     ended
-=======
-    let mut status = interval(STATUS_INTERVAL);
-    status.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            biased;
-            () = stop::requested(shutdown) => return stream.finish(parts).await,
-            done = settled(&mut stream.committing) => match stream.settle(parts, done).await? {
-                Some(ended) => return Ok(ended),
-                None => stream.advance(parts).await?,
-            },
-            _ = status.tick() => {
-                if stream.committing.is_some() && stream.commit_began.elapsed() > BLOCKED {
-                    return Ok(Ended::Blocked("a batch has waited for the disk for 5 s".into()));
-                }
-                stream.confirm(parts).await?;
-                stream.advance(parts).await?;
-            }
-            frame = parts.source.next(), if stream.waiting_changes < WAITING_CHANGES => {
-                stream.accept(parts, frame?).await?;
-                stream.advance(parts).await?;
-            }
-        }
-    }
->>>>>>> main
 }
 
 async fn settled(committing: &mut Option<Committing>) -> Result<Prepared, StoreError> {
@@ -127,7 +101,7 @@ impl Stream {
         loop {
             tokio::select! {
                 biased;
-                _ = shutdown.wait_for(|stop| *stop) => return self.finish(parts).await,
+                () = stop::requested(shutdown) => return self.finish(parts).await,
                 done = settled(&mut self.committing) => match self.settle(parts, done).await? {
                     Some(ended) => return Ok(ended),
                     None => self.advance(parts).await?,
@@ -160,7 +134,7 @@ impl Stream {
         parts.source.stop().await;
         tokio::select! {
             biased;
-            _ = shutdown.wait_for(|stop| *stop) => Ok(()),
+            () = stop::requested(shutdown) => Ok(()),
             done = commit => match done {
                 Ok(prepared) => {
                     self.progress.durable(prepared.position);

@@ -254,7 +254,7 @@ impl Machine {
         while self.world.ms() < until {
             let here = store.position().is_some_and(|at| at.0 >= last);
             let confirmed = self.server.slot().is_some_and(|slot| slot.confirmed >= last);
-            if here && confirmed && (store.vitals().pending == 0 || std::env::var("NODISPATCH").is_ok()) {
+            if here && confirmed && store.vitals().pending == 0 {
                 return true;
             }
             sleep(Duration::from_millis(500)).await;

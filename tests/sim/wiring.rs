@@ -15,6 +15,8 @@ use tailhook::mapping::{Context, EventSpec, Mapping};
 use tailhook::registry::Routing;
 use tailhook::telemetry::Metrics;
 use tailhook::capture;
+use tailhook::app::pipeline;
+use tailhook::dispatch;
 use tailhook::store::Identity;
 use tailhook::registry::rows::{RowChange, Rules, snapshot_row};
 use tailhook::registry::seal::Sealer;
@@ -100,16 +102,17 @@ impl Sidecar {
         world: &Arc<World>,
         store: Store,
         source: SimSource,
-        _transport: SimTransport,
+        transport: SimTransport,
         stopped: watch::Receiver<bool>,
     ) -> anyhow::Result<()> {
         let position = store.position().unwrap_or_default();
-        let (routing, _) = watch::channel(Arc::new(Routing::load(store.subscriptions(), position)));
-        let (status, _) = watch::channel(capture::run::Status::default());
-        let parts = capture::run::Parts {
+        let (routing, routes) = watch::channel(Arc::new(Routing::load(store.subscriptions(), position)));
+        let (status, _) = watch::channel(capture::Status::default());
+        let jitter = world.rng.fork();
+        let capture = capture::Parts {
             source,
             store: store.clone(),
-            rules: capture::batch::Rules {
+            rules: capture::Rules {
                 mapping: self.mapping.clone(),
                 context: context(),
                 subscriptions: "tailhook.webhook_subscriptions".to_owned(),
@@ -127,17 +130,22 @@ impl Sidecar {
                 slot: "tailhook".to_owned(),
                 publication: "tailhook".to_owned(),
                 epoch: [7; 16],
-                shadow_plan: self.mapping.plan().text(),
+                shadow_plan: String::new(),
             },
             accept_gap: None,
         };
-        tokio::select! {
-            biased;
-            ran = store.run() => ran?,
-            ran = capture::run::run(parts, stopped) => {
-                ran?;
-            }
-        }
-        Ok(())
+        let dispatch = dispatch::Parts {
+            store: store.clone(),
+            transport,
+            routing: routes,
+            sealer: self.sealer.clone(),
+            clock: world.clone(),
+            settings: dispatch::Settings::default(),
+            metrics: self.metrics.clone(),
+            names: watch::channel(Arc::default()).1,
+            status: dispatch::Status::default(),
+            jitter: move || jitter.below(1 << 20) as f64 / f64::from(1 << 20),
+        };
+        pipeline::run(pipeline::Stages { store, capture, dispatch }, stopped).await
     }
 }
