@@ -54,10 +54,12 @@ impl FillRows for Rows {
 /// The catalog's description, by `psql`.
 pub fn describe(cluster: &Cluster, oid: u32) -> Option<Table> {
     let rows = cluster.sql(&format!(
-        "SELECT a.attname, CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END,
+        "SELECT a.attname, t.oid,
                 CASE WHEN t.typcategory = 'A' THEN e.oid END, coalesce(e.typdelim, ','), a.attnotnull,
                 coalesce(array_position(i.indkey::int2[], a.attnum), -1)
-         FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_type e ON e.oid = t.typelem
+         FROM pg_attribute a JOIN pg_type d ON d.oid = a.atttypid
+         JOIN pg_type t ON t.oid = CASE d.typtype WHEN 'd' THEN d.typbasetype ELSE d.oid END
+         LEFT JOIN pg_type e ON e.oid = t.typelem
          LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
          WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
     ));
