@@ -209,3 +209,32 @@ async fn a_publication_that_does_not_exist_is_named() {
     let SourceError::Operator(line) = error else { panic!("{error}") };
     assert!(line.contains("publication \"tailhook\" must exist"), "{line}");
 }
+
+#[tokio::test]
+async fn a_new_timeline_goes_on_where_the_old_one_was_left() {
+    let cluster = Arc::new(Cluster::start());
+    cluster.sql("CREATE TABLE t (id int PRIMARY KEY); CREATE PUBLICATION tailhook FOR TABLE t");
+    let mut follower = Follower::create(source(&cluster, &cluster.url("postgres"))).await;
+    cluster.sql("INSERT INTO t VALUES (1)");
+    cluster.sql("INSERT INTO t VALUES (2)");
+    let first = follower.transaction().await.expect("the first");
+    let identity = identity(&cluster);
+    follower.source.stop().await;
+    cluster.sql("ALTER SYSTEM SET restore_command = 'false'");
+    cluster.stop("fast");
+    std::fs::write(cluster.data().join("recovery.signal"), "").expect("written");
+    cluster.up();
+    while cluster.sql("SELECT pg_is_in_recovery()") == "t" {}
+    cluster.sql("INSERT INTO t VALUES (3)");
+    let survey = follower.source.survey().await.expect("connects");
+    let [(1, fork)] = survey.history[..] else { panic!("{:?}", survey.history) };
+    assert!(survey.timeline == 2 && fork > first.end_lsn && fork < survey.wal_end, "{survey:?}");
+    let judged = |position| judge("tailhook", Memory::Following(&identity, position), &survey);
+    assert_eq!(judged(first.end_lsn), Verdict::Start { from: first.end_lsn });
+    let beyond = Lsn(fork.0 + 1);
+    assert!(matches!(judged(beyond), Verdict::Gap(gap) if (gap.from, gap.to) == (fork, beyond)));
+    follower.resume(first.end_lsn).await.expect("streams");
+    for id in 2..=3 {
+        assert_eq!(follower.lines().await, [format!("insert public.t: -> {id}")]);
+    }
+}
