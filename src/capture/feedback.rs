@@ -66,6 +66,11 @@ impl Progress {
         }
     }
 
+    /// The server has sent every transaction that committed before this.
+    pub fn complete(&self) -> Lsn {
+        self.complete
+    }
+
     /// Nothing received is waiting to become durable.
     pub fn is_idle(&self) -> bool {
         !self.open && self.in_flight.is_empty()

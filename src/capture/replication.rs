@@ -6,6 +6,7 @@ use super::failure::{Place, Stage, explain, wal_level};
 use super::{Feedback, FillRow, Frame, SlotState, Source, SourceError, Survey, wire};
 use crate::clock::SharedClock;
 use crate::domain::{Lsn, ReplicaIdentity, Table};
+use crate::mapping::shadow::TablePlan;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -34,9 +35,12 @@ pub trait FillRows: Send {
 
 /// The catalog's answer for a relation's object id; `None`: it is gone.
 pub type Describe = Box<dyn Fn(u32) -> BoxFuture<'static, Result<Option<Table>, SourceError>> + Send + Sync>;
-/// Opens an exported snapshot by its name.
-pub type OpenSnapshot =
-    Box<dyn Fn(String) -> BoxFuture<'static, Result<Box<dyn FillRows>, SourceError>> + Send + Sync>;
+/// Opens an exported snapshot by its name, to read the subscriptions and the rows of these tables.
+pub type OpenSnapshot = Box<
+    dyn Fn(String, Vec<TablePlan>) -> BoxFuture<'static, Result<Box<dyn FillRows>, SourceError>>
+        + Send
+        + Sync,
+>;
 
 /// Ordinary SQL that the source needs; `app` lends it.
 pub struct Lookups {
@@ -84,7 +88,7 @@ pub struct PostgresSource {
 
 enum Snapshot {
     None,
-    Exported(String),
+    Exported(String, Vec<TablePlan>),
     Open(Box<dyn FillRows>),
 }
 
@@ -192,6 +196,16 @@ impl PostgresSource {
         }))
     }
 
+    async fn exporting_slot(&mut self, slot: &str) -> Result<(Lsn, String), SourceError> {
+        let modern = self.connection.as_ref().is_some_and(|connection| connection.major_version() >= 15);
+        let export = if modern { "(SNAPSHOT 'export')" } else { "EXPORT_SNAPSHOT" };
+        let command = format!("CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput {export}");
+        let rows = self.command(Stage::Slot, None, &command).await?;
+        let row: Option<[Option<String>; 4]> = rows.into_iter().next().and_then(|row| row.try_into().ok());
+        let [_, point, snapshot, _] = row.ok_or_else(|| strange("CREATE_REPLICATION_SLOT"))?;
+        number(point).zip(snapshot).ok_or_else(|| strange("CREATE_REPLICATION_SLOT"))
+    }
+
     async fn tell(&mut self, reply: bool) -> Result<(), SourceError> {
         let status = wire::status(self.told, self.clock.now_us(), reply);
         let connection = self.connection.as_mut().ok_or_else(not_connected)?;
@@ -237,18 +251,21 @@ impl Source for PostgresSource {
     }
 
     /// Waits for the transactions that are open now, however long they take.
-    async fn create_slot(&mut self) -> Result<Lsn, SourceError> {
-        let modern = self.connection.as_ref().is_some_and(|connection| connection.major_version() >= 15);
-        let export = if modern { "(SNAPSHOT 'export')" } else { "EXPORT_SNAPSHOT" };
-        let command =
-            format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput {export}", identifier(&self.settings.slot));
-        let rows = self.command(Stage::Slot, None, &command).await?;
-        let row: Option<[Option<String>; 4]> = rows.into_iter().next().and_then(|row| row.try_into().ok());
-        let [_, point, snapshot, _] = row.ok_or_else(|| strange("CREATE_REPLICATION_SLOT"))?;
-        let (Some(point), Some(snapshot)) = (number(point), snapshot) else {
-            return Err(strange("CREATE_REPLICATION_SLOT"));
-        };
-        self.snapshot = Snapshot::Exported(snapshot);
+    async fn create_slot(&mut self, tables: &[TablePlan]) -> Result<Lsn, SourceError> {
+        let (point, snapshot) = self.exporting_slot(&identifier(&self.settings.slot)).await?;
+        self.snapshot = Snapshot::Exported(snapshot, tables.to_vec());
+        Ok(point)
+    }
+
+    /// By a temporary slot on this connection: it is gone when the stream's connection, opened next, takes its place.
+    async fn snapshot(&mut self, tables: &[TablePlan]) -> Result<Lsn, SourceError> {
+        let name = identifier(&format!("{}_fill_{}", self.settings.slot, std::process::id()));
+        let (point, snapshot) = self.exporting_slot(&format!("{name} TEMPORARY")).await?;
+        // opened while the exporting connection is alive; from then on it stands by itself
+        let rows = (self.lookups.open_snapshot)(snapshot, tables.to_vec()).await?;
+        self.stop().await;
+        self.connect().await?;
+        self.snapshot = Snapshot::Open(rows);
         Ok(point)
     }
 
@@ -258,8 +275,9 @@ impl Source for PostgresSource {
     }
 
     async fn fill(&mut self) -> Result<Vec<FillRow>, SourceError> {
-        if let Snapshot::Exported(name) = &self.snapshot {
-            self.snapshot = Snapshot::Open((self.lookups.open_snapshot)(name.clone()).await?);
+        if let Snapshot::Exported(name, tables) = &self.snapshot {
+            let rows = (self.lookups.open_snapshot)(name.clone(), tables.clone()).await?;
+            self.snapshot = Snapshot::Open(rows);
         }
         let Snapshot::Open(rows) = &mut self.snapshot else {
             return Err(SourceError::Retry("the slot's snapshot is gone".into()));
@@ -272,7 +290,9 @@ impl Source for PostgresSource {
     }
 
     async fn start(&mut self, from: Lsn) -> Result<(), SourceError> {
-        self.snapshot = Snapshot::None;
+        if matches!(self.snapshot, Snapshot::Exported(..)) {
+            self.snapshot = Snapshot::None;
+        }
         let command = format!(
             "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names {}, messages 'true')",
             identifier(&self.settings.slot),

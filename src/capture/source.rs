@@ -1,6 +1,7 @@
 //! A replication slot, seen from the sidecar. A seam: `replication::PostgresSource` is the real one, `tests/sim` has a
 //! simulated one that speaks the same bytes. Knows no rules and no store.
 use crate::domain::{Lsn, Subscription, Table};
+use crate::mapping::shadow::TablePlan;
 use bytes::Bytes;
 use std::future::Future;
 
@@ -102,8 +103,12 @@ pub enum SourceError {
 pub trait Source: Send + 'static {
     /// Connects (anew, if connected) and looks at the server and at our slot.
     fn survey(&mut self) -> impl Future<Output = Result<Survey, SourceError>> + Send;
-    /// Makes the slot; returns its consistent point. Its snapshot is readable by `fill` until the next call but `fill`.
-    fn create_slot(&mut self) -> impl Future<Output = Result<Lsn, SourceError>> + Send;
+    /// Makes the slot; returns its consistent point. `fill` then gives the subscriptions and the rows of these tables as
+    /// of that point, until the next call but `fill`.
+    fn create_slot(&mut self, tables: &[TablePlan]) -> impl Future<Output = Result<Lsn, SourceError>> + Send;
+    /// A consistent point of now, for memory that a changed mapping adds: `fill` then gives the rows of these tables as of
+    /// that point, also while the stream runs, until the next call but `fill`, `start` and those of the stream.
+    fn snapshot(&mut self, tables: &[TablePlan]) -> impl Future<Output = Result<Lsn, SourceError>> + Send;
     /// Drops our slot: only after an interrupted first snapshot, when nothing was ever followed.
     fn drop_slot(&mut self) -> impl Future<Output = Result<(), SourceError>> + Send;
     /// The next rows of the slot's snapshot; empty: complete.

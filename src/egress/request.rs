@@ -1,5 +1,7 @@
-//! One attempt, described. Signing and headers (SPEC 4) are made from this alone.
+//! One attempt, described. Signing and headers (SPEC 4) are made from this alone. Knows no connection.
+use super::sign;
 use crate::domain::{DeliveryId, EndpointKey, Event, Secret};
+use http::{HeaderName, HeaderValue};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,4 +25,135 @@ pub struct Request {
     pub timestamp: i64,
     /// The whole attempt, connect and body included.
     pub deadline: Duration,
+}
+
+/// Names that a subscription cannot set: ours of SPEC 4, and those that frame an HTTP message.
+const RESERVED: &[&str] = &[
+    "content-type",
+    "user-agent",
+    "x-event",
+    "x-signature",
+    "x-delivery-id",
+    "x-attempt",
+    "x-event-sequence",
+    "webhook-id",
+    "webhook-timestamp",
+    "webhook-signature",
+    "host",
+    "content-length",
+    "content-encoding",
+    "transfer-encoding",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+    "http2-settings",
+];
+
+/// May a subscription not set this header? Compared without case.
+pub fn is_reserved(name: &str) -> bool {
+    RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name))
+}
+
+impl Request {
+    /// All headers of SPEC 4 in the old module's spelling, then the subscription's own. A custom header that is
+    /// reserved or no valid HTTP is left out: it was refused when it was written, so only SQL can have put it there.
+    pub fn headers(&self, user_agent: &HeaderValue) -> Vec<(&str, HeaderValue)> {
+        let event = &self.event;
+        let id = event.id.to_string();
+        let mut list: Vec<(&str, HeaderValue)> = vec![
+            ("Content-Type", HeaderValue::from_static("application/json")),
+            ("User-Agent", user_agent.clone()),
+        ];
+        let mut add = |name: &'static str, text: &str| {
+            if let Ok(value) = HeaderValue::from_str(text) {
+                list.push((name, value));
+            }
+        };
+        add("X-Event", event.name.as_str());
+        add("X-Delivery-Id", &self.delivery.to_string());
+        add("X-Attempt", &self.attempt.to_string());
+        add("X-Event-Sequence", &event.sequence.to_string());
+        add("webhook-id", &id);
+        add("webhook-timestamp", &self.timestamp.to_string());
+        if let Some(made) = sign::sign(&id, self.timestamp, &event.body, &self.secrets) {
+            add("X-Signature", &made.x_signature);
+            add("webhook-signature", &made.webhook_signature);
+        }
+        list.extend(self.headers.iter().filter_map(|(name, value)| {
+            let fits = !is_reserved(name) && HeaderName::from_bytes(name.as_bytes()).is_ok();
+            HeaderValue::from_str(value).ok().filter(|_| fits).map(|value| (name.as_str(), value))
+        }));
+        list
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::domain::{EventId, EventName, Lsn, Sequence, TenantId};
+    use uuid::Uuid;
+
+    pub(crate) fn request(url: &str, body: &'static [u8]) -> Request {
+        let tenant = TenantId::new("t1");
+        Request {
+            endpoint: EndpointKey { tenant: tenant.clone(), url: url.into() },
+            event: Arc::new(Event {
+                id: EventId(Uuid::from_u128(7)),
+                name: EventName::parse("invoice.created").unwrap(),
+                tenant,
+                resource: None,
+                timestamp_us: 1,
+                sequence: Sequence { lsn: Lsn(0x16_B374_D848), number: 3 },
+                body: bytes::Bytes::from_static(body),
+            }),
+            delivery: DeliveryId(Uuid::from_u128(9)),
+            attempt: 2,
+            secrets: vec![Secret::new("a secret")],
+            headers: BTreeMap::new(),
+            timestamp: 1_614_265_330,
+            deadline: Duration::from_secs(5),
+        }
+    }
+
+    #[test]
+    fn headers_of_the_contract_and_custom_ones_that_never_override_them() {
+        let mut request = request("https://receiver.test/", b"{}");
+        for (name, value) in [
+            ("X-Tenant-Key", "k1"),
+            ("x-signature", "forged"),
+            ("Host", "elsewhere"),
+            ("TRANSFER-ENCODING", "chunked"),
+            ("bad name", "x"),
+            ("X-Bad", "a\r\nInjected: 1"),
+        ] {
+            request.headers.insert(name.into(), value.into());
+        }
+        let agent = HeaderValue::from_static("Agent/1");
+        let list = request.headers(&agent);
+        let text: Vec<(&str, &str)> = list.iter().map(|(n, v)| (*n, v.to_str().unwrap())).collect();
+        assert_eq!(
+            text[..8],
+            [
+                ("Content-Type", "application/json"),
+                ("User-Agent", "Agent/1"),
+                ("X-Event", "invoice.created"),
+                ("X-Delivery-Id", "00000000-0000-0000-0000-000000000009"),
+                ("X-Attempt", "2"),
+                ("X-Event-Sequence", "00000016b374d848-00000003"),
+                ("webhook-id", "00000000-0000-0000-0000-000000000007"),
+                ("webhook-timestamp", "1614265330"),
+            ]
+        );
+        assert!(text[8].1.starts_with("sha256=") && text[9].1.starts_with("v1,"));
+        assert_eq!(text[10..], [("X-Tenant-Key", "k1")]);
+
+        request.secrets.clear();
+        assert!(request.headers(&agent).iter().all(|(name, _)| !name.to_lowercase().contains("signature")));
+    }
 }

@@ -27,7 +27,7 @@ pub fn named(cluster: &Arc<Cluster>, url: &str, name: &str) -> PostgresSource {
             let table = describe(&catalog, oid);
             Box::pin(async move { Ok(table) })
         }),
-        open_snapshot: Box::new(move |name| {
+        open_snapshot: Box::new(move |name, _| {
             let rows: Box<dyn FillRows> = Box::new(Rows(Some((Arc::clone(&rows), name))));
             Box::pin(async move { Ok(rows) })
         }),
@@ -118,7 +118,7 @@ impl Follower {
     /// Makes the slot and streams from it.
     pub async fn create(mut source: PostgresSource) -> Self {
         source.survey().await.expect("connects");
-        let point = source.create_slot().await.expect("a slot");
+        let point = source.create_slot(&[]).await.expect("a slot");
         source.start(point).await.expect("streams");
         Self { source, assembler: Assembler::new(1 << 30) }
     }

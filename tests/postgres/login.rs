@@ -83,7 +83,7 @@ async fn no_slot_is_free() {
     for (name, fits) in [("first", true), ("second", false)] {
         let mut source = named(&cluster, &cluster.url("postgres"), name);
         source.survey().await.expect("connects");
-        match source.create_slot().await {
+        match source.create_slot(&[]).await {
             Ok(_) => assert!(fits, "{name}"),
             Err(SourceError::Operator(line)) => {
                 assert!(!fits && line.contains("max_replication_slots"), "{line}");

@@ -30,7 +30,7 @@ async fn a_new_slot_has_a_snapshot_of_what_was_before_it() {
     assert!(matches!(source.fill().await, Err(SourceError::Retry(_))), "no slot, no snapshot");
     let survey = source.survey().await.expect("connects");
     assert_eq!(judge("tailhook", Memory::Empty, &survey), Verdict::FirstStart);
-    let point = source.create_slot().await.expect("a slot");
+    let point = source.create_slot(&[]).await.expect("a slot");
     cluster.sql("INSERT INTO t VALUES (3)");
     let ids: Vec<_> = source
         .fill()
@@ -45,7 +45,7 @@ async fn a_new_slot_has_a_snapshot_of_what_was_before_it() {
     assert_eq!(ids, ["1", "2"], "not what came after the slot");
     assert_eq!(source.fill().await, Ok(Vec::new()), "complete");
     assert!(matches!(source.fill().await, Err(SourceError::Retry(_))), "only once");
-    assert!(matches!(source.create_slot().await, Err(SourceError::Retry(_))), "it exists");
+    assert!(matches!(source.create_slot(&[]).await, Err(SourceError::Retry(_))), "it exists");
     let survey = source.survey().await.expect("connects");
     let state = survey.slot.clone().expect("the slot");
     assert_eq!((state.plugin.as_str(), state.database.as_str(), state.confirmed), ("pgoutput", "erp", point));

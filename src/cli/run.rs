@@ -1,0 +1,31 @@
+//! `tailhook run`: the sidecar until a signal.
+use super::{Source, block_on, logs, signals::Stop};
+use crate::app;
+use tokio::sync::watch;
+
+/// Runs the sidecar until SIGTERM or SIGINT
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tailhook run
+  tailhook run --config /etc/tailhook/tailhook.toml
+  TAILHOOK_LOG=debug tailhook run")]
+pub(super) struct Arguments {}
+
+pub(super) fn main(_: &Arguments, source: &Source) -> anyhow::Result<()> {
+    let config = source.load()?;
+    logs::start(config.log.format, "info");
+    block_on(async move {
+        let mut signals = Stop::listen()?;
+        let (stop, stopped) = watch::channel(false);
+        let mut running = Box::pin(app::run(config, stopped));
+        tokio::select! {
+            biased;
+            ended = &mut running => return ended,
+            signal = signals.wait() => tracing::info!(signal, "stopping"),
+        }
+        // A receiver is alive as long as `running` is.
+        let _ = stop.send(true);
+        running.await
+    })
+}
