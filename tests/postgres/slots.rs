@@ -2,7 +2,8 @@
 use crate::cluster::{Cluster, Options};
 use crate::follower::{Follower, soon, source};
 use std::sync::Arc;
-use tailhook::capture::{Feedback, FillRow, Frame, Memory, Source, SourceError, Verdict, judge};
+use tailhook::capture::slot::Memory;
+use tailhook::capture::{Feedback, FillRow, Frame, PostgresSource, Source, SourceError, Verdict, judge};
 use tailhook::domain::Lsn;
 use tailhook::store::Identity;
 
@@ -22,6 +23,14 @@ fn identity(cluster: &Cluster) -> Identity {
     }
 }
 
+async fn filled(source: &mut PostgresSource) -> Vec<String> {
+    let row = |row| match row {
+        FillRow::Shadow(_, id, _) => String::from_utf8_lossy(&id).into_owned(),
+        FillRow::Subscription(_) => panic!("there are none"),
+    };
+    source.fill().await.expect("rows").into_iter().map(row).collect()
+}
+
 #[tokio::test]
 async fn a_new_slot_has_a_snapshot_of_what_was_before_it() {
     let cluster = Arc::new(Cluster::start());
@@ -32,16 +41,7 @@ async fn a_new_slot_has_a_snapshot_of_what_was_before_it() {
     assert_eq!(judge("tailhook", Memory::Empty, &survey), Verdict::FirstStart);
     let point = source.create_slot(&[]).await.expect("a slot");
     cluster.sql("INSERT INTO t VALUES (3)");
-    let ids: Vec<_> = source
-        .fill()
-        .await
-        .expect("rows")
-        .into_iter()
-        .map(|row| match row {
-            FillRow::Shadow(_, id, _) => String::from_utf8_lossy(&id).into_owned(),
-            FillRow::Subscription(_) => panic!("there are none"),
-        })
-        .collect();
+    let ids = filled(&mut source).await;
     assert_eq!(ids, ["1", "2"], "not what came after the slot");
     assert_eq!(source.fill().await, Ok(Vec::new()), "complete");
     assert!(matches!(source.fill().await, Err(SourceError::Retry(_))), "only once");
@@ -237,4 +237,22 @@ async fn a_new_timeline_goes_on_where_the_old_one_was_left() {
     for id in 2..=3 {
         assert_eq!(follower.lines().await, [format!("insert public.t: -> {id}")]);
     }
+}
+
+#[tokio::test]
+async fn a_later_snapshot_is_read_while_the_stream_runs() {
+    let cluster = Arc::new(Cluster::start());
+    cluster.sql("CREATE TABLE t (id int PRIMARY KEY); CREATE PUBLICATION tailhook FOR TABLE t");
+    let mut follower = Follower::create(source(&cluster, &cluster.url("postgres"))).await;
+    let begun = confirmed(&cluster);
+    cluster.sql("INSERT INTO t VALUES (1)");
+    follower.source.survey().await.expect("connects");
+    let point = follower.source.snapshot(&[]).await.expect("a snapshot");
+    cluster.sql("INSERT INTO t VALUES (2)");
+    follower.source.start(begun).await.expect("streams");
+    let before = follower.transaction().await.expect("the first");
+    assert_eq!(filled(&mut follower.source).await, ["1"], "as of its point");
+    let after = follower.transaction().await.expect("the second");
+    assert!(before.commit_lsn < point && point <= after.commit_lsn, "{before:?} {point} {after:?}");
+    assert_eq!(cluster.sql("SELECT string_agg(slot_name, ',') FROM pg_replication_slots"), "tailhook");
 }

@@ -90,7 +90,7 @@ impl Server {
         let gone = || SourceError::Retry("not here".into());
         let lookups = Lookups {
             describe: Box::new(move |_| Box::pin(async move { Err(gone()) })),
-            open_snapshot: Box::new(move |_| Box::pin(async move { Err(gone()) })),
+            open_snapshot: Box::new(move |_, _| Box::pin(async move { Err(gone()) })),
         };
         PostgresSource::new(settings, lookups, Arc::new(SystemClock))
     }
