@@ -103,11 +103,10 @@ fn read(mut given: Map<String, Value>) -> Result<(EventName, Map<String, Value>)
         Some(_) => Err(Invalid::new("event", "invalid", "must be a string")),
         None => Err(Invalid::new("event", "missing", "is needed")),
     };
-    let name = name.and_then(|name| match name.as_str().starts_with("webhook.") {
-        true => {
-            Err(Invalid::new("event", "reserved", "names that begin with 'webhook.' are the sender's own"))
-        }
-        false => Ok(name),
+    let reserved = "names that begin with 'webhook.' are the sender's own";
+    let name = name.and_then(|name| {
+        let ours = name.as_str().starts_with("webhook.");
+        if ours { Err(Invalid::new("event", "reserved", reserved)) } else { Ok(name) }
     });
     let payload = match given.remove("payload") {
         Some(Value::Object(payload)) => Ok(payload),
