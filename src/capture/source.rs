@@ -4,11 +4,11 @@ use crate::domain::{Lsn, Subscription, Table};
 use bytes::Bytes;
 use std::future::Future;
 
-/// What the walsender sends inside CopyBoth
+/// What the walsender sends inside `CopyBoth`
 /// (<https://www.postgresql.org/docs/15/protocol-replication.html>).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
-    /// `w` XLogData: one pgoutput message.
+    /// `w`, `XLogData`: one pgoutput message.
     Wal {
         /// Start of the data.
         start: Lsn,
@@ -90,7 +90,7 @@ pub enum SourceError {
     /// The server cannot give what follows our position (SPEC 5.7).
     #[error("{0}")]
     Gap(String),
-    /// An operator is needed: privileges, wal_level, a version. Says the remedy.
+    /// An operator is needed: privileges, `wal_level`, a version. Says the remedy.
     #[error("{0}")]
     Operator(String),
     /// Bytes that are no protocol or no pgoutput, with the LSN. The stream stops.
