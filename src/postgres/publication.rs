@@ -120,16 +120,23 @@ pub async fn ensure(
     }
     let transaction = session.client_mut().transaction().await?;
     for statement in &plan.sql {
-        transaction.batch_execute(statement).await.map_err(|error| match PgError::from(error) {
-            PgError::Privilege(why) => PgError::Privilege(format!(
-                "the publication cannot be made with this role ({why}); run `tailhook migrate --url <a DBA's>`, or: {}",
-                plan.sql.join(" ")
-            )),
-            other => other,
-        })?;
+        if let Err(error) = transaction.batch_execute(statement).await {
+            let _also_failed = transaction.rollback().await;
+            return Err(explain(error, &plan));
+        }
     }
     transaction.commit().await?;
     Ok(plan)
+}
+
+fn explain(error: tokio_postgres::Error, plan: &PublicationPlan) -> PgError {
+    match PgError::from(error) {
+        PgError::Privilege(why) => PgError::Privilege(format!(
+            "the publication cannot be made with this role ({why}); run `tailhook migrate --url <a DBA's>`, or: {}",
+            plan.sql.join(" ")
+        )),
+        other => other,
+    }
 }
 
 /// All refusals as one error.
