@@ -69,8 +69,8 @@ fn open(mut payload: Map<String, Value>) -> (Map<String, Value>, Option<String>,
         };
         Some(text).filter(|text| !text.is_empty() && text.len() <= LONGEST_RESOURCE)
     };
-    let (kind, id) = (word(payload.remove("resource_type")), word(payload.remove("resource_id")));
-    match payload.remove("data") {
+    let (kind, id) = (word(payload.shift_remove("resource_type")), word(payload.shift_remove("resource_id")));
+    match payload.shift_remove("data") {
         Some(Value::Object(data)) => (data, kind, id),
         _ => (payload, kind, id),
     }

@@ -1,5 +1,5 @@
 //! Ordinary SQL against real Postgres clusters, which the tests start themselves.
-#![allow(missing_docs, unreachable_pub, reason = "tests")]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::too_many_lines, reason = "tests")]
 mod catalog;
 mod checks;
 #[path = "../postgres/cluster.rs"]

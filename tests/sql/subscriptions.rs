@@ -50,16 +50,11 @@ async fn create_conflict_delete_and_the_commits_position() {
     assert_eq!(api.deactivate(&a, one).await, Err(WriteError::Missing));
     api.create(&wish(2, "a", "invoice.*")).await.unwrap();
     // of many at once exactly one is made
-    let racers: Vec<_> = (10..30)
-        .map(|id| {
-            let api = api.clone();
-            async move { api.create(&wish(id, "a", "race.started")).await }
-        })
-        .collect();
     let mut set = tokio::task::JoinSet::new();
-    racers.into_iter().for_each(|racer| {
-        set.spawn(racer);
-    });
+    for id in 10..30 {
+        let api = api.clone();
+        set.spawn(async move { api.create(&wish(id, "a", "race.started")).await });
+    }
     let made = set.join_all().await.iter().filter(|r| r.is_ok()).count();
     assert_eq!(made, 1);
     let connections = cluster.sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'api'");
