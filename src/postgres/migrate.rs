@@ -136,16 +136,8 @@ async fn applied(client: &Client, schema: &str) -> Result<Option<Vec<i32>>, PgEr
 
 /// The publication of the tables that exist; ours counts as existing, for this script makes it.
 async fn publish(client: &Client, plan: &Plan, script: &mut Script) -> Result<PublicationPlan, PgError> {
-    let mut tables = Vec::new();
-    for table in &plan.tables {
-        let found = "SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                     WHERE n.nspname = $1 AND c.relname = $2";
-        if exists(client, found, &[&table.schema, &table.name]).await? {
-            tables.push(table.clone());
-        } else {
-            script.missing.push(table.clone());
-        }
-    }
+    let (mut tables, missing) = publication::existing(client, &plan.tables).await?;
+    script.missing = missing;
     tables.push(TableName::subscriptions(&plan.schema));
     tables.sort();
     tables.dedup();

@@ -14,6 +14,7 @@ use tailhook::registry::rows::{RowChange, Rules, changes, snapshot_row};
 use tailhook::registry::seal::Sealer;
 use tokio::sync::watch;
 
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 fn failed(error: PgError) -> SourceError {
     SourceError::Retry(error.to_string())
 }

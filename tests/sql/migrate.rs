@@ -112,7 +112,7 @@ async fn others_tables_roles_without_rights_and_all_tables_are_refused() {
     let old = Plan { schema: "public".into(), ..plan(&["invoices"]) };
     let error = migrate(&mut dba, &old).await.unwrap_err();
     assert!(matches!(&error, PgError::NotYet(why) if why.contains("webhook_subscriptions")), "{error:?}");
-    let tables = [TableName::parse("invoices")];
+    let tables = [TableName::parse("invoices"), TableName::parse("absent")];
     let error = publication::ensure(&mut weak, "tailhook", &tables).await.unwrap_err();
     assert!(
         matches!(&error, PgError::Privilege(why) if why.contains("CREATE PUBLICATION tailhook FOR TABLE public.invoices WITH")),

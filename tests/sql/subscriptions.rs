@@ -59,6 +59,10 @@ async fn create_conflict_delete_and_the_commits_position() {
     assert_eq!(made, 1);
     let connections = cluster.sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'api'");
     assert!(connections.parse::<u32>().unwrap() <= 4);
+    let dba = session(&cluster.url("postgres")).await;
+    let sealed = tailhook::postgres::checks::sealed_secret(dba.client(), "tailhook").await.unwrap();
+    assert_eq!(sealed, Some(SealedSecret::new("sealed:v1:xyz")));
+    assert_eq!(tailhook::postgres::checks::sealed_secret(dba.client(), "absent").await.unwrap(), None);
     // the server goes away and comes back
     cluster.stop("fast");
     assert!(matches!(api.deactivate(&a, one).await, Err(WriteError::Database(e)) if e.is_unreachable()));
