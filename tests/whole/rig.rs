@@ -21,7 +21,7 @@ pub(crate) const SECRET: &str = "a secret of the old kind";
 const PATIENCE: Duration = Duration::from_secs(120);
 
 const SCHEMA: &str = "
-CREATE ROLE tailhook LOGIN REPLICATION BYPASSRLS;
+CREATE ROLE tailhook LOGIN REPLICATION BYPASSRLS PASSWORD 'pw';
 CREATE TABLE invoices (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), number varchar, status varchar DEFAULT 'draft',
                        total float, notes text, tenant_id uuid NOT NULL);
 GRANT SELECT ON invoices TO tailhook;";
@@ -88,7 +88,11 @@ impl Inbox {
                 news.await;
             }
         };
-        assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "never came: {what}; {} requests", self.look(<[_]>::len));
+        assert!(
+            tokio::time::timeout(PATIENCE, waiting).await.is_ok(),
+            "never came: {what}; {} requests",
+            self.look(<[_]>::len)
+        );
     }
 }
 
@@ -97,7 +101,6 @@ pub(crate) struct Rig {
     pub(crate) inbox: Inbox,
     pub(crate) api: Api,
     pub(crate) folder: Scratch,
-    pub(crate) url: String,
     hook: String,
     child: Option<Child>,
     _tasks: JoinSet<()>,
@@ -110,7 +113,7 @@ impl Rig {
         let cluster = tokio::task::spawn_blocking(|| Cluster::start(&[])).await.unwrap().expect("a cluster");
         let erp = Database::connect(&cluster.superuser_url("postgres")).await.expect("a connection");
         erp.run(SCHEMA).await.expect("the schema");
-        let url = cluster.url("tailhook", "", "postgres");
+        let url = cluster.url("tailhook", "pw", "postgres");
         let folder = Scratch::new("tailhook-whole").unwrap();
         let certificates = Certificates::new().unwrap();
         let receiver = Receiver::bind(certificates.server.clone()).await.unwrap();
@@ -137,7 +140,7 @@ impl Rig {
         };
         settings.write().unwrap();
         let api = Api { address, token };
-        let rig = Self { erp, inbox, api, folder, url, hook, child: None, _tasks: tasks, cluster };
+        let rig = Self { erp, inbox, api, folder, hook, child: None, _tasks: tasks, cluster };
         let done = rig.tool(&["migrate", "--url", &rig.cluster.superuser_url("postgres")]);
         assert!(done.0.success(), "{}", done.1);
         rig
@@ -158,7 +161,11 @@ impl Rig {
     }
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tailhook"));
-        command.args(arguments).arg("--config").arg(self.folder.path().join("tailhook.toml")).stdin(Stdio::null());
+        command
+            .args(arguments)
+            .arg("--config")
+            .arg(self.folder.path().join("tailhook.toml"))
+            .stdin(Stdio::null());
         command
     }
     /// Starts `run`; its log goes to a file.
