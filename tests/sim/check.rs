@@ -151,7 +151,10 @@ fn ends_for_a_reason(world: &World, truth: &Truth, delivery: &Delivery, sent: &[
     if !fair {
         let answers: Vec<_> = sent.iter().map(|s| s.answer).collect();
         let (status, error) = (delivery.status.as_str(), &delivery.last_error);
-        world.violated(format!("delivery {id} is {status} ({error:?}) after answers {answers:?}"));
+        let (name, of) = (&delivery.event, delivery.subscription);
+        world.violated(format!(
+            "delivery {id} of {name} at {lsn:x} for {of} is {status} ({error:?}) after answers {answers:?}"
+        ));
     }
     for one in sent {
         let known = wish.is_some_and(|w| {

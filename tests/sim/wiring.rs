@@ -21,7 +21,6 @@ use tailhook::store::Identity;
 use tailhook::registry::rows::{RowChange, Rules, snapshot_row};
 use tailhook::registry::seal::Sealer;
 use tailhook::store::memory::MemoryIndex;
-use tailhook::store::outbox::FlushObserver;
 use tailhook::store::{Settings, Store, StoreError};
 use tokio::sync::watch;
 
@@ -35,7 +34,7 @@ pub(crate) fn store_settings() -> Settings {
         min_free: 1 << 20,
         // small, so that a seed sees many segments
         segment_bytes: 64 << 10,
-        observe_flush: FlushObserver::default(),
+        ..Settings::default()
     }
 }
 
