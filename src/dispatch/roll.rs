@@ -44,6 +44,13 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         }
     }
 
+    /// A closed lane's subscription may be active again before the routing says so: what was committed since is owed.
+    pub(super) fn reopen(&mut self, lane: SubscriptionId) {
+        if self.scheduler.is_gone(lane) && self.current(lane).is_some() {
+            self.refresh_lane(lane);
+        }
+    }
+
     /// The active subscription, as it is now. The routing is published after the commit that changed it, so a
     /// subscription that it does not know (yet) is looked for in the store before anything is given up.
     pub(super) fn current(&self, id: SubscriptionId) -> Option<Arc<Subscription>> {

@@ -195,6 +195,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         match want {
             Want::Page { lane, after, limit } => {
                 let page = store.due(lane, after, limit)?;
+                self.reopen(lane);
                 self.scheduler.filled(lane, page, limit, now);
             }
             Want::First { lane, order } => {
@@ -213,6 +214,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         let now = self.now();
         for pending in pending {
             let lane = pending.subscription;
+            self.reopen(lane);
             if self.scheduler.offer(pending, now) == Offered::UnknownLane {
                 self.refresh_lane(lane);
                 self.scheduler.backlog(lane);

@@ -79,9 +79,17 @@ impl Platter {
             file.durable = file.bytes.len();
         }
     }
-    /// kill -9: the kernel keeps what was written; only the life is over.
+    /// kill -9: the kernel keeps what was written; only the life is over. Pages of a failed sync count as clean and may
+    /// be dropped at any time: here they always are. (That they stay, look whole to the next life and are still not on
+    /// the platter after its sync is not simulated: no program can tell.)
     pub(crate) fn kill(&self) {
         *self.life.lock().unwrap() += 1;
+        for file in self.files.lock().unwrap().values_mut() {
+            if let Some(from) = file.poisoned.take() {
+                file.bytes.truncate(from);
+                file.durable = file.durable.min(from);
+            }
+        }
     }
     /// What would surely be there after a power cut now, as a disk of its own.
     pub(crate) fn certain(&self) -> Arc<Self> {
