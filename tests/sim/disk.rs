@@ -104,7 +104,7 @@ impl Platter {
     /// Is this text anywhere in a file?
     pub(crate) fn holds(&self, text: &str) -> Option<String> {
         let files = self.files.lock().unwrap();
-        let found = files.iter().find(|(_, f)| f.bytes.windows(text.len()).any(|w| w == text.as_bytes()));
+        let found = files.iter().find(|(_, f)| String::from_utf8_lossy(&f.bytes).contains(text));
         found.map(|(name, _)| name.clone())
     }
 }

@@ -67,6 +67,9 @@ pub(crate) struct Erp {
     txns: Vec<Txn>,
 }
 
+/// How every secret begins before it is sealed.
+pub(crate) const CLEAR: &str = "clear-secret-";
+
 /// Transactions of a history: at least and less than.
 pub(crate) const LENGTH: (u64, u64) = (110, 160);
 
@@ -305,7 +308,7 @@ impl Erp {
     }
 
     fn secret(&self) -> String {
-        format!("clear-secret-{:016x}", self.rng.next())
+        format!("{CLEAR}{:016x}", self.rng.next())
     }
 
     fn next_subscription(&mut self, cells: &mut Cells) {

@@ -51,6 +51,12 @@ impl World {
     pub(crate) fn strikes(&self, rng: &Rng, n: u64) -> bool {
         self.faulty() && rng.permille(n)
     }
+    /// A line for people alone.
+    pub(crate) fn say(&self, line: impl FnOnce() -> String) {
+        if self.loud {
+            eprintln!("{:>8} {}", self.ms(), line());
+        }
+    }
     /// Adds a line to the trace. Two runs of one seed must write the same lines at the same times.
     pub(crate) fn note(&self, line: impl FnOnce() -> String) {
         let (ms, line) = (self.ms(), line());
