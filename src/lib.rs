@@ -14,5 +14,6 @@ pub mod egress;
 pub mod mapping;
 pub mod postgres;
 pub mod registry;
+pub mod stop;
 pub mod store;
 pub mod telemetry;

@@ -4,6 +4,7 @@ use crate::capture::Status;
 use crate::config::Config;
 use crate::postgres::session::Patience;
 use crate::postgres::{PgError, Session, slot};
+use crate::stop;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use std::time::Duration;
@@ -28,7 +29,7 @@ pub(super) async fn follow(
         health.set_gap(gap);
         tokio::select! {
             biased;
-            _ = ended.wait_for(|ended| *ended) => return,
+            () = stop::requested(&mut ended) => return,
             changed = status.changed() => if changed.is_err() { return },
         }
     }
@@ -42,7 +43,7 @@ pub(super) async fn slot(config: Config, store: Store, metrics: Metrics, mut end
     loop {
         tokio::select! {
             biased;
-            _ = ended.wait_for(|ended| *ended) => return,
+            () = stop::requested(&mut ended) => return,
             _ = look.tick() => {
                 let vitals = store.vitals();
                 watcher.metrics.pending.set(vitals.pending as i64);

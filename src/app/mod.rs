@@ -10,6 +10,7 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::dispatch;
 use crate::registry::Routing;
+use crate::stop;
 use crate::store::{RealDisk, Recovery, Store};
 use crate::telemetry::Metrics;
 use anyhow::Context as _;
@@ -60,7 +61,10 @@ pub async fn run(config: Config, options: Options, shutdown: watch::Receiver<boo
     let api = wiring::api(&config, &shared);
     let (end, ended) = watch::channel(false);
     let mut beside = JoinSet::new();
-    beside.spawn(admin::serve(listener, api, until(ended.clone())));
+    beside.spawn(admin::serve(listener, api, {
+        let mut ended = ended.clone();
+        async move { stop::requested(&mut ended).await }
+    }));
     beside.spawn(housekeeping::follow(capture_status, health.clone(), ended.clone()));
     beside.spawn(housekeeping::slot(config.clone(), store, metrics, ended));
     info!("listening on http://{} (API, /healthz, /readyz, /metrics)", config.admin.listen);
@@ -84,21 +88,16 @@ where
     T: crate::egress::Transport,
     J: FnMut() -> f64 + Send + 'static,
 {
-    let (stop, stopped) = watch::channel(false);
-    let mut running = std::pin::pin!(pipeline::run(stages, stopped));
+    let (end, ended) = watch::channel(false);
+    let mut running = std::pin::pin!(pipeline::run(stages, ended));
     tokio::select! {
         biased;
         ended = &mut running => return ended,
-        _ = shutdown.wait_for(|stop| *stop) => {}
+        () = stop::requested(&mut shutdown) => {}
     }
     health.set_stopping();
-    stop.send_replace(true);
+    end.send_replace(true);
     running.await
-}
-
-async fn until(mut ended: watch::Receiver<bool>) {
-    // a closed channel is an end as well
-    let _ = ended.wait_for(|ended| *ended).await;
 }
 
 async fn open_store(config: &Config, metrics: &Metrics, clock: &SharedClock) -> anyhow::Result<Store> {

@@ -3,6 +3,7 @@
 use crate::capture::{self, Source};
 use crate::dispatch;
 use crate::egress::Transport;
+use crate::stop;
 use crate::store::Store;
 use anyhow::Context as _;
 use std::time::Duration;
@@ -58,7 +59,7 @@ where
     });
     let mut result = tokio::select! {
         biased;
-        _ = shutdown.wait_for(|stop| *stop) => Ok(()),
+        () = stop::requested(&mut shutdown) => Ok(()),
         ended = tasks.join_next() => ended.map_or(Ok(()), unexpected),
     };
     for (stage, grace) in

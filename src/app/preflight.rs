@@ -73,12 +73,14 @@ async fn prepare(config: &Config) -> Result<(), PgError> {
         let hint = if more > 0 { format!(" (and {more} more: run `tailhook check`)") } else { String::new() };
         return Err(PgError::Setup(format!("{}{hint}", first.what)));
     }
-    let mut tables = mapped(config);
-    tables.push(TableName::subscriptions(&config.database.schema));
-    if catalog::tables(session.client(), &tables[tables.len() - 1..], None).await?.is_empty() {
+    let subscriptions = TableName::subscriptions(&config.database.schema);
+    let mut wanted = mapped(config);
+    wanted.push(subscriptions.clone());
+    let found = catalog::tables(session.client(), &wanted, None).await?;
+    let tables: Vec<_> = found.iter().map(|table| TableName::new(&table.schema, &table.name)).collect();
+    if !tables.contains(&subscriptions) {
         return Err(PgError::Setup(format!(
-            "the table {} does not exist; run `tailhook migrate` (with --url for a DBA's role)",
-            tables[tables.len() - 1]
+            "the table {subscriptions} does not exist; run `tailhook migrate` (with --url for a DBA's role)"
         )));
     }
     let done = publication::ensure(&mut session, &config.database.publication, &tables).await?;

@@ -5,8 +5,9 @@ use super::memory::Memory;
 use super::run::{Parts, SessionError};
 use super::source::{FillRow, Source, Survey};
 use crate::domain::Lsn;
+use crate::mapping::Plan;
 use crate::registry::Routing;
-use crate::store::{Batch, Identity, Record};
+use crate::store::{Batch, Identity, Record, Store};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -57,7 +58,7 @@ pub(super) async fn prepare<S: Source>(parts: &mut Parts<S>) -> Result<Option<Ls
     }
     let tables: Vec<_> = memory.unfilled().cloned().collect();
     if tables.is_empty() {
-        complete(parts, &mut memory).await?;
+        complete(&parts.store, parts.rules.mapping.plan(), &mut memory).await?;
         return Ok(None);
     }
     let at = parts.source.snapshot(&tables).await?;
@@ -94,16 +95,16 @@ pub(super) async fn again<S: Source>(
             told = Instant::now();
         }
     }
-    complete(parts, memory).await?;
+    complete(&parts.store, parts.rules.mapping.plan(), memory).await?;
     info!("the shadow is filled: {rows} rows; all rules are in effect");
     Ok(())
 }
 
-async fn complete<S>(parts: &Parts<S>, memory: &mut Memory) -> Result<(), SessionError> {
-    let Some(identity) = parts.store.identity() else { return Ok(()) };
+async fn complete(store: &Store, plan: &Plan, memory: &mut Memory) -> Result<(), SessionError> {
+    let Some(identity) = store.identity() else { return Ok(()) };
     let mut records = memory.complete();
-    records.push(Record::Identity(Identity { shadow_plan: parts.rules.mapping.plan().text(), ..identity }));
-    Ok(parts.store.commit(Batch { records }).await?)
+    records.push(Record::Identity(Identity { shadow_plan: plan.text(), ..identity }));
+    Ok(store.commit(Batch { records }).await?)
 }
 
 fn records(chunk: Vec<FillRow>, memory: &Memory) -> Vec<Record> {

@@ -8,6 +8,7 @@ use super::stream::{self, Ended};
 use crate::clock::SharedClock;
 use crate::domain::Lsn;
 use crate::registry::Routing;
+use crate::stop;
 use crate::store::{Batch, Identity, Record, Store, StoreError};
 use crate::telemetry::Metrics;
 use std::sync::Arc;
@@ -70,7 +71,7 @@ pub async fn run<S: Source>(
     loop {
         let prepared = tokio::select! {
             biased;
-            _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
+            () = stop::requested(&mut shutdown) => return Ok(()),
             prepared = prepare(&mut parts) => prepared,
         };
         let result = match prepared {
@@ -98,7 +99,7 @@ pub async fn run<S: Source>(
         };
         tokio::select! {
             biased;
-            _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
+            () = stop::requested(&mut shutdown) => return Ok(()),
             () = tokio::time::sleep(pause) => {}
         }
     }

@@ -9,6 +9,7 @@ use super::source::{Frame, Source, SourceError};
 use super::transaction::{Assembler, DEFAULT_LIMIT, Step};
 use crate::domain::{Lsn, Transaction};
 use crate::registry::Routing;
+use crate::stop;
 use crate::store::{Batch, Record, Store, StoreError};
 use std::future::Future;
 use std::pin::Pin;
@@ -74,7 +75,7 @@ pub(super) async fn run<S: Source>(
     loop {
         tokio::select! {
             biased;
-            _ = shutdown.wait_for(|stop| *stop) => return stream.finish(parts).await,
+            () = stop::requested(shutdown) => return stream.finish(parts).await,
             done = settled(&mut stream.committing) => match stream.settle(parts, done).await? {
                 Some(ended) => return Ok(ended),
                 None => stream.advance(parts).await?,

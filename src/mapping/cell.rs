@@ -134,6 +134,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::mapping::tests::steady())]
+
         #[test]
         fn strings_are_json_whatever_they_hold(text in any::<String>()) {
             let mut out = Vec::new();

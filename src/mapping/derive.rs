@@ -180,9 +180,18 @@ impl Derivation<'_> {
     }
 
     fn finish(mut self) -> Derived {
+        let mut derived = std::mem::take(&mut self.derived);
+        derived.disagreements = self.rows.disagreements;
+        derived.shadow = self.rows.shadow(|number| self.tables.get(number).and_then(|t| t.plan));
+        if !self.slots.is_empty() {
+            self.emit(&mut derived);
+        }
+        derived
+    }
+
+    fn emit(&mut self, derived: &mut Derived) {
         let emitter = Emitter::new(self.transaction, self.context);
         let mut reported = HashSet::new();
-        let mut derived = std::mem::take(&mut self.derived);
         for slot in std::mem::take(&mut self.slots) {
             let (Some(rule), Some(touched)) =
                 (self.compiled.rules.get(slot.rule), self.tables.get(slot.table))
@@ -198,7 +207,7 @@ impl Derivation<'_> {
             };
             let (reason, text) = match made {
                 Ok(event) => {
-                    push(&mut derived, event);
+                    push(derived, event);
                     continue;
                 }
                 Err(why) => why,
@@ -209,13 +218,10 @@ impl Derivation<'_> {
                 && let Some(name) = &self.compiled.error_event
                 && reported.insert(slot.rule)
             {
-                push(&mut derived, emitter.error(at, name, &key, &text));
+                push(derived, emitter.error(at, name, &key, &text));
             }
             derived.faults.push(fault(rule, reason, touched.name, &key, &text));
         }
-        derived.disagreements = self.rows.disagreements;
-        derived.shadow = self.rows.shadow(|number| self.tables.get(number).and_then(|t| t.plan));
-        derived
     }
 
     /// The image that a slot is about, with its layout.

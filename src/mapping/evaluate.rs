@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 /// Nodes evaluated plus kilobytes of text and hundreds of list items looked at: more than any sensible expression.
-const FUEL: u32 = 100_000;
+const FUEL: u32 = 20_000;
 
 /// What a condition looks at.
 #[derive(Debug, Clone, Copy)]

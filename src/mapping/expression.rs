@@ -137,16 +137,14 @@ impl Compiler<'_> {
             ast::Expr::List(list) => {
                 Node::List(list.items.iter().map(|item| self.node(item, depth)).collect::<Result<_, _>>()?)
             }
-            ast::Expr::GetAttr(get) => match self.node(&get.expr, depth)? {
-                Node::Row(side) => self.column(side, get.name),
-                of => Node::Item(Box::new((of, Node::Literal(Literal::Text(get.name.into()))))),
-            },
+            ast::Expr::GetAttr(get) => {
+                let of = self.node(&get.expr, depth)?;
+                self.access(of, Node::Literal(Literal::Text(get.name.into())))?
+            }
             ast::Expr::GetItem(get) => {
-                match (self.node(&get.expr, depth)?, self.node(&get.subscript_expr, depth)?) {
-                    (Node::Row(side), Node::Literal(Literal::Text(name))) => self.column(side, &name),
-                    (Node::Row(_), _) => return Err("a column is named by a constant".into()),
-                    (of, index) => Node::Item(Box::new((of, index))),
-                }
+                let of = self.node(&get.expr, depth)?;
+                let index = self.node(&get.subscript_expr, depth)?;
+                self.access(of, index)?
             }
             ast::Expr::UnaryOp(unary) => {
                 let of = Box::new(self.node(&unary.expr, depth)?);
@@ -182,6 +180,16 @@ impl Compiler<'_> {
             ast::Expr::Call(_) | ast::Expr::Slice(_) | ast::Expr::Map(_) => {
                 return Err("calls, slices and maps are not supported".into());
             }
+        })
+    }
+
+    fn access(&mut self, of: Node, index: Node) -> Result<Node, String> {
+        Ok(match (of, index) {
+            (Node::Row(side), Node::Literal(Literal::Text(name))) => self.column(side, &name),
+            (Node::Row(_), _) => return Err("a column is named by a constant".into()),
+            // the grammar reads -new.total as (-new).total
+            (Node::Neg(of), index) => Node::Neg(Box::new(self.access(*of, index)?)),
+            (of, index) => Node::Item(Box::new((of, index))),
         })
     }
 

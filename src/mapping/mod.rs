@@ -17,6 +17,9 @@ pub mod rules;
 pub mod shadow;
 mod value;
 
+#[cfg(test)]
+mod tests;
+
 pub use rules::{EventSpec, Problem};
 pub use shadow::{Plan, TablePlan};
 

@@ -44,7 +44,7 @@ pub struct EventSpec {
 
 /// One value or a list.
 #[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected one value or a list of them")]
 pub enum OneOrMany<T> {
     /// `"x"`
     One(T),
@@ -64,7 +64,7 @@ impl<T> OneOrMany<T> {
 
 /// `tenant = "tenant_id"` or `{ const = "main" }`.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a column, or { const = \"…\" }")]
 pub enum TenantSpec {
     /// A column.
     Column(String),
@@ -94,7 +94,7 @@ pub struct ResourceSpec {
 
 /// A value of `becomes`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a text, a number or a boolean")]
 pub enum Scalar {
     /// `true`
     Bool(bool),

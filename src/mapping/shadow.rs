@@ -295,6 +295,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::mapping::tests::steady())]
+
         #[test]
         fn decoding_survives_any_bytes(bytes in any::<Vec<u8>>(), count in 0_usize..9) {
             let bytes = Bytes::from(bytes);

@@ -1,0 +1,406 @@
+//! One subscription's deliveries in memory, and their order (SPEC 5.4), pure. Knows no endpoint and no time.
+//!
+//! A lane holds what can be attempted and little of what cannot: of each ordering key the head and a few followers;
+//! the rest stays in the store and is read again when its turn comes.
+use super::endpoint::EndpointId;
+use crate::domain::{Ordering, Pending, SubscriptionId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Place in a lane: journal frame and number in it.
+pub type Seq = (u64, u32);
+
+/// Followers of one resource that are kept in memory behind its head.
+const FOLLOWERS: usize = 3;
+
+/// Names a delivery in the scheduler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket {
+    /// Its lane.
+    pub lane: SubscriptionId,
+    /// Its place there.
+    pub seq: Seq,
+}
+
+/// Where a delivery in memory stands. Times are steady milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// Behind another one of its key.
+    Queued,
+    /// Due then.
+    Waiting(i64),
+    /// Due since then, and free to go.
+    Ready(i64),
+    /// An attempt is under way.
+    InFlight,
+    /// Waits until what was decided is durable.
+    Settling(Ending),
+}
+
+/// What was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Delivered, failed or abandoned.
+    Final,
+    /// Tried again then.
+    Retry(i64),
+    /// Planted fault: forgotten.
+    Lost,
+}
+
+impl State {
+    /// Neither on its way nor decided: it can be given up or dropped from memory.
+    pub(super) fn is_idle(self) -> bool {
+        matches!(self, Self::Queued | Self::Waiting(_) | Self::Ready(_))
+    }
+}
+
+/// A delivery in memory.
+#[derive(Debug, Clone)]
+pub(super) struct Item {
+    pub(super) pending: Pending,
+    pub(super) state: State,
+    /// Steady millisecond at which it is abandoned.
+    pub(super) expires: i64,
+    /// Its ordering key in this lane.
+    pub(super) order: Option<u64>,
+}
+
+/// One ordering key with something in memory.
+#[derive(Debug, Clone, Default)]
+struct Key {
+    /// In order; the front alone is attempted.
+    queue: VecDeque<Seq>,
+    /// There are more in the store.
+    skipped: bool,
+}
+
+/// What became of a delivery that was put in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// Its turn.
+    Head,
+    /// Kept behind its head.
+    Follower,
+    /// Left in the store behind its head, or known already.
+    Left,
+}
+
+/// Who is next on a key whose delivery has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Successor {
+    /// This one, from memory.
+    Next(Seq),
+    /// Ask the store for the first of this key.
+    Read(u64),
+    /// Nobody.
+    Nobody,
+}
+
+/// How many deliveries a lane owes, in memory and not.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Owed {
+    pub(super) count: u64,
+    /// Everything up to here has been counted.
+    pub(super) high: Option<Seq>,
+    /// The store is being read through once to count what was there before us.
+    pub(super) scanning: bool,
+}
+
+impl Owed {
+    /// Counts a delivery that was seen; true if it was new.
+    pub(super) fn saw(&mut self, seq: Seq) -> bool {
+        let new = !self.scanning && self.high < Some(seq);
+        if new {
+            self.high = Some(seq);
+            self.count += 1;
+        }
+        new
+    }
+    /// A delivery is owed no more; true if it had been counted.
+    pub(super) fn ended(&mut self, seq: Seq) -> bool {
+        let counted = self.high >= Some(seq) && self.count > 0;
+        if counted {
+            self.count -= 1;
+        }
+        counted
+    }
+}
+
+/// One subscription's lane.
+#[derive(Debug)]
+pub(super) struct Lane {
+    /// `None` while the subscription is gone.
+    pub(super) endpoint: Option<EndpointId>,
+    pub(super) ordering: Ordering,
+    pub(super) rate: u32,
+    pub(super) items: BTreeMap<Seq, Item>,
+    keys: BTreeMap<u64, Key>,
+    /// The store has been read up to here.
+    pub(super) cursor: Option<Seq>,
+    /// What was ever read or offered: an offer that is not later is stale.
+    pub(super) seen: Option<Seq>,
+    /// Read out of turn, beyond `seen`: their offers are still to come, and are stale.
+    early: BTreeSet<Seq>,
+    /// There is more in the store after the cursor.
+    pub(super) more: bool,
+    /// Ready or in flight.
+    pub(super) active: usize,
+    /// Waits to be read.
+    pub(super) hungry: bool,
+    pub(super) owed: Owed,
+    /// Why everything in it is abandoned.
+    pub(super) gone: Option<&'static str>,
+}
+
+impl Lane {
+    pub(super) fn new(endpoint: Option<EndpointId>, ordering: Ordering, rate: u32) -> Self {
+        Self {
+            endpoint,
+            ordering,
+            rate,
+            items: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            cursor: None,
+            seen: None,
+            early: BTreeSet::new(),
+            more: false,
+            active: 0,
+            hungry: false,
+            owed: Owed::default(),
+            gone: None,
+        }
+    }
+
+    fn order_of(&self, pending: &Pending) -> Option<u64> {
+        match self.ordering {
+            Ordering::Resource => pending.order,
+            Ordering::Endpoint => Some(0),
+            Ordering::None => None,
+        }
+    }
+
+    /// Takes a delivery in, in order.
+    pub(super) fn admit(&mut self, pending: Pending, expires: i64) -> Admission {
+        if self.items.contains_key(&pending.seq) {
+            return Admission::Left;
+        }
+        let order = self.order_of(&pending);
+        let seq = pending.seq;
+        let mut admission = Admission::Head;
+        if let Some(order) = order {
+            let full = self.ordering == Ordering::Resource;
+            let key = self.keys.entry(order).or_default();
+            if key.skipped || (full && key.queue.len() > FOLLOWERS) {
+                key.skipped = true;
+                return Admission::Left;
+            }
+            if !key.queue.is_empty() {
+                admission = Admission::Follower;
+            }
+            key.queue.push_back(seq);
+        }
+        self.items.insert(seq, Item { pending, state: State::Queued, expires, order });
+        admission
+    }
+
+    /// Takes in a delivery that will not be attempted any more.
+    pub(super) fn admit_ended(&mut self, pending: Pending) -> bool {
+        if self.items.contains_key(&pending.seq) {
+            return false;
+        }
+        let (order, seq) = (self.order_of(&pending), pending.seq);
+        let state = State::Settling(Ending::Final);
+        self.items.insert(seq, Item { pending, state, expires: i64::MAX, order });
+        true
+    }
+
+    /// The store's answer to `Successor::Read`: does the key still wait for one? `false`: the answer is of no use.
+    pub(super) fn wants_first(&mut self, order: u64, found: Option<&Pending>) -> bool {
+        let Some(key) = self.keys.get_mut(&order).filter(|key| key.queue.is_empty()) else { return false };
+        match found {
+            None => {
+                self.keys.remove(&order);
+                false
+            }
+            // Decided, but not yet durable: asked again when it is.
+            Some(pending) if self.items.contains_key(&pending.seq) => false,
+            Some(_) => {
+                key.skipped = false;
+                true
+            }
+        }
+    }
+    /// After `wants_first` and `admit`: more of this key may be in the store, and the offer of what was read may be
+    /// still to come.
+    pub(super) fn expect_more(&mut self, order: u64, read: Seq) {
+        if self.seen < Some(read) {
+            self.early.insert(read);
+        }
+        if let Some(key) = self.keys.get_mut(&order) {
+            key.skipped = true;
+        }
+    }
+
+    /// Everything up to here has been read or offered in order.
+    pub(super) fn saw(&mut self, seq: Seq) {
+        self.seen = self.seen.max(Some(seq));
+        while self.early.first().is_some_and(|early| *early <= seq) {
+            self.early.pop_first();
+        }
+    }
+    /// Was it read out of turn before it was offered?
+    pub(super) fn was_early(&mut self, seq: Seq) -> bool {
+        self.early.remove(&seq)
+    }
+
+    /// Drops a delivery; says who is next on its key.
+    pub(super) fn remove(&mut self, seq: Seq) -> (Option<Item>, Successor) {
+        let Some(item) = self.items.remove(&seq) else { return (None, Successor::Nobody) };
+        let successor = item.order.map_or(Successor::Nobody, |order| self.successor(order, seq));
+        (Some(item), successor)
+    }
+
+    fn successor(&mut self, order: u64, seq: Seq) -> Successor {
+        let Some(key) = self.keys.get_mut(&order) else { return Successor::Nobody };
+        key.queue.retain(|queued| *queued != seq);
+        match key.queue.front() {
+            Some(front) if self.items.get(front).is_some_and(|item| item.state == State::Queued) => {
+                Successor::Next(*front)
+            }
+            Some(_) => Successor::Nobody,
+            None if key.skipped => Successor::Read(order),
+            None => {
+                self.keys.remove(&order);
+                Successor::Nobody
+            }
+        }
+    }
+
+    /// Forgets what is idle, to be read from the store again; what is under way keeps its key (under the new
+    /// ordering). Returns what was dropped.
+    pub(super) fn reset(&mut self, ordering: Ordering) -> Vec<Item> {
+        self.ordering = ordering;
+        let (idle, busy): (BTreeMap<Seq, Item>, _) =
+            std::mem::take(&mut self.items).into_iter().partition(|(_, item)| item.state.is_idle());
+        self.keys.clear();
+        for (seq, mut item) in busy {
+            item.order = self.order_of(&item.pending);
+            if let Some(order) = item.order {
+                self.keys.entry(order).or_default().queue.push_back(seq);
+            }
+            self.items.insert(seq, item);
+        }
+        (self.cursor, self.more) = (None, true);
+        idle.into_values().collect()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::domain::{DeliveryId, DeliveryKey, TenantId};
+    use uuid::Uuid;
+
+    pub(crate) fn lane_id(n: u128) -> SubscriptionId {
+        SubscriptionId(Uuid::from_u128(n))
+    }
+    pub(crate) fn pending(lane: u128, n: u64, order: Option<u64>) -> Pending {
+        Pending {
+            key: DeliveryKey {
+                tenant: TenantId::new("t"),
+                id: DeliveryId(Uuid::from_u128(lane << 64 | u128::from(n))),
+            },
+            subscription: lane_id(lane),
+            order,
+            seq: (n, 0),
+            due_ms: 0,
+            counted_attempts: 0,
+            attempts: 0,
+            created_us: 0,
+        }
+    }
+    fn lane(ordering: Ordering) -> Lane {
+        Lane::new(None, ordering, 0)
+    }
+
+    #[test]
+    fn one_of_a_resource_at_a_time_and_the_rest_is_left_in_the_store() {
+        use Admission::{Follower, Head, Left};
+        let mut lane = lane(Ordering::Resource);
+        for (n, order, expected) in [
+            (1, Some(7), Head),
+            (2, Some(7), Follower),
+            (3, Some(8), Head),
+            (4, None, Head),
+            (5, None, Head),
+            (6, Some(7), Follower),
+            (7, Some(7), Follower),
+            (8, Some(7), Left),
+            (9, Some(7), Left),
+            (1, Some(7), Left),
+        ] {
+            assert_eq!(lane.admit(pending(1, n, order), 0), expected, "{n}");
+        }
+        assert_eq!(lane.remove((1, 0)).1, Successor::Next((2, 0)));
+        // once something was left, nothing later may overtake it
+        assert_eq!(lane.admit(pending(1, 10, Some(7)), 0), Left);
+        for n in [2, 6] {
+            assert!(matches!(lane.remove((n, 0)).1, Successor::Next(_)));
+        }
+        assert_eq!(lane.remove((7, 0)).1, Successor::Read(7));
+        assert_eq!(lane.admit(pending(1, 11, Some(7)), 0), Left, "while it is being read");
+        let first = pending(1, 8, Some(7));
+        assert!(lane.wants_first(7, Some(&first)));
+        assert_eq!(lane.admit(first, 0), Head);
+        lane.expect_more(7, (8, 0));
+        assert_eq!(lane.remove((8, 0)).1, Successor::Read(7));
+        assert!(!lane.wants_first(7, None));
+        assert_eq!(lane.admit(pending(1, 12, Some(7)), 0), Head, "all of it was read");
+        for n in [3, 4, 5] {
+            assert_eq!(lane.remove((n, 0)).1, Successor::Nobody);
+        }
+    }
+
+    #[test]
+    fn orderings() {
+        let heads = |ordering| {
+            let mut lane = lane(ordering);
+            (1..100).filter(|n| lane.admit(pending(1, *n, Some(n % 3)), 0) == Admission::Head).count()
+        };
+        assert_eq!((heads(Ordering::Resource), heads(Ordering::Endpoint), heads(Ordering::None)), (3, 1, 99));
+    }
+
+    #[test]
+    fn a_follower_that_is_given_up_does_not_free_its_key() {
+        let mut lane = lane(Ordering::Resource);
+        for n in 1..=3 {
+            lane.admit(pending(1, n, Some(7)), 0);
+        }
+        lane.items.get_mut(&(1, 0)).unwrap().state = State::InFlight;
+        assert_eq!(lane.remove((2, 0)).1, Successor::Nobody);
+        assert_eq!(lane.remove((1, 0)).1, Successor::Next((3, 0)));
+    }
+
+    #[test]
+    fn a_reset_keeps_what_is_under_way_in_its_place() {
+        let mut lane = lane(Ordering::None);
+        for n in 1..=4 {
+            lane.admit(pending(1, n, Some(7)), 0);
+        }
+        lane.items.get_mut(&(2, 0)).unwrap().state = State::InFlight;
+        assert_eq!(lane.reset(Ordering::Resource).len(), 3);
+        assert!(lane.more && lane.cursor.is_none());
+        assert_eq!(lane.admit(pending(1, 1, Some(7)), 0), Admission::Follower);
+        assert_eq!(lane.remove((2, 0)).1, Successor::Next((1, 0)));
+    }
+
+    #[test]
+    fn what_is_owed_is_counted_once() {
+        let mut owed = Owed::default();
+        assert!(owed.saw((1, 0)) && !owed.saw((1, 0)) && owed.saw((2, 0)));
+        assert!(!owed.ended((3, 0)) && owed.ended((1, 0)));
+        owed.scanning = true;
+        assert!(!owed.saw((9, 0)));
+        assert_eq!(owed.count, 1);
+    }
+}
