@@ -8,7 +8,8 @@ use crate::store::Store;
 use anyhow::Context as _;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 /// Capture's polite end: the batch in flight and its confirmation.
@@ -57,10 +58,11 @@ where
     tasks.spawn(async move {
         (Stage::Dispatch, dispatch::run(dispatch, dispatch_stopped).await.map_err(Into::into))
     });
+    let mut ended = Vec::new();
     let mut result = tokio::select! {
         biased;
         () = stop::requested(&mut shutdown) => Ok(()),
-        ended = tasks.join_next() => ended.map_or(Ok(()), unexpected),
+        first = next(&mut tasks, &mut ended) => unexpected(first),
     };
     for (stage, grace) in
         [(Stage::Capture, CAPTURE_GRACE), (Stage::Dispatch, DISPATCH_GRACE), (Stage::Store, STORE_GRACE)]
@@ -70,32 +72,34 @@ where
             Stage::Dispatch => _ = stop_dispatch.send_replace(true),
             Stage::Store => store.close().await,
         }
-        let ended = tokio::time::timeout(grace, wait_for(stage, &mut tasks)).await;
-        let ended = ended.unwrap_or_else(|_| {
-            warn!(
-                "{stage:?} did not end within {} s and is cut off; nothing durable is lost",
-                grace.as_secs()
-            );
-            Ok(())
-        });
-        result = result.and(ended);
+        let deadline = Instant::now() + grace;
+        while !ended.contains(&stage) {
+            match timeout_at(deadline, next(&mut tasks, &mut ended)).await {
+                Ok(end) => result = result.and(end.map(drop)),
+                Err(_) => {
+                    warn!(
+                        "{stage:?} did not end within {} s and is cut off; nothing durable is lost",
+                        grace.as_secs()
+                    );
+                    break;
+                }
+            }
+        }
     }
     result
 }
 
-/// A task that ends unexpectedly stops the process with a non-zero status.
-fn unexpected(ended: Result<Ended, JoinError>) -> anyhow::Result<()> {
-    let (stage, result) = ended.context("a stage panicked")?;
-    result.and_then(|()| anyhow::bail!("{stage:?} ended although nobody asked it to"))
+/// The next stage that ends; one that panicked ends the process.
+async fn next(tasks: &mut JoinSet<Ended>, ended: &mut Vec<Stage>) -> anyhow::Result<Stage> {
+    let (stage, result) = match tasks.join_next().await {
+        Some(joined) => joined.context("a stage panicked")?,
+        None => std::future::pending().await,
+    };
+    ended.push(stage);
+    result.map(|()| stage)
 }
 
-async fn wait_for(stage: Stage, tasks: &mut JoinSet<Ended>) -> anyhow::Result<()> {
-    while let Some(ended) = tasks.join_next().await {
-        let (which, result) = ended.context("a stage panicked")?;
-        if which == stage {
-            return result;
-        }
-        result?;
-    }
-    Ok(())
+/// A stage that ends unexpectedly stops the process with a non-zero status.
+fn unexpected(end: anyhow::Result<Stage>) -> anyhow::Result<()> {
+    end.and_then(|stage| anyhow::bail!("{stage:?} ended although nobody asked it to"))
 }
