@@ -4,11 +4,16 @@ use std::time::Duration;
 use tailhook::demo::http;
 
 async fn insert(rig: &Rig, number: &str) {
-    rig.erp.run(&format!("INSERT INTO invoices (number, tenant_id) VALUES ('{number}', '{TENANT}')")).await.unwrap();
+    rig.erp
+        .run(&format!("INSERT INTO invoices (number, tenant_id) VALUES ('{number}', '{TENANT}')"))
+        .await
+        .unwrap();
 }
 
 async fn arrives(rig: &Rig, number: &str) {
-    rig.inbox.until(number, |inbox| inbox.events("invoice.created").iter().any(|b| b["data"]["number"] == number)).await;
+    rig.inbox
+        .until(number, |inbox| inbox.events("invoice.created").iter().any(|b| b["data"]["number"] == number))
+        .await;
 }
 
 /// Starts, waits for the gap to be reported, gives its range.

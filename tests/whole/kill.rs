@@ -12,7 +12,13 @@ const KILLS: u32 = 20;
 const WRITERS: u32 = 4;
 
 /// Commits until told to stop: an invoice, then its transition. Gives the numbers that were committed.
-async fn write(rig: &Rig, writer: u32, stop: &Arc<AtomicBool>, count: &Arc<AtomicU32>, into: &mut JoinSet<Vec<String>>) {
+async fn write(
+    rig: &Rig,
+    writer: u32,
+    stop: &Arc<AtomicBool>,
+    count: &Arc<AtomicU32>,
+    into: &mut JoinSet<Vec<String>>,
+) {
     let database = rig.another().await;
     let (stop, count) = (stop.clone(), count.clone());
     into.spawn(async move {
@@ -21,7 +27,10 @@ async fn write(rig: &Rig, writer: u32, stop: &Arc<AtomicBool>, count: &Arc<Atomi
             let number = format!("{writer}-{}", numbers.len());
             let insert = format!("INSERT INTO invoices (number, tenant_id) VALUES ('{number}', '{TENANT}')");
             database.run(&insert).await.unwrap();
-            database.run(&format!("UPDATE invoices SET status = 'sent' WHERE number = '{number}'")).await.unwrap();
+            database
+                .run(&format!("UPDATE invoices SET status = 'sent' WHERE number = '{number}'"))
+                .await
+                .unwrap();
             numbers.push(number);
             count.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -55,12 +64,18 @@ async fn every_committed_change_has_its_event() {
             owed.insert(format!("invoice.sent {number}"));
         }
     }
-    let distinct = |inbox: &crate::rig::Inbox| inbox.look(|all| all.iter().map(|r| r.header("webhook-id").to_owned()).collect::<BTreeSet<_>>().len());
-    rig.inbox.until(&format!("{} events (seed {seed})", owed.len()), |inbox| distinct(inbox) >= owed.len()).await;
+    let distinct = |inbox: &crate::rig::Inbox| {
+        inbox.look(|all| all.iter().map(|r| r.header("webhook-id").to_owned()).collect::<BTreeSet<_>>().len())
+    };
+    rig.inbox
+        .until(&format!("{} events (seed {seed})", owed.len()), |inbox| distinct(inbox) >= owed.len())
+        .await;
     let bodies = rig.inbox.bodies();
     let came: Vec<String> = bodies
         .values()
-        .map(|body| format!("{} {}", body["event"].as_str().unwrap(), body["data"]["number"].as_str().unwrap()))
+        .map(|body| {
+            format!("{} {}", body["event"].as_str().unwrap(), body["data"]["number"].as_str().unwrap())
+        })
         .collect();
     assert_eq!(came.len(), owed.len(), "an event has two ids");
     assert_eq!(came.into_iter().collect::<BTreeSet<_>>(), owed);

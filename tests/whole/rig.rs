@@ -88,7 +88,11 @@ impl Inbox {
                 news.await;
             }
         };
-        assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "never came: {what}; {} requests", self.look(<[_]>::len));
+        assert!(
+            tokio::time::timeout(PATIENCE, waiting).await.is_ok(),
+            "never came: {what}; {} requests",
+            self.look(<[_]>::len)
+        );
     }
 }
 
@@ -158,7 +162,11 @@ impl Rig {
     }
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tailhook"));
-        command.args(arguments).arg("--config").arg(self.folder.path().join("tailhook.toml")).stdin(Stdio::null());
+        command
+            .args(arguments)
+            .arg("--config")
+            .arg(self.folder.path().join("tailhook.toml"))
+            .stdin(Stdio::null());
         command
     }
     /// Starts `run`; its log goes to a file.

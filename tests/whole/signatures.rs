@@ -18,7 +18,8 @@ fn openssl(body: &[u8]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn openssl_and_the_official_verifier_agree() {
     let rig = Rig::subscribed(RULES).await;
-    let insert = format!("INSERT INTO invoices (number, total, tenant_id) VALUES ('Ñandú \"1\"', 1e21, '{TENANT}')");
+    let insert =
+        format!("INSERT INTO invoices (number, total, tenant_id) VALUES ('Ñandú \"1\"', 1e21, '{TENANT}')");
     rig.erp.run(&insert).await.unwrap();
     rig.inbox.until("the event", |inbox| inbox.look(|all| !all.is_empty())).await;
     let (headers, body) = rig.inbox.look(|all| (all[0].headers.clone(), all[0].body.clone()));

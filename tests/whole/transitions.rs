@@ -4,7 +4,9 @@ use crate::rig::{RULES, Rig, TENANT};
 async fn marker(rig: &Rig, number: &str) {
     let insert = format!("INSERT INTO invoices (number, tenant_id) VALUES ('{number}', '{TENANT}')");
     rig.erp.run(&insert).await.unwrap();
-    rig.inbox.until(number, |inbox| inbox.events("invoice.created").iter().any(|b| b["data"]["number"] == number)).await;
+    rig.inbox
+        .until(number, |inbox| inbox.events("invoice.created").iter().any(|b| b["data"]["number"] == number))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,7 +45,10 @@ async fn a_rule_that_comes_later_knows_the_rows_that_were_there_before() {
     marker(&rig, "old").await;
     assert!(rig.stop().await.success());
     // while it is away: rows change under the old mapping
-    rig.erp.run(&format!("INSERT INTO invoices (number, tenant_id) VALUES ('away', '{TENANT}')")).await.unwrap();
+    rig.erp
+        .run(&format!("INSERT INTO invoices (number, tenant_id) VALUES ('away', '{TENANT}')"))
+        .await
+        .unwrap();
     let file = rig.folder.path().join("tailhook.toml");
     let text = std::fs::read_to_string(&file).unwrap().replace(&only_created, RULES);
     std::fs::write(&file, text).unwrap();
