@@ -1,22 +1,29 @@
 //! When: lanes, order, retries, breaker, limits. Knows no rows and no sockets.
 //!
 //! `scheduler` (with `pick` and `settle`) is pure; `run` is the thin loop around it, `attempt` one attempt's course.
+mod attempt;
 pub mod breaker;
 mod endpoint;
 pub mod lane;
+mod ledger;
 pub mod limit;
 pub mod pick;
 pub mod refill;
 pub mod retry;
+mod roll;
 pub mod roster;
+pub mod run;
 pub mod scheduler;
 pub mod settings;
 pub mod settle;
+pub mod status;
 
 pub use lane::Ticket;
 pub use pick::Job;
 pub use refill::Want;
 pub use roster::Facts;
+pub use run::{Parts, run};
 pub use scheduler::{GivenUp, Offered, Scheduler};
 pub use settings::{Backoff, BreakerSettings, Now, PerEndpoint, Settings};
 pub use settle::Done;
+pub use status::Status;

@@ -62,6 +62,11 @@ impl Scheduler {
         self.endpoints.get(&lane.endpoint?).map(|endpoint| &endpoint.key)
     }
 
+    /// Is everything in the lane abandoned?
+    pub fn is_gone(&self, id: SubscriptionId) -> bool {
+        self.lanes.get(&id).is_some_and(|lane| lane.gone.is_some())
+    }
+
     /// All lanes from `after` on, for a review in pieces.
     pub fn lanes_after(&self, after: Option<SubscriptionId>, limit: usize) -> Vec<SubscriptionId> {
         use std::ops::Bound;
@@ -105,7 +110,9 @@ impl Scheduler {
         });
         if let Some(from) = from {
             if let Some(endpoint) = self.endpoints.get_mut(&from) {
-                ready.iter().for_each(|(ticket, due, retry)| endpoint.remove(*ticket, *due, *retry));
+                for (ticket, due, retry) in &ready {
+                    endpoint.remove(*ticket, *due, *retry);
+                }
             }
             self.leave(id, from);
         }
@@ -115,7 +122,9 @@ impl Scheduler {
         if let Some(endpoint) = self.endpoints.get_mut(&to) {
             endpoint.lanes.insert(id);
             endpoint.owed += owed;
-            ready.iter().for_each(|(ticket, due, retry)| endpoint.insert(*ticket, *due, *retry));
+            for (ticket, due, retry) in ready {
+                endpoint.insert(ticket, due, retry);
+            }
         }
     }
 

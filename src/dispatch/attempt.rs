@@ -1,0 +1,79 @@
+//! One attempt's course: body, secret, request, answer. Knows no scheduler; what goes wrong is the outcome.
+use crate::domain::{EventName, Failure, Outcome, Pending, Subscription};
+use crate::egress::{Request, Transport};
+use crate::registry::seal::Sealer;
+use crate::store::Store;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// The transport keeps the deadline itself; this only guards against one that does not.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What an attempt needs.
+pub(super) struct Attempting<T> {
+    pub(super) store: Store,
+    pub(super) transport: T,
+    pub(super) sealer: Sealer,
+    pub(super) subscription: Arc<Subscription>,
+    pub(super) pending: Pending,
+    pub(super) timeout: Duration,
+    /// Unix milliseconds.
+    pub(super) at_ms: i64,
+}
+
+/// What it came to.
+#[derive(Debug)]
+pub(super) struct Attempted {
+    pub(super) outcome: Outcome,
+    /// Name and Unix microseconds of the event, if it could be read.
+    pub(super) event: Option<(EventName, i64)>,
+}
+
+impl Attempted {
+    /// A fault of our own.
+    pub(super) fn local(detail: String, event: Option<(EventName, i64)>) -> Self {
+        let outcome = Outcome {
+            answer: Err(Failure::Local),
+            detail: Some(detail),
+            retry_after_ms: None,
+            duration_us: 0,
+        };
+        Self { outcome, event }
+    }
+}
+
+impl<T: Transport> Attempting<T> {
+    /// Makes the attempt. Without its secret a delivery is never sent: unsigned it would only look like one.
+    pub(super) async fn make(self) -> Attempted {
+        let event = match self.store.event(&self.pending.key) {
+            Ok(Some(event)) => event,
+            Ok(None) => return Attempted::local("the event's body is not in the store".into(), None),
+            Err(e) => return Attempted::local(format!("the event's body cannot be read: {e}"), None),
+        };
+        let about = Some((event.name.clone(), event.timestamp_us));
+        let secrets =
+            match self.subscription.secret.as_ref().map(|sealed| self.sealer.open(sealed)).transpose() {
+                Ok(secret) => secret.into_iter().collect(),
+                Err(e) => return Attempted::local(format!("not sent, for it cannot be signed: {e}"), about),
+            };
+        let request = Request {
+            endpoint: self.subscription.endpoint(),
+            event,
+            delivery: self.pending.key.id,
+            attempt: self.pending.attempts.saturating_add(1),
+            secrets,
+            headers: self.subscription.options.headers.clone(),
+            timestamp: self.at_ms / 1000,
+            deadline: self.timeout,
+        };
+        let limit = self.timeout.saturating_add(GRACE);
+        let outcome = timeout(limit, self.transport.send(request)).await.unwrap_or_else(|_| Outcome {
+            answer: Err(Failure::Timeout),
+            detail: Some("the attempt did not end".into()),
+            retry_after_ms: None,
+            duration_us: limit.as_micros() as u64,
+        });
+        Attempted { outcome, event: about }
+    }
+}

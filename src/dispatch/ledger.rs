@@ -1,0 +1,96 @@
+//! What dispatch has to make durable: outcomes and abandonments, in batches, pipelined. Knows no scheduler.
+//!
+//! A commit waits for fdatasync; attempts do not wait for a commit. A few are on their way at once, what comes
+//! meanwhile is gathered for the next. What the store cannot take stays here until it can.
+use super::lane::Ticket;
+use crate::store::{Batch, Record, Store, StoreError};
+use tokio::task::JoinSet;
+
+/// Commits on their way at once.
+const PIPELINE: usize = 4;
+/// Records in one commit.
+const BATCH: usize = 512;
+
+type Entry = (Record, Ticket);
+
+struct Commit {
+    entries: Vec<Entry>,
+    result: Result<(), StoreError>,
+}
+
+/// Gathered records and commits on their way.
+pub(super) struct Ledger {
+    store: Store,
+    gathered: Vec<Entry>,
+    commits: JoinSet<Commit>,
+    blocked: bool,
+}
+
+impl Ledger {
+    pub(super) fn new(store: Store) -> Self {
+        Self { store, gathered: Vec::new(), commits: JoinSet::new(), blocked: false }
+    }
+    /// Gathers a record; its ticket comes back from `finished` when it is durable.
+    pub(super) fn add(&mut self, record: Record, ticket: Ticket) {
+        self.gathered.push((record, ticket));
+    }
+    /// The store takes nothing.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+    /// Nothing gathered and nothing on its way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.gathered.is_empty() && self.commits.is_empty()
+    }
+    pub(super) fn has_commits(&self) -> bool {
+        !self.commits.is_empty()
+    }
+    /// Try again: the store may take something now.
+    pub(super) fn unblock(&mut self) {
+        self.blocked = false;
+    }
+    /// Sends off what is gathered, as far as the pipeline has room.
+    pub(super) fn flush(&mut self) {
+        while !self.blocked && !self.gathered.is_empty() && self.commits.len() < PIPELINE {
+            let rest = self.gathered.split_off(self.gathered.len().min(BATCH));
+            let entries = std::mem::replace(&mut self.gathered, rest);
+            let store = self.store.clone();
+            let batch = Batch { records: entries.iter().map(|(record, _)| record.clone()).collect() };
+            self.commits.spawn(async move {
+                let result = store.commit(batch).await;
+                Commit { entries, result }
+            });
+        }
+    }
+    /// Waits for a commit; gives the tickets that are durable now. Cancel-safe.
+    pub(super) async fn finished(&mut self) -> Result<Vec<Ticket>, StoreError> {
+        match self.commits.join_next().await {
+            Some(Ok(commit)) => self.close(commit),
+            Some(Err(e)) => Err(StoreError::Blocked(format!("a commit did not end: {e}"))),
+            None => Ok(Vec::new()),
+        }
+    }
+    /// The same, without waiting.
+    pub(super) fn finished_now(&mut self) -> Result<Vec<Ticket>, StoreError> {
+        match self.commits.try_join_next() {
+            Some(Ok(commit)) => self.close(commit),
+            Some(Err(e)) => Err(StoreError::Blocked(format!("a commit did not end: {e}"))),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn close(&mut self, commit: Commit) -> Result<Vec<Ticket>, StoreError> {
+        match commit.result {
+            Ok(()) => Ok(commit.entries.into_iter().map(|(_, ticket)| ticket).collect()),
+            Err(error @ (StoreError::Blocked(_) | StoreError::Index(_))) => {
+                if !self.blocked {
+                    tracing::warn!(%error, "outcomes wait in memory until the store takes them");
+                }
+                self.blocked = true;
+                self.gathered.splice(0..0, commit.entries);
+                Ok(Vec::new())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
