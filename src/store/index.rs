@@ -1,13 +1,29 @@
 //! Ordered bytes, rebuildable from the journal: never the only copy, never on the path of an ack. A seam.
 use std::fmt::Debug;
+use std::sync::Arc;
 
 /// Why the index did not answer. It is rebuilt, not mended.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("index: {0}")]
 pub struct IndexError(pub String);
 
 /// One write: key and value, `None` deletes.
 pub type Write = (Vec<u8>, Option<Vec<u8>>);
+
+/// Most writes that `apply` is given at once.
+pub const MAX_WRITES: usize = 100;
+
+/// How the store wants its index when it opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reset {
+    /// As it was left.
+    Keep,
+    /// Empty: what was there is moved aside (or thrown away). No handle to it is held any more.
+    MoveAside,
+}
+
+/// Opens an index. Called with `Keep` first; with `MoveAside` when that failed or did not fit the journal.
+pub type IndexFactory = Box<dyn Fn(Reset) -> Result<Arc<dyn Index>, IndexError> + Send + Sync>;
 
 /// An ordered map of bytes.
 pub trait Index: Send + Sync + Debug + 'static {
@@ -17,10 +33,15 @@ pub trait Index: Send + Sync + Debug + 'static {
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, IndexError>;
     /// Up to `limit` pairs of `[from, to)`, descending.
     fn scan_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, IndexError>;
-    /// Applies at most 100 writes atomically (not durable).
+    /// Applies at most `MAX_WRITES` writes atomically (not durable).
     fn apply(&self, writes: Vec<Write>) -> Result<(), IndexError>;
     /// As durable as the engine can; the journal does not rely on it.
     fn flush(&self) -> Result<(), IndexError>;
     /// Bytes on disk.
     fn size(&self) -> u64;
+    /// True: calls may wait for a disk, so the store makes long ones on the blocking pool. A simulated index says no and
+    /// everything stays on one thread.
+    fn blocks(&self) -> bool {
+        false
+    }
 }

@@ -1,12 +1,40 @@
 //! What is durable: a journal (the truth) and an index behind it (rebuildable). Knows no Postgres, no HTTP, no routing.
 //!
 //! A commit that has returned has been fdatasynced. Everything else here follows from that.
+//!
+//! The way of a batch: `outbox` (the handle) → `codec` → `commit` (group commit) → `journal` on a `disk` → `apply` (what it
+//! means) → `overlay` (acknowledged, readable) → `flush` → `index`. `opening` recovers, `reading` answers, `upkeep` and
+//! `checkpoint` keep the folder small.
 pub mod disk;
 pub mod index;
+pub mod memory;
 pub mod outbox;
 pub mod record;
+pub mod sled;
+
+mod apply;
+mod checkpoint;
+mod codec;
+mod commit;
+mod core;
+mod entry;
+mod feed;
+mod field;
+mod flush;
+mod folder;
+mod frame;
+mod journal;
+mod keys;
+mod opening;
+mod overlay;
+mod reading;
+mod segment;
+mod state;
+mod upkeep;
 
 pub use disk::{Disk, RealDisk};
-pub use index::Index;
-pub use outbox::{Filter, Page, Recovery, Settings, Store, StoreError, Vitals};
+pub use index::{Index, IndexError, IndexFactory, Reset};
+pub use memory::MemoryIndex;
+pub use outbox::{Filter, FlushObserver, Page, Recovery, Settings, Store, StoreError, Vitals};
 pub use record::{Batch, Idempotent, Identity, Record};
+pub use sled::SledIndex;

@@ -1,30 +1,45 @@
-//! The store as the stages see it: commit, due, settle, list. Keeps free of file paths and of engines.
-use super::record::{Batch, Idempotent, Identity};
-use super::{Disk, Index};
+//! The store as the stages see it: open, commit, close, and what is known without asking the index (`reading` asks it).
+//! Keeps free of file paths and of engines.
+use super::codec;
+use super::commit::{self, QUEUE, Queued};
+use super::core::{Core, Stage, Unstarted};
+use super::disk::Disk;
+use super::feed::Feed;
+use super::frame::MAX_BODY;
+use super::index::IndexFactory;
+use super::journal::Journal;
+use super::record::{Batch, Identity};
+use super::{flush, opening, upkeep};
 use crate::clock::SharedClock;
-use crate::domain::{
-    Delivery, DeliveryId, DeliveryKey, Event, FilterStatus, Lsn, Pending, Subscription, SubscriptionId,
-    TenantId,
-};
-use bytes::Bytes;
-use std::sync::Arc;
+use crate::domain::{Delivery, FilterStatus};
+use crate::domain::{DeliveryId, Lsn, Pending, Subscription, SubscriptionId};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// What went wrong below. All of them leave the journal as it was.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// Disk full, EIO, or less than `store.min_free`: nothing was written; try again later.
+    /// Disk full, EIO, or less than `store.min_free`: nothing was acknowledged; try again later. Heals by itself.
     #[error("the data folder cannot be written: {0}")]
     Blocked(String),
-    /// A bad frame with good ones after it: an operator is needed.
+    /// A bad frame with good ones after it: an operator is needed. Names file and byte.
     #[error("the journal is damaged: {0}; run `tailhook store verify --salvage`")]
     Damaged(String),
-    /// The index failed; it is being rebuilt.
+    /// The index failed. `run` ends with it; the next `open` rebuilds the index.
     #[error("the index is not available: {0}")]
     Index(String),
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
+    /// The batch is larger than a frame may be. Never worth a second try.
+    #[error("a batch of {0} bytes is more than a frame holds")]
+    TooLarge(usize),
+    /// A file of the data folder cannot be read. Worth a second try.
+    #[error("the data folder cannot be read: {0}")]
+    Read(String),
 }
 
 /// The `[store]` section, without its path.
@@ -32,12 +47,48 @@ pub enum StoreError {
 pub struct Settings {
     /// Finished deliveries are kept this long.
     pub history: Duration,
-    /// And at most this many.
+    /// And at most about this many: the surplus goes within minutes.
     pub history_max: u64,
     /// Less free disk than this counts as full.
     pub min_free: u64,
     /// Bytes after which a new segment begins (64 MiB; smaller in tests).
     pub segment_bytes: u64,
+    /// Is told how long each fdatasync of the journal took.
+    pub observe_flush: FlushObserver,
+}
+
+impl Default for Settings {
+    /// SPEC 3's defaults.
+    fn default() -> Self {
+        Self {
+            history: Duration::from_secs(7 * 24 * 3600),
+            history_max: 1_000_000,
+            min_free: 1 << 30,
+            segment_bytes: 64 << 20,
+            observe_flush: FlushObserver::default(),
+        }
+    }
+}
+
+/// Where the durations of fdatasync go: a metric, or nowhere.
+#[derive(Clone, Default)]
+pub struct FlushObserver(Option<Arc<dyn Fn(Duration) + Send + Sync>>);
+
+impl FlushObserver {
+    /// Called by the committer: must be quick.
+    pub fn new(observe: impl Fn(Duration) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(observe)))
+    }
+    pub(super) fn observe(&self, took: Duration) {
+        if let Some(observe) = &self.0 {
+            observe(took);
+        }
+    }
+}
+impl fmt::Debug for FlushObserver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FlushObserver({})", self.0.is_some())
+    }
 }
 
 /// What opening found.
@@ -77,14 +128,15 @@ pub struct Filter {
 /// One page of a list, newest first.
 #[derive(Debug, Clone, Default)]
 pub struct Page {
-    /// The deliveries.
+    /// The deliveries. May be fewer than asked for although `next` is set: a rare filter over a long history is answered in
+    /// parts.
     pub deliveries: Vec<Delivery>,
     /// Where the next page begins, if there is one.
     pub next: Option<DeliveryId>,
 }
 
 /// For `/readyz`, `/metrics` and the bench.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Vitals {
     /// Deliveries that are still owed.
     pub pending: u64,
@@ -96,96 +148,148 @@ pub struct Vitals {
 
 /// A handle; clones share one store. Reads see every acknowledged write.
 #[derive(Debug, Clone)]
-pub struct Store {}
+pub struct Store {
+    pub(super) core: Arc<Core>,
+}
 
 impl Store {
-    /// Opens the journal, cuts a torn tail, brings the index up to date (or rebuilds it).
-    /// `observe_flush` is told how long each fdatasync took.
+    /// Opens the journal, cuts a torn tail, brings the index up to date (or rebuilds it). Commits wait until `run` runs.
     pub async fn open(
-        _settings: Settings,
-        _disk: Arc<dyn Disk>,
-        _index: Arc<dyn Index>,
-        _clock: SharedClock,
+        settings: Settings,
+        disk: Arc<dyn Disk>,
+        index: IndexFactory,
+        clock: SharedClock,
     ) -> Result<(Self, Recovery), StoreError> {
-        unimplemented!()
+        let opened = opening::open(disk.as_ref(), &index).await?;
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let segments = opened.segments;
+        let journal = Journal::resume(
+            disk.clone(),
+            settings.segment_bytes,
+            segments.clone(),
+            opened.next,
+            opened.active_len,
+        );
+        let core = Core {
+            settings,
+            disk,
+            clock,
+            index: opened.index,
+            state: RwLock::new(opened.state),
+            segments,
+            feed: Feed::default(),
+            queue,
+            unstarted: Mutex::new(Some(Unstarted { queue: waiting, journal })),
+            closing: watch::Sender::new(false),
+            stage: watch::Sender::new(Stage::Idle),
+            writable: watch::Sender::new(true),
+            broken: watch::Sender::new(None),
+            dirtied: Notify::new(),
+            full: Notify::new(),
+            room: Notify::new(),
+            indexed: AtomicU64::new(opened.indexed),
+            checkpoint: Mutex::new(opened.checkpoint),
+        };
+        Ok((Self { core: Arc::new(core) }, opened.recovery))
     }
-    /// The store's own loop: committer, index writer, checkpoints, retention. Runs until `close`, owned by `app`.
+
+    /// The store's own loop: committer, index writer, checkpoints, retention. Runs until `close`, owned by `app`; once.
+    /// `Err(Index)`: the index failed; restart the process (or open anew) and it is rebuilt.
     pub async fn run(&self) -> Result<(), StoreError> {
-        unimplemented!()
+        let unstarted = self.core.unstarted.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let unstarted = unstarted.ok_or(StoreError::Closed)?;
+        let _ended = Ended(&self.core);
+        self.core.stage.send_replace(Stage::Running);
+        let loops = async {
+            tokio::try_join!(
+                Box::pin(commit::run(self.core.clone(), unstarted)),
+                Box::pin(flush::run(self.core.clone())),
+                Box::pin(upkeep::run(self.core.clone())),
+            )
+        };
+        let result = loops.await.map(|_| ());
+        if let Err(error @ StoreError::Index(_)) = &result {
+            tracing::error!(%error, "the index is given up; it will be rebuilt at the next start");
+            if let Err(error) = self.core.disk.create(opening::REBUILD).await {
+                tracing::warn!(%error, "this could not be noted down");
+            }
+        }
+        result
     }
+
     /// Makes the batch durable, all or nothing. Returning `Ok` means that fdatasync has returned.
-    /// Commits become visible in the order in which they were called.
-    pub async fn commit(&self, _batch: Batch) -> Result<(), StoreError> {
-        unimplemented!()
+    /// Commits become visible in the order in which they were called. Dropping the future does not take the batch back.
+    pub async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let (body, places) = codec::encode(&batch);
+        if body.len() > MAX_BODY {
+            return Err(StoreError::TooLarge(body.len()));
+        }
+        let (answer, answered) = oneshot::channel();
+        let queued = Queued { body, places, records: batch.records, answer };
+        self.core.queue.send(queued).await.map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
     }
+
     /// Stops accepting, writes what is queued, flushes the index, ends `run`.
     pub async fn close(&self) {
-        unimplemented!()
+        self.core.closing.send_replace(true);
+        if *self.core.stage.borrow() == Stage::Idle {
+            return;
+        }
+        // the sender lives in `core`: waiting cannot fail
+        let _ = self.core.stage.subscribe().wait_for(|stage| *stage == Stage::Ended).await;
     }
+
     /// Everything committed up to here is durable here; `None` before the first snapshot is complete.
     pub fn position(&self) -> Option<Lsn> {
-        unimplemented!()
+        self.core.read().history.position
     }
     /// Which history we follow.
     pub fn identity(&self) -> Option<Identity> {
-        unimplemented!()
+        self.core.read().history.identity.clone()
     }
     /// A first snapshot that was begun and not completed.
     pub fn filling(&self) -> Option<Identity> {
-        unimplemented!()
+        self.core.read().history.filling.clone()
     }
     /// All subscriptions, deleted ones too while their row exists.
     pub fn subscriptions(&self) -> Vec<Subscription> {
-        unimplemented!()
-    }
-    /// What the shadow remembers of a row.
-    pub fn shadow(&self, _table: &str, _key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        unimplemented!()
+        self.core.read().subscriptions.values().map(|s| (**s).clone()).collect()
     }
     /// Waits for deliveries that became pending since the last call (new, or retried by hand), in commit order.
     /// The feed is bounded: when it overflowed, the second value is true and the caller re-reads its lanes.
+    /// What was pending when the store was opened is not in it. Cancel-safe; for one consumer.
     pub async fn fresh(&self) -> (Vec<Pending>, bool) {
-        unimplemented!()
-    }
-    /// Subscriptions with something pending: what dispatch starts with.
-    pub fn lanes(&self) -> Result<Vec<SubscriptionId>, StoreError> {
-        unimplemented!()
-    }
-    /// Pending deliveries of a lane with `seq > after` (`None`: from the start), in order.
-    pub fn due(
-        &self,
-        _lane: SubscriptionId,
-        _after: Option<(u64, u32)>,
-        _limit: usize,
-    ) -> Result<Vec<Pending>, StoreError> {
-        unimplemented!()
-    }
-    /// The first pending delivery of an ordering key in a lane.
-    pub fn first_in_order(&self, _lane: SubscriptionId, _order: u64) -> Result<Option<Pending>, StoreError> {
-        unimplemented!()
-    }
-    /// The event of a delivery, body included (from memory when fresh, else from the journal, checked).
-    pub fn event(&self, _key: &DeliveryKey) -> Result<Option<Arc<Event>>, StoreError> {
-        unimplemented!()
-    }
-    /// One delivery.
-    pub fn delivery(&self, _key: &DeliveryKey) -> Result<Option<Delivery>, StoreError> {
-        unimplemented!()
-    }
-    /// A tenant's deliveries, newest first.
-    pub fn list(&self, _tenant: &TenantId, _filter: &Filter) -> Result<Page, StoreError> {
-        unimplemented!()
-    }
-    /// An answer remembered for an Idempotency-Key, if younger than 24 hours.
-    pub fn idempotent(&self, _tenant: &TenantId, _key: &str) -> Result<Option<Idempotent>, StoreError> {
-        unimplemented!()
+        self.core.feed.take().await
     }
     /// Health.
     pub fn vitals(&self) -> Vitals {
-        unimplemented!()
+        let applied = self.core.read().applied;
+        Vitals {
+            pending: applied.pending,
+            index_lag_frames: applied.frame.saturating_sub(self.core.indexed.load(Ordering::Acquire)),
+            writable: self.core.is_writable(),
+        }
     }
-    /// Resolves when `vitals().writable` changes.
+    /// Resolves when `vitals().writable` changes after this call.
     pub async fn writable_changed(&self) {
-        unimplemented!()
+        // the sender lives in `core`: waiting cannot fail
+        let _ = self.core.writable.subscribe().changed().await;
+    }
+    /// `vitals().writable` as a value to watch: no change is missed between two waits.
+    pub fn watch_writable(&self) -> watch::Receiver<bool> {
+        self.core.writable.subscribe()
+    }
+}
+
+/// However `run` ends, nobody waits for it any more.
+struct Ended<'a>(&'a Core);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.stage.send_replace(Stage::Ended);
     }
 }

@@ -1,0 +1,237 @@
+//! `shadow-<frame>`: what outlives the journal's segments (history, subscriptions, shadow, idempotent answers), whole up to a
+//! frame. Knows keys and values as bytes.
+//!
+//! Blocks of `len u32 | crc32c u32 | payload`; a payload begins with its number and kind. A checkpoint is fuzzy: it may hold
+//! what is newer than its frame, and the frames after it are replayed over it: the last writer wins again.
+use super::core::Core;
+use super::disk::Disk;
+use super::field::{Malformed, Reader, Writer};
+use super::index::{Index, IndexError, MAX_WRITES, Write};
+use super::keys;
+use super::outbox::StoreError;
+use super::overlay::Way;
+use super::segment::hex;
+use super::state::untag;
+use std::io;
+use std::sync::{Arc, PoisonError};
+
+const PREFIX: &str = "shadow-";
+const UNFINISHED: &str = ".tmp";
+const MAGIC: &[u8; 8] = b"tailhook";
+const FORMAT: u32 = 1;
+/// A block is closed when it has this many bytes.
+const BLOCK: usize = 256 << 10;
+/// A longer block is never believed.
+const MAX_BLOCK: usize = 80 << 20;
+const SCAN: usize = 256;
+const HEAD: u8 = 0;
+const PAIRS: u8 = 1;
+const END: u8 = 2;
+
+/// A checkpoint's file.
+pub(super) fn name(frame: u64) -> String {
+    format!("{PREFIX}{frame:016x}")
+}
+
+/// The frame of a finished checkpoint's name.
+pub(super) fn parse_name(name: &str) -> Option<u64> {
+    hex(name.strip_prefix(PREFIX)?)
+}
+
+/// A checkpoint that was not finished: worth nothing.
+pub(super) fn is_unfinished(name: &str) -> bool {
+    name.strip_suffix(UNFINISHED).is_some_and(|rest| parse_name(rest).is_some())
+}
+
+/// Writes one, makes it the only one. On failure the old one stays.
+pub(super) async fn write(core: &Arc<Core>) -> Result<(), StoreError> {
+    let frame = {
+        let mut state = core.write();
+        state.long_lived_bytes = 0;
+        state.applied.frame
+    };
+    let unfinished = name(frame) + UNFINISHED;
+    let bytes = match write_blocks(core, &unfinished, frame).await {
+        Ok(Some(bytes)) => bytes,
+        stopped => {
+            // what cannot be removed now is removed at the next start
+            let _ = core.disk.remove(&unfinished).await;
+            return stopped.map(drop);
+        }
+    };
+    core.disk.rename(&unfinished, &name(frame)).await.map_err(blocked)?;
+    *core.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = (frame, bytes);
+    for old in core.disk.list().map_err(blocked)? {
+        if parse_name(&old).is_some_and(|old| old < frame) {
+            core.disk.remove(&old).await.map_err(blocked)?;
+        }
+    }
+    tracing::info!(frame, bytes, "checkpoint written");
+    Ok(())
+}
+
+/// Returns the file's bytes, or `None` when the store closes meanwhile.
+async fn write_blocks(core: &Arc<Core>, file: &str, frame: u64) -> Result<Option<u64>, StoreError> {
+    core.disk.create(file).await.map_err(blocked)?;
+    let mut blocks = Blocks::new(frame);
+    let mut bytes = 0;
+    for (from, to) in keys::LONG_LIVED {
+        let mut from = from.to_vec();
+        loop {
+            let start = from.clone();
+            let page = core.offload(move |core| core.scan((&start, to), Way::Up, SCAN)).await??;
+            let last = page.len() < SCAN;
+            if let Some((key, _)) = page.last() {
+                from = keys::successor(key);
+            }
+            for (key, value) in page.into_iter().filter(|(key, value)| core.is_live(key, value)) {
+                blocks.pair(&key, &value);
+            }
+            if blocks.done.len() >= BLOCK {
+                bytes += append(core, file, blocks.take()).await?;
+            }
+            if core.is_closing() {
+                return Ok(None);
+            }
+            if last {
+                break;
+            }
+        }
+    }
+    blocks.end();
+    bytes += append(core, file, blocks.take()).await?;
+    core.disk.sync(file).await.map_err(blocked)?;
+    Ok(Some(bytes))
+}
+
+async fn append(core: &Core, file: &str, bytes: Vec<u8>) -> Result<u64, StoreError> {
+    let len = bytes.len() as u64;
+    core.disk.append(file, bytes).await.map_err(blocked)?;
+    Ok(len)
+}
+
+fn blocked(error: io::Error) -> StoreError {
+    StoreError::Blocked(error.to_string())
+}
+
+impl Core {
+    /// A shadow row that was cleared is not worth keeping.
+    fn is_live(&self, key: &[u8], value: &[u8]) -> bool {
+        match (key.first(), keys::shadow_table(key), untag(value)) {
+            (Some(b'h'), Some(table), Ok((tag, _))) => !self.read().cleared.hides(table, tag),
+            _ => true,
+        }
+    }
+}
+
+/// Blocks under construction.
+struct Blocks {
+    done: Vec<u8>,
+    open: Writer,
+    number: u32,
+    pairs: u64,
+}
+
+impl Blocks {
+    fn new(frame: u64) -> Self {
+        let mut blocks = Self { done: Vec::new(), open: Writer::default(), number: 0, pairs: 0 };
+        blocks.open.u32(0).u8(HEAD).raw(MAGIC).u32(FORMAT).u64(frame);
+        blocks.close();
+        blocks
+    }
+    fn pair(&mut self, key: &[u8], value: &[u8]) {
+        if self.open.0.is_empty() {
+            self.open.u32(self.number).u8(PAIRS);
+        }
+        self.open.bytes(key).bytes(value);
+        self.pairs += 1;
+        if self.open.0.len() >= BLOCK {
+            self.close();
+        }
+    }
+    fn end(&mut self) {
+        self.close();
+        self.open.u32(self.number).u8(END).u64(self.pairs);
+        self.close();
+    }
+    fn close(&mut self) {
+        let payload = std::mem::take(&mut self.open.0);
+        if payload.is_empty() {
+            return;
+        }
+        let mut block = Writer(std::mem::take(&mut self.done));
+        block.u32(payload.len() as u32).u32(crc32c::crc32c(&payload)).raw(&payload);
+        self.done = block.0;
+        self.number += 1;
+    }
+    fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.done)
+    }
+}
+
+/// Checks a whole checkpoint. `Err` says what is wrong with it.
+pub(super) fn verify(disk: &dyn Disk, frame: u64) -> Result<u64, String> {
+    visit(disk, frame, &mut |_, _| Ok(()))
+}
+
+/// Puts a checked checkpoint into an empty index.
+pub(super) fn load(disk: &dyn Disk, frame: u64, index: &dyn Index) -> Result<(), IndexError> {
+    let mut writes: Vec<Write> = Vec::with_capacity(MAX_WRITES);
+    visit(disk, frame, &mut |key, value| {
+        writes.push((key.to_vec(), Some(value.to_vec())));
+        if writes.len() < MAX_WRITES {
+            return Ok(());
+        }
+        index.apply(std::mem::take(&mut writes)).map_err(|e| e.to_string())
+    })
+    .map_err(IndexError)?;
+    index.apply(writes)
+}
+
+type Visitor<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<(), String>;
+
+/// Walks all pairs; returns the file's length.
+fn visit(disk: &dyn Disk, frame: u64, pair: Visitor<'_>) -> Result<u64, String> {
+    let name = name(frame);
+    let io = |error: io::Error| error.to_string();
+    let len = disk.len(&name).map_err(io)?;
+    let (mut at, mut number, mut pairs) = (0, 0, 0);
+    loop {
+        let head = disk.read(&name, at, 8).map_err(io)?;
+        let mut head = Reader::new(&head);
+        let (size, crc) = (head.u32().map_err(text)? as usize, head.u32().map_err(text)?);
+        if size > MAX_BLOCK {
+            return Err(format!("block {number} at byte {at} is too long"));
+        }
+        let payload = disk.read(&name, at + 8, size).map_err(io)?;
+        if crc32c::crc32c(&payload) != crc {
+            return Err(format!("block {number} at byte {at} is not what was written"));
+        }
+        at += 8 + size as u64;
+        let mut r = Reader::new(&payload);
+        if r.u32().map_err(text)? != number {
+            return Err(format!("block {number} is missing"));
+        }
+        match (r.u8().map_err(text)?, number) {
+            (HEAD, 0) => head_fits(&mut r, frame)?,
+            (PAIRS, 1..) => {
+                while r.left() > 0 {
+                    pair(r.bytes().map_err(text)?, r.bytes().map_err(text)?)?;
+                    pairs += 1;
+                }
+            }
+            (END, 1..) if r.u64() == Ok(pairs) && at == len => return Ok(len),
+            _ => return Err(format!("block {number} does not belong here")),
+        }
+        number += 1;
+    }
+}
+
+fn head_fits(r: &mut Reader<'_>, frame: u64) -> Result<(), String> {
+    let fits = r.raw(MAGIC.len()) == Ok(MAGIC) && r.u32() == Ok(FORMAT) && r.u64() == Ok(frame);
+    fits.then_some(()).ok_or_else(|| "it is of another format".to_owned())
+}
+
+fn text(error: Malformed) -> String {
+    error.to_string()
+}

@@ -1,0 +1,188 @@
+//! The committer: one loop that makes batches durable, then visible, then answers. Knows the journal and `apply`, no index writes.
+//!
+//! Group commit: everything that is queued goes into one append and one fdatasync. When the disk refuses, commits are answered
+//! `Blocked` at once, and a probe is written now and then until one succeeds.
+use super::apply::{Change, Mode, apply};
+use super::codec::{self, Place};
+use super::core::{Core, Stage, Unstarted};
+use super::journal::{Group, Journal};
+use super::outbox::StoreError;
+use super::record::{Batch, Record};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+/// Commits that may wait.
+pub(super) const QUEUE: usize = 1024;
+/// One append is at most about this long.
+const GROUP_BYTES: usize = 4 << 20;
+/// How often a blocked disk is tried.
+const RETRY: Duration = Duration::from_millis(500);
+/// Memory of what waits for the index; beyond it commits wait.
+const DIRTY_BYTES: usize = 16 << 20;
+
+/// A batch on its way.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) body: Vec<u8>,
+    pub(super) places: Vec<Place>,
+    pub(super) records: Vec<Record>,
+    pub(super) answer: oneshot::Sender<Result<(), StoreError>>,
+}
+
+struct Committer {
+    core: Arc<Core>,
+    journal: Journal,
+    blocked: Option<Blocked>,
+}
+
+struct Blocked {
+    error: StoreError,
+    retry_at: Instant,
+}
+
+/// Runs until the store is closed and what was queued is written.
+pub(super) async fn run(core: Arc<Core>, unstarted: Unstarted) -> Result<(), StoreError> {
+    let Unstarted { mut queue, journal } = unstarted;
+    let mut closing = core.closing.subscribe();
+    let mut committer = Committer { core: core.clone(), journal, blocked: None };
+    loop {
+        let retry_at = committer.blocked.as_ref().map(|b| b.retry_at);
+        tokio::select! {
+            biased;
+            _ = closing.wait_for(|closing| *closing), if !queue.is_closed() => queue.close(),
+            () = sleep_until(retry_at.unwrap_or_else(Instant::now)), if retry_at.is_some() => {
+                committer.heal().await?;
+            }
+            first = queue.recv() => match first {
+                Some(first) => committer.take(first, &mut queue).await?,
+                None => break,
+            },
+        }
+    }
+    core.stage.send_replace(Stage::Drained);
+    Ok(())
+}
+
+impl Committer {
+    async fn take(&mut self, first: Queued, queue: &mut mpsc::Receiver<Queued>) -> Result<(), StoreError> {
+        let mut bytes = first.body.len();
+        let mut batch = vec![first];
+        while bytes < GROUP_BYTES
+            && let Ok(next) = queue.try_recv()
+        {
+            bytes += next.body.len();
+            batch.push(next);
+        }
+        if let Some(blocked) = &self.blocked {
+            answer(batch, &Err(blocked.error.clone()));
+            return Ok(());
+        }
+        self.wait_for_room().await;
+        let bodies: Vec<&[u8]> = batch.iter().map(|q| q.body.as_slice()).collect();
+        match self.write(&bodies).await {
+            Err(error) => {
+                self.block(error.clone());
+                answer(batch, &Err(error));
+                Ok(())
+            }
+            Ok(group) => self.accept(batch, &group).await,
+        }
+    }
+
+    /// Makes what is durable visible, in order, and answers.
+    async fn accept(&mut self, batch: Vec<Queued>, group: &Group) -> Result<(), StoreError> {
+        let applied = self.apply(&batch, group);
+        // durable is durable, whatever became of the index: the answer is yes
+        answer(batch, &Ok(()));
+        if cfg!(feature = "planted-ack-before-fsync")
+            && let Err(error) = self.journal.sync().await
+        {
+            self.block(StoreError::Blocked(error.to_string()));
+        }
+        applied
+    }
+
+    fn apply(&self, batch: &[Queued], group: &Group) -> Result<(), StoreError> {
+        let mut state = self.core.write();
+        for (queued, written) in batch.iter().zip(&group.written) {
+            let change = Change {
+                number: written.number,
+                crc: written.crc,
+                segment: written.segment,
+                body_at: written.body_at,
+                records: &queued.records,
+                places: &queued.places,
+            };
+            let woken = apply(&mut state, self.core.index.as_ref(), &change, Mode::Live)
+                .map_err(|error| self.core.failed(error))?;
+            self.core.feed.push(woken);
+        }
+        self.core.dirtied.notify_one();
+        if state.overlay.dirty() >= super::flush::FULL {
+            self.core.full.notify_one();
+        }
+        Ok(())
+    }
+
+    async fn wait_for_room(&self) {
+        while self.core.read().overlay.dirty_bytes() > DIRTY_BYTES {
+            self.core.full.notify_one();
+            self.core.room.notified().await;
+        }
+    }
+
+    async fn write(&mut self, bodies: &[&[u8]]) -> Result<Group, StoreError> {
+        let blocked = |error: std::io::Error| StoreError::Blocked(error.to_string());
+        let free = self.core.disk.free_bytes().map_err(blocked)?;
+        if free < self.core.settings.min_free.saturating_add(Journal::size(bodies)) {
+            return Err(StoreError::Blocked("less than store.min_free is free".to_owned()));
+        }
+        let mut group = self.journal.prepare(bodies).await.map_err(blocked)?;
+        if cfg!(feature = "planted-ack-before-fsync") {
+            self.journal.write_unsynced(&mut group).await.map_err(blocked)?;
+        } else {
+            let took = self.journal.write(&mut group).await.map_err(blocked)?;
+            self.core.settings.observe_flush.observe(took);
+        }
+        Ok(group)
+    }
+
+    fn block(&mut self, error: StoreError) {
+        if self.blocked.is_none() {
+            tracing::error!(%error, "commits are refused until the data folder can be written again");
+        }
+        self.blocked = Some(Blocked { error, retry_at: Instant::now() + RETRY });
+        self.core.writable.send_if_modified(|writable| std::mem::replace(writable, false));
+    }
+
+    /// Cuts off what a failure left, then proves with an empty frame that writing works.
+    async fn heal(&mut self) -> Result<(), StoreError> {
+        let (body, places) = codec::encode(&Batch::default());
+        let probe = match self.journal.cut().await {
+            Ok(()) => self.write(&[&body]).await,
+            Err(error) => Err(StoreError::Blocked(error.to_string())),
+        };
+        let group = match probe {
+            Ok(group) => group,
+            Err(error) => {
+                self.block(error);
+                return Ok(());
+            }
+        };
+        let (answer, _nobody) = oneshot::channel();
+        self.accept(vec![Queued { body, places, records: Vec::new(), answer }], &group).await?;
+        self.blocked = None;
+        self.core.writable.send_replace(true);
+        tracing::info!("the data folder can be written again");
+        Ok(())
+    }
+}
+
+fn answer(batch: Vec<Queued>, result: &Result<(), StoreError>) {
+    for queued in batch {
+        // a caller that has gone away does not mind
+        let _ = queued.answer.send(result.clone());
+    }
+}

@@ -1,0 +1,115 @@
+//! What the handle and the store's own loops share. Knows no loop and no question.
+use super::commit::Queued;
+use super::disk::Disk;
+use super::feed::Feed;
+use super::field::Malformed;
+use super::index::{Index, IndexError};
+use super::journal::{Journal, Segments};
+use super::outbox::{Settings, StoreError};
+use super::overlay::{Overlay, Scanned, Way, scan};
+use super::state::State;
+use crate::clock::SharedClock;
+use bytes::Bytes;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{Notify, mpsc, watch};
+
+/// How far `Store::run` has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// `run` was not called yet.
+    Idle,
+    /// Commits are taken.
+    Running,
+    /// The last commit is written; only the index is behind.
+    Drained,
+    /// `run` has returned or was dropped.
+    Ended,
+}
+
+/// What only the committer has, from `open` until `run` takes it.
+#[derive(Debug)]
+pub(super) struct Unstarted {
+    pub(super) queue: mpsc::Receiver<Queued>,
+    pub(super) journal: Journal,
+}
+
+/// One store.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) settings: Settings,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) clock: SharedClock,
+    pub(super) index: Arc<dyn Index>,
+    /// Never held across an await.
+    pub(super) state: RwLock<State>,
+    pub(super) segments: Segments,
+    pub(super) feed: Feed,
+    pub(super) queue: mpsc::Sender<Queued>,
+    pub(super) unstarted: Mutex<Option<Unstarted>>,
+    pub(super) closing: watch::Sender<bool>,
+    pub(super) stage: watch::Sender<Stage>,
+    pub(super) writable: watch::Sender<bool>,
+    /// Why the index failed: ends `run`.
+    pub(super) broken: watch::Sender<Option<String>>,
+    /// Something waits for the index.
+    pub(super) dirtied: Notify,
+    /// Enough waits for the index.
+    pub(super) full: Notify,
+    /// A generation has gone to the index.
+    pub(super) room: Notify,
+    /// Up to which frame the index is complete.
+    pub(super) indexed: AtomicU64,
+    /// The newest checkpoint: its frame and its bytes.
+    pub(super) checkpoint: Mutex<(u64, u64)>,
+}
+
+impl Core {
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Point read through overlay and index.
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        // the overlay first: what leaves it meanwhile is in the index
+        let newer = self.read().overlay.peek(key);
+        match newer {
+            Some(value) => Ok(value),
+            None => Ok(self.index.get(key).map_err(|e| self.failed(e))?.map(Bytes::from)),
+        }
+    }
+    /// Range read through overlay and index.
+    pub(super) fn scan(&self, range: (&[u8], &[u8]), way: Way, limit: usize) -> Result<Scanned, StoreError> {
+        let overlay = |look: &mut dyn FnMut(&Overlay)| look(&self.read().overlay);
+        scan(&overlay, self.index.as_ref(), range, way, limit).map_err(|e| self.failed(e))
+    }
+    /// Runs a long read or write of the index where it may block.
+    pub(super) async fn offload<T: Send + 'static>(
+        self: &Arc<Self>,
+        call: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if !self.index.blocks() {
+            return Ok(call(self));
+        }
+        let core = self.clone();
+        let hop = tokio::task::spawn_blocking(move || call(&core));
+        hop.await.map_err(|e| StoreError::Index(e.to_string()))
+    }
+    pub(super) fn is_writable(&self) -> bool {
+        *self.writable.borrow()
+    }
+    pub(super) fn is_closing(&self) -> bool {
+        *self.closing.borrow()
+    }
+    /// The index failed: `run` ends, the next `open` rebuilds it.
+    pub(super) fn failed(&self, error: IndexError) -> StoreError {
+        self.broken.send_replace(Some(error.0.clone()));
+        StoreError::Index(error.0)
+    }
+    /// Bytes in the index that are not ours.
+    pub(super) fn unreadable(&self, error: Malformed) -> StoreError {
+        self.failed(IndexError(error.to_string()))
+    }
+}

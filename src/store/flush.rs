@@ -1,0 +1,119 @@
+//! The index writer: takes what is acknowledged into the index, a generation at a time, behind the journal. Knows no records.
+//!
+//! Deletes go first, then puts, then how far the index is complete. A crash in between is mended by replay: a delivery that is
+//! newer than the replayed record puts its place in the lane again, and no deleted place can be left behind.
+use super::core::{Core, Stage};
+use super::index::{MAX_WRITES, Write};
+use super::keys;
+use super::outbox::StoreError;
+use super::overlay::Layer;
+use super::state::Applied;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// Entries that begin a generation at once.
+pub(super) const FULL: usize = 4096;
+/// How long fewer entries wait: what changes again meanwhile is written once.
+const PATIENCE: Duration = Duration::from_millis(500);
+const TRIES: u32 = 3;
+
+/// Runs until the committer has ended and everything is in the index.
+pub(super) async fn run(core: Arc<Core>) -> Result<(), StoreError> {
+    let mut stage = core.stage.subscribe();
+    let mut writable = core.writable.subscribe();
+    loop {
+        let drained = *stage.borrow_and_update() >= Stage::Drained;
+        let waiting = core.read().overlay.dirty();
+        if drained {
+            return last(&core, waiting).await;
+        }
+        if waiting == 0 {
+            tokio::select! {
+                biased;
+                _ = stage.changed() => {}
+                () = core.dirtied.notified() => {}
+            }
+            continue;
+        }
+        if waiting < FULL {
+            tokio::select! {
+                biased;
+                _ = stage.changed() => continue,
+                () = core.full.notified() => {}
+                () = sleep(PATIENCE) => {}
+            }
+        }
+        if *writable.borrow_and_update() {
+            generation(&core).await?;
+        } else {
+            // a full disk: the index would only break
+            tokio::select! {
+                biased;
+                _ = stage.changed() => {}
+                _ = writable.changed() => {}
+            }
+        }
+    }
+}
+
+/// At the end a failure costs only a longer replay.
+async fn last(core: &Arc<Core>, waiting: usize) -> Result<(), StoreError> {
+    let behind = core.indexed.load(Ordering::Acquire) < core.read().applied.frame;
+    if waiting > 0 || behind {
+        if let Err(error) = generation(core).await {
+            tracing::warn!(%error, "the index was left behind; it will catch up at the next start");
+        }
+    }
+    Ok(())
+}
+
+/// Writes everything that is dirty now.
+pub(super) async fn generation(core: &Arc<Core>) -> Result<(), StoreError> {
+    let (layer, applied) = {
+        let mut state = core.write();
+        (state.overlay.begin_flush(), state.applied)
+    };
+    core.room.notify_one();
+    let mut tries = 1;
+    while let Err(error) = write(core, &layer, applied).await {
+        tracing::error!(%error, tries, "the index cannot be written");
+        if tries == TRIES {
+            return Err(error);
+        }
+        tries += 1;
+        sleep(PATIENCE).await;
+    }
+    core.write().overlay.end_flush();
+    core.indexed.store(applied.frame, Ordering::Release);
+    core.room.notify_one();
+    Ok(())
+}
+
+async fn write(core: &Arc<Core>, layer: &Layer, applied: Applied) -> Result<(), StoreError> {
+    for writes in batches(layer, applied) {
+        core.offload(move |core| core.index.apply(writes)).await?.map_err(|e| StoreError::Index(e.0))?;
+        if !core.index.blocks() {
+            tokio::task::yield_now().await;
+        }
+    }
+    core.offload(|core| core.index.flush()).await?.map_err(|e| StoreError::Index(e.0))
+}
+
+/// A generation in the order in which it must be written.
+pub(super) fn batches(layer: &Layer, applied: Applied) -> impl Iterator<Item = Vec<Write>> {
+    let deletes = layer.iter().filter(|(_, slot)| slot.value.is_none());
+    let puts = layer.iter().filter(|(_, slot)| slot.value.is_some());
+    let mut rest =
+        deletes.chain(puts).map(|(key, slot)| (key.clone(), slot.value.as_ref().map(|v| v.to_vec())));
+    let mut applied = Some(applied);
+    std::iter::from_fn(move || {
+        let writes: Vec<Write> = rest.by_ref().take(MAX_WRITES).collect();
+        if writes.is_empty() {
+            let applied = applied.take()?;
+            return Some(vec![(keys::APPLIED.to_vec(), Some(applied.encode()))]);
+        }
+        Some(writes)
+    })
+}

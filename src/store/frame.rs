@@ -1,0 +1,144 @@
+//! A frame: the journal's unit, whole or not at all. Knows its envelope, not what is inside and not the files.
+//!
+//! `len u32 | crc32c u32 | kind u8 | number u64 | lead u32 | body`, little-endian. `len` counts what follows the CRC,
+//! which covers exactly that. `lead` says how many frames of the same append stand before this one: everything before
+//! those was fdatasynced when this frame was written. That tells a torn tail (the kernel may write the pages of one append in
+//! any order) from damage.
+
+/// Bytes before the body.
+pub(super) const HEADER: usize = 8 + FIXED;
+/// Largest value of `len`; a larger one is never believed.
+pub(super) const MAX_LEN: usize = 64 << 20;
+/// Largest body.
+pub(super) const MAX_BODY: usize = MAX_LEN - FIXED;
+const FIXED: usize = 1 + 8 + 4;
+const BATCH: u8 = 1;
+
+/// A checked frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Frame<'a> {
+    pub(super) number: u64,
+    /// Frames of the same append before it.
+    pub(super) lead: u32,
+    pub(super) crc: u32,
+    pub(super) body: &'a [u8],
+}
+
+/// Why there is no frame here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flaw {
+    /// This many bytes are needed to judge.
+    Short(usize),
+    /// Length, kind or CRC are wrong.
+    Bad,
+}
+
+/// Appends a frame; returns its CRC. The caller has checked the body against `MAX_BODY`.
+pub(super) fn encode(out: &mut Vec<u8>, number: u64, lead: u32, body: &[u8]) -> u32 {
+    let mut fixed = [0_u8; FIXED];
+    fixed[0] = BATCH;
+    fixed[1..9].copy_from_slice(&number.to_le_bytes());
+    fixed[9..].copy_from_slice(&lead.to_le_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&fixed), body);
+    out.extend_from_slice(&((FIXED + body.len()) as u32).to_le_bytes());
+    out.extend_from_slice(&crc.to_le_bytes());
+    out.extend_from_slice(&fixed);
+    out.extend_from_slice(body);
+    crc
+}
+
+/// The frame at the front of `bytes`.
+pub(super) fn parse(bytes: &[u8]) -> Result<Frame<'_>, Flaw> {
+    let (len, rest) = bytes.split_first_chunk::<4>().ok_or(Flaw::Short(HEADER))?;
+    let len = u32::from_le_bytes(*len) as usize;
+    if !(FIXED..=MAX_LEN).contains(&len) {
+        return Err(Flaw::Bad);
+    }
+    let (crc, rest) = rest.split_first_chunk::<4>().ok_or(Flaw::Short(HEADER))?;
+    let crc = u32::from_le_bytes(*crc);
+    let covered = rest.get(..len).ok_or(Flaw::Short(8 + len))?;
+    if crc32c::crc32c(covered) != crc {
+        return Err(Flaw::Bad);
+    }
+    let (fixed, body) = covered.split_first_chunk::<FIXED>().ok_or(Flaw::Bad)?;
+    let (number, lead) = numbers(fixed);
+    if fixed[0] != BATCH || u64::from(lead) >= number {
+        return Err(Flaw::Bad);
+    }
+    Ok(Frame { number, lead, crc, body })
+}
+
+fn numbers(fixed: &[u8; FIXED]) -> (u64, u32) {
+    let mut number = [0; 8];
+    number.copy_from_slice(&fixed[1..9]);
+    let mut lead = [0; 4];
+    lead.copy_from_slice(&fixed[9..]);
+    (u64::from_le_bytes(number), u32::from_le_bytes(lead))
+}
+
+/// Looks behind a bad place for a frame that proves that frame `lost` was once durable: a valid one with a later number whose
+/// append began after `lost`. Returns its offset. Anything else there is a torn append or stale garbage.
+pub(super) fn proof_of_loss(bytes: &[u8], lost: u64) -> Option<usize> {
+    let most = lost.saturating_add((bytes.len() / HEADER) as u64 + 1);
+    let last = bytes.len().checked_sub(HEADER)?;
+    (0..=last).find(|&at| {
+        let rest = &bytes[at..];
+        let Some(fixed) = rest.get(8..).and_then(|r| r.first_chunk::<FIXED>()) else { return false };
+        let (number, lead) = numbers(fixed);
+        let began = number.saturating_sub(u64::from(lead));
+        // cheap tests first: the CRC is computed for next to nothing
+        fixed[0] == BATCH && number > lost && number <= most && began > lost && parse(rest).is_ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn frame(number: u64, lead: u32, body: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode(&mut out, number, lead, body);
+        out
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_noticed() {
+        let whole = frame(7, 2, b"some body");
+        let read = parse(&whole).unwrap();
+        assert_eq!((read.number, read.lead, read.body), (7, 2, &b"some body"[..]));
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(parse(&flipped).is_err(), "bit {bit}");
+        }
+        for len in 0..whole.len() {
+            assert!(matches!(parse(&whole[..len]), Err(Flaw::Short(_))), "cut at {len}");
+        }
+    }
+
+    #[test]
+    fn only_a_later_append_proves_a_loss() {
+        let cases: [(&str, Vec<u8>, bool); 6] = [
+            ("nothing", vec![0; 64], false),
+            ("a later append", frame(6, 0, b"x"), true),
+            ("the same append", frame(6, 1, b"x"), false),
+            ("an older frame", frame(4, 0, b"x"), false),
+            ("the same number", frame(5, 0, b"x"), false),
+            ("a number from nowhere", frame(9_000_000, 0, b"x"), false),
+        ];
+        for (name, tail, proves) in cases {
+            let mut bytes = vec![0xA5; 37];
+            bytes.extend_from_slice(&tail);
+            assert_eq!(proof_of_loss(&bytes, 5), proves.then_some(37), "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_judged_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), lost: u64) {
+            let _ = parse(&bytes);
+            let _ = proof_of_loss(&bytes, lost);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The journal's writing end: group append, rotation, cutting back what failed. Knows frames, not what they say.
+//!
+//! Invariant: bytes beyond `len` of the active segment are never believed. After any failed append or sync nothing is assumed:
+//! the file is cut back to `len` before it is written again, because pages of a failed fdatasync may be marked clean.
+use super::disk::Disk;
+use super::frame;
+use super::segment;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The segments that exist: first frame → durable bytes. Shared with whoever deletes them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Segments(Arc<Mutex<BTreeMap<u64, u64>>>);
+
+impl Segments {
+    pub(super) fn new(segments: BTreeMap<u64, u64>) -> Self {
+        Self(Arc::new(Mutex::new(segments)))
+    }
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// The one that is written.
+    pub(super) fn active(&self) -> Option<u64> {
+        self.lock().keys().next_back().copied()
+    }
+    /// The oldest and its last frame, unless it is the active one.
+    pub(super) fn oldest_closed(&self) -> Option<(u64, u64)> {
+        let segments = self.lock();
+        let mut firsts = segments.keys();
+        let first = firsts.next()?;
+        firsts.next().map(|following| (*first, following - 1))
+    }
+    pub(super) fn forget(&self, first: u64) {
+        self.lock().remove(&first);
+    }
+    /// Bytes of closed segments that begin before `below` and go on after `frame`.
+    pub(super) fn bytes_between(&self, frame: u64, below: u64) -> u64 {
+        let segments = self.lock();
+        let closed = segments.iter().zip(segments.keys().skip(1));
+        closed
+            .filter(|((first, _), next)| **first < below && **next > frame + 1)
+            .map(|((_, len), _)| *len)
+            .sum()
+    }
+}
+
+/// Where a frame was put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) number: u64,
+    pub(super) crc: u32,
+    pub(super) segment: u64,
+    /// Where the body begins in the file.
+    pub(super) body_at: u64,
+}
+
+/// The writing end. One owner: the committer.
+#[derive(Debug)]
+pub(super) struct Journal {
+    disk: Arc<dyn Disk>,
+    segment_bytes: u64,
+    segments: Segments,
+    active: u64,
+    /// Durable bytes of the active segment.
+    len: u64,
+    /// Number of the next frame.
+    next: u64,
+    /// Something may stand beyond `len`.
+    soiled: bool,
+    /// The next segment's file may exist: it must be made before anything is written.
+    rotating: bool,
+}
+
+/// Several frames that become durable in one append.
+#[derive(Debug)]
+pub(super) struct Group {
+    bytes: Vec<u8>,
+    pub(super) written: Vec<Written>,
+}
+
+impl Journal {
+    /// Goes on behind what recovery found: `next` is the first free number, `len` the active segment's good bytes.
+    pub(super) fn resume(
+        disk: Arc<dyn Disk>,
+        segment_bytes: u64,
+        segments: Segments,
+        next: u64,
+        len: u64,
+    ) -> Self {
+        let active = segments.active().unwrap_or(next);
+        Self { disk, segment_bytes, segments, active, len, next, soiled: false, rotating: false }
+    }
+
+    /// Frames the bodies; a full segment is closed first.
+    pub(super) async fn prepare(&mut self, bodies: &[&[u8]]) -> io::Result<Group> {
+        let size = bodies.iter().map(|b| b.len() + frame::HEADER).sum();
+        if self.rotating || (self.len > 0 && self.len + size as u64 > self.segment_bytes) {
+            self.rotate().await?;
+        }
+        let mut group = Group { bytes: Vec::with_capacity(size), written: Vec::with_capacity(bodies.len()) };
+        for (lead, body) in bodies.iter().enumerate() {
+            let number = self.next + lead as u64;
+            let body_at = self.len + (group.bytes.len() + frame::HEADER) as u64;
+            let crc = frame::encode(&mut group.bytes, number, lead as u32, body);
+            group.written.push(Written { number, crc, segment: self.active, body_at });
+        }
+        Ok(group)
+    }
+
+    /// Appends and syncs; returns how long the sync took.
+    pub(super) async fn write(&mut self, group: &mut Group) -> io::Result<Duration> {
+        let bytes = std::mem::take(&mut group.bytes);
+        let len = bytes.len() as u64;
+        // set before the first await: whoever drops this future leaves a soiled tail
+        self.soiled = true;
+        let took = self.disk.append_durably(&segment::name(self.active), bytes).await?;
+        self.accept(group, len);
+        Ok(took)
+    }
+
+    /// The two halves of `write`, for the planted fault only.
+    pub(super) async fn write_unsynced(&mut self, group: &mut Group) -> io::Result<()> {
+        let bytes = std::mem::take(&mut group.bytes);
+        let len = bytes.len() as u64;
+        self.soiled = true;
+        self.disk.append(&segment::name(self.active), bytes).await?;
+        self.accept(group, len);
+        Ok(())
+    }
+    pub(super) async fn sync(&mut self) -> io::Result<()> {
+        self.disk.sync(&segment::name(self.active)).await
+    }
+
+    fn accept(&mut self, group: &Group, len: u64) {
+        self.soiled = false;
+        self.len += len;
+        self.next += group.written.len() as u64;
+        self.segments.lock().insert(self.active, self.len);
+    }
+
+    /// After a failure: cuts off whatever a failed append left. Until this succeeds nothing may be written.
+    pub(super) async fn cut(&mut self) -> io::Result<()> {
+        if self.soiled {
+            self.disk.truncate(&segment::name(self.active), self.len).await?;
+            self.soiled = false;
+        }
+        Ok(())
+    }
+
+    async fn rotate(&mut self) -> io::Result<()> {
+        self.rotating = true;
+        self.disk.create(&segment::name(self.next)).await?;
+        self.segments.lock().insert(self.next, 0);
+        self.active = self.next;
+        self.len = 0;
+        self.rotating = false;
+        Ok(())
+    }
+
+    /// Bytes that the last frames of a group take.
+    pub(super) fn size(bodies: &[&[u8]]) -> u64 {
+        bodies.iter().map(|b| (b.len() + frame::HEADER) as u64).sum()
+    }
+}

@@ -1,0 +1,394 @@
+//! Opening: what the files say, is the index theirs, what must be replayed. Decides; changes the folder only at the end.
+//!
+//! The index is taken if its last frame is one of this journal; else it is moved aside and made again from the newest checkpoint
+//! and every segment. Segments that are not replayed are still checked while they are few (`CHECKED`); older ones are checked when read.
+use super::apply::{Change, Mode, apply};
+use super::checkpoint;
+use super::codec;
+use super::disk::Disk;
+use super::entry::Tag;
+use super::field::{Malformed, Reader};
+use super::flush::{FULL, batches};
+use super::index::{Index, IndexError, IndexFactory, Reset};
+use super::journal::Segments;
+use super::keys;
+use super::outbox::{Recovery, StoreError};
+use super::overlay::{Overlay, Way, scan};
+use super::segment::{self, Found, SegmentReader, Step, read_failed};
+use super::state::{Applied, History, State, untag};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+/// A file that says: rebuild the index. Left by a store whose index failed.
+pub(super) const REBUILD: &str = "rebuild-index";
+/// Bytes of the newest segments that are checked at every start.
+const CHECKED: u64 = 256 << 20;
+const SCAN: usize = 1000;
+
+/// What `Store::open` goes on with.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) index: Arc<dyn Index>,
+    pub(super) state: State,
+    pub(super) segments: Segments,
+    /// Number of the next frame.
+    pub(super) next: u64,
+    pub(super) active_len: u64,
+    /// Up to which frame the index is complete.
+    pub(super) indexed: u64,
+    /// Frame and bytes.
+    pub(super) checkpoint: (u64, u64),
+    pub(super) recovery: Recovery,
+}
+
+/// Why this index cannot be used, or why nothing can.
+enum Trouble {
+    Index(String),
+    Store(StoreError),
+}
+impl From<IndexError> for Trouble {
+    fn from(error: IndexError) -> Self {
+        Self::Index(error.0)
+    }
+}
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+impl From<Malformed> for Trouble {
+    fn from(error: Malformed) -> Self {
+        Self::Index(error.to_string())
+    }
+}
+
+/// The folder's files that are ours.
+struct Files<'a> {
+    disk: &'a dyn Disk,
+    /// Segments and their lengths.
+    segments: BTreeMap<u64, u64>,
+    checkpoints: Vec<u64>,
+    rebuild: bool,
+}
+
+pub(super) async fn open(disk: &dyn Disk, factory: &IndexFactory) -> Result<Opened, StoreError> {
+    let files = survey(disk).await?;
+    if files.segments.is_empty() {
+        return begin(&files, factory).await;
+    }
+    let mut why = files.rebuild.then(|| "it failed while it was in use".to_owned());
+    let mut opened = loop {
+        let attempt = match &why {
+            None => keep(&files, factory).await,
+            Some(why) => rebuild(&files, factory, why).await,
+        };
+        match attempt {
+            Ok(opened) => break opened,
+            Err(Trouble::Store(error)) => return Err(error),
+            Err(Trouble::Index(reason)) if why.is_some() => return Err(StoreError::Index(reason)),
+            Err(Trouble::Index(reason)) => why = Some(reason),
+        }
+    };
+    opened.recovery.rebuilt = why;
+    if opened.recovery.torn_bytes > 0 {
+        let name = segment::name(opened.segments.active().unwrap_or_default());
+        tracing::warn!(bytes = opened.recovery.torn_bytes, file = name, "a torn tail is cut off");
+        disk.truncate(&name, opened.active_len).await.map_err(blocked)?;
+    }
+    if files.rebuild {
+        disk.remove(REBUILD).await.map_err(blocked)?;
+    }
+    Ok(opened)
+}
+
+fn blocked(error: io::Error) -> StoreError {
+    StoreError::Blocked(error.to_string())
+}
+
+async fn survey(disk: &dyn Disk) -> Result<Files<'_>, StoreError> {
+    let mut files = Files { disk, segments: BTreeMap::new(), checkpoints: Vec::new(), rebuild: false };
+    for name in disk.list().map_err(read_failed)? {
+        if let Some(first) = segment::parse_name(&name) {
+            files.segments.insert(first, disk.len(&name).map_err(read_failed)?);
+        } else if checkpoint::is_unfinished(&name) {
+            disk.remove(&name).await.map_err(blocked)?;
+        } else {
+            files.checkpoints.extend(checkpoint::parse_name(&name));
+            files.rebuild |= name == REBUILD;
+        }
+    }
+    Ok(files)
+}
+
+/// An empty folder.
+async fn begin(files: &Files<'_>, factory: &IndexFactory) -> Result<Opened, StoreError> {
+    if let Some(frame) = files.checkpoints.first() {
+        return Err(StoreError::Damaged(format!("a checkpoint of frame {frame} is there, but no journal")));
+    }
+    let why = |error: IndexError| StoreError::Index(error.0);
+    let mut rebuilt = None;
+    let index = match factory(Reset::Keep).and_then(|index| Ok((index.scan(&[0], &[u8::MAX], 1)?, index))) {
+        Ok((found, index)) if found.is_empty() => index,
+        not_empty => {
+            drop(not_empty);
+            rebuilt = Some("it belongs to no journal".to_owned());
+            factory(Reset::MoveAside).map_err(why)?
+        }
+    };
+    // an index that says "nothing yet" is told from one that lost everything
+    index
+        .apply(vec![(keys::APPLIED.to_vec(), Some(Applied::default().encode()))])
+        .and_then(|()| index.flush())
+        .map_err(why)?;
+    files.disk.create(&segment::name(1)).await.map_err(blocked)?;
+    Ok(Opened {
+        index,
+        state: State::default(),
+        segments: Segments::new(BTreeMap::from([(1, 0)])),
+        next: 1,
+        active_len: 0,
+        indexed: 0,
+        checkpoint: (0, 0),
+        recovery: Recovery { fresh: true, rebuilt, ..Recovery::default() },
+    })
+}
+
+/// With the index as it is.
+async fn keep(files: &Files<'_>, factory: &IndexFactory) -> Result<Opened, Trouble> {
+    let index = factory(Reset::Keep)?;
+    let applied = match index.get(keys::APPLIED)? {
+        Some(bytes) => Applied::decode(&bytes)?,
+        None => return Err(Trouble::Index("it is empty".to_owned())),
+    };
+    let oldest = files.segments.keys().next().copied().unwrap_or(1);
+    if applied.frame + 1 < oldest {
+        return Err(Trouble::Index("it is further behind than the journal reaches back".to_owned()));
+    }
+    let mut replay = Replay::new(index, applied)?;
+    let (next, torn) = replay.walk(files, files.first_to_check(applied.frame)).await?;
+    if applied.frame >= next {
+        return Err(Trouble::Index("it is ahead of the journal".to_owned()));
+    }
+    if replay.frames > 0 {
+        // in what the index knew in part, transitions were not seen
+        replay.state.applied.pending = replay.count_pending()?;
+    }
+    replay.finish(files, next, torn)
+}
+
+/// From the newest good checkpoint and all there is of the journal.
+async fn rebuild(files: &Files<'_>, factory: &IndexFactory, why: &str) -> Result<Opened, Trouble> {
+    tracing::warn!(why, segments = files.segments.len(), "the index is moved aside and rebuilt");
+    let index = factory(Reset::MoveAside)?;
+    let below = files.newest_checkpoint()?;
+    if let Some(frame) = below {
+        checkpoint::load(files.disk, frame, index.as_ref())?;
+    }
+    let mut replay = Replay::new(index, Applied::default())?;
+    replay.below = below.unwrap_or(0);
+    let oldest = files.segments.keys().next().copied().unwrap_or(1);
+    let (next, torn) = replay.walk(files, oldest).await?;
+    replay.flush()?;
+    tracing::info!(frames = replay.frames, "the index is rebuilt");
+    replay.finish(files, next, torn)
+}
+
+impl Files<'_> {
+    /// The segment that holds the index's last frame, or an older one while there are few bytes to check.
+    fn first_to_check(&self, applied: u64) -> u64 {
+        let mut bytes = 0;
+        let mut from = self.segments.keys().next_back().copied().unwrap_or(1);
+        for (first, len) in self.segments.iter().rev() {
+            bytes += len;
+            if from > applied.max(1) || bytes <= CHECKED {
+                from = *first;
+            }
+        }
+        from
+    }
+
+    fn newest_checkpoint(&self) -> Result<Option<u64>, StoreError> {
+        let mut wrong = None;
+        for frame in self.checkpoints.iter().rev() {
+            match checkpoint::verify(self.disk, *frame) {
+                Ok(_) => return Ok(Some(*frame)),
+                Err(why) => {
+                    tracing::error!(frame, why, "a checkpoint is damaged");
+                    wrong = Some(format!("the checkpoint of frame {frame}: {why}"));
+                }
+            }
+        }
+        // with its whole beginning, the journal needs no checkpoint
+        if self.segments.contains_key(&1) {
+            return Ok(None);
+        }
+        let wrong = wrong.unwrap_or_else(|| "no checkpoint is there".to_owned());
+        Err(StoreError::Damaged(format!("{wrong}, and the journal's beginning is gone")))
+    }
+}
+
+/// Brings an index up to date.
+struct Replay {
+    index: Arc<dyn Index>,
+    state: State,
+    /// What the index held.
+    known: Applied,
+    /// The checkpoint's frame.
+    below: u64,
+    /// Up to where the index is complete.
+    indexed: u64,
+    frames: u64,
+}
+
+impl Replay {
+    fn new(index: Arc<dyn Index>, known: Applied) -> Result<Self, Trouble> {
+        let mut state = State { applied: known, ..State::default() };
+        if let Some(bytes) = index.get(keys::HISTORY)? {
+            state.history = History::decode(&bytes)?;
+        }
+        for (key, value) in all(index.as_ref(), b"mc", b"md")? {
+            let table = key.last_chunk::<8>().ok_or(Malformed("key"))?;
+            let tag: Tag = untag(&value)?.0;
+            state.cleared.clear(*table, tag);
+        }
+        for (_, value) in all(index.as_ref(), b"s", b"t")? {
+            let subscription = codec::take_subscription(&mut Reader::new(&value))?;
+            state.subscriptions.insert(subscription.id, Arc::new(subscription));
+        }
+        Ok(Self { index, state, known, below: 0, indexed: known.frame, frames: 0 })
+    }
+
+    /// Reads the segments from `first` on; returns the next free number and the torn bytes of the last.
+    async fn walk(&mut self, files: &Files<'_>, first: u64) -> Result<(u64, u64), Trouble> {
+        let mut expected = first;
+        let mut torn = 0;
+        let newest = files.segments.keys().next_back().copied();
+        for first in files.segments.range(first..).map(|(first, _)| *first) {
+            if first != expected {
+                let hole = format!("frames {expected} to {} are missing", first.saturating_sub(1));
+                return Err(
+                    StoreError::Damaged(format!("{hole} before file {}", segment::name(first))).into()
+                );
+            }
+            let mut reader = SegmentReader::open(files.disk, first).map_err(read_failed)?;
+            loop {
+                match reader.next(expected).map_err(read_failed)? {
+                    Step::Frame(found) => self.frame(first, &found)?,
+                    Step::End => break,
+                    Step::Flaw if Some(first) == newest => {
+                        torn = reader.judge(expected)?;
+                        break;
+                    }
+                    Step::Flaw => return Err(reader.damaged("a later file follows a bad frame").into()),
+                }
+                expected += 1;
+                if expected.is_multiple_of(1000) {
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        Ok((expected, torn))
+    }
+
+    fn frame(&mut self, segment: u64, found: &Found) -> Result<(), Trouble> {
+        if found.number == self.known.frame && found.crc != self.known.crc {
+            return Err(Trouble::Index("it belongs to another journal".to_owned()));
+        }
+        if found.number <= self.known.frame {
+            return Ok(());
+        }
+        let (batch, places) = codec::decode(&found.body).map_err(|error| {
+            let what = format!("frame {} of file {}", found.number, segment::name(segment));
+            StoreError::Damaged(format!("{what} is whole, but says nothing we know ({error})"))
+        })?;
+        let change = Change {
+            number: found.number,
+            crc: found.crc,
+            segment,
+            body_at: found.body_at,
+            records: &batch.records,
+            places: &places,
+        };
+        let mode = if found.number <= self.below { Mode::BelowCheckpoint } else { Mode::Replay };
+        apply(&mut self.state, self.index.as_ref(), &change, mode)?;
+        self.frames += 1;
+        if self.frames.is_multiple_of(100_000) {
+            tracing::info!(frames = self.frames, "replaying the journal");
+        }
+        if self.state.overlay.dirty() >= FULL { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), Trouble> {
+        let applied = self.state.applied;
+        let layer = self.state.overlay.begin_flush();
+        for writes in batches(&layer, applied) {
+            self.index.apply(writes)?;
+        }
+        self.index.flush()?;
+        self.state.overlay.end_flush();
+        self.indexed = applied.frame;
+        Ok(())
+    }
+
+    fn count_pending(&self) -> Result<u64, Trouble> {
+        let overlay = |look: &mut dyn FnMut(&Overlay)| look(&self.state.overlay);
+        let (mut from, mut count) = (b"p".to_vec(), 0);
+        loop {
+            let page = scan(&overlay, self.index.as_ref(), (&from, b"q"), Way::Up, SCAN)?;
+            count += page.len() as u64;
+            match page.last() {
+                Some((key, _)) if page.len() == SCAN => from = keys::successor(key),
+                _ => return Ok(count),
+            }
+        }
+    }
+
+    fn finish(self, files: &Files<'_>, next: u64, torn: u64) -> Result<Opened, Trouble> {
+        let newest = files.checkpoints.last().copied().unwrap_or(0);
+        if newest >= next {
+            let why = format!("a checkpoint of frame {newest} is there, but frames {next} and later are not");
+            return Err(StoreError::Damaged(why).into());
+        }
+        let mut segments = files.segments.clone();
+        let mut active_len = 0;
+        if let Some(mut active) = segments.last_entry() {
+            *active.get_mut() -= torn;
+            active_len = *active.get();
+        }
+        let size = files.disk.len(&checkpoint::name(newest)).unwrap_or(0);
+        Ok(Opened {
+            index: self.index,
+            state: self.state,
+            segments: Segments::new(segments),
+            next,
+            active_len,
+            indexed: self.indexed,
+            checkpoint: (newest, size),
+            recovery: Recovery {
+                fresh: false,
+                torn_bytes: torn,
+                replayed_frames: self.frames,
+                rebuilt: None,
+            },
+        })
+    }
+}
+
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn all(index: &dyn Index, from: &[u8], to: &[u8]) -> Result<Pairs, IndexError> {
+    let mut pairs: Pairs = Vec::new();
+    let mut from = from.to_vec();
+    loop {
+        let page = index.scan(&from, to, SCAN)?;
+        let last = page.len() < SCAN;
+        if let Some((key, _)) = page.last() {
+            from = keys::successor(key);
+        }
+        pairs.extend(page);
+        if last {
+            return Ok(pairs);
+        }
+    }
+}

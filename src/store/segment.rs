@@ -1,0 +1,122 @@
+//! The journal's files: their names, reading them frame by frame, judging a bad place. Knows nothing of what frames say.
+use super::disk::Disk;
+use super::frame::{self, Flaw, HEADER};
+use super::outbox::StoreError;
+use std::io;
+
+const PREFIX: &str = "journal-";
+/// Read at once; a larger frame is read whole.
+const WINDOW: usize = 1 << 20;
+
+/// A segment is named by its first frame's number, so that files sort and a hole in the journal shows.
+pub(super) fn name(first: u64) -> String {
+    format!("{PREFIX}{first:016x}")
+}
+
+/// The first frame of a segment's name; `None` for other files.
+pub(super) fn parse_name(name: &str) -> Option<u64> {
+    hex(name.strip_prefix(PREFIX)?)
+}
+
+/// Exactly 16 lower-case hex digits.
+pub(super) fn hex(digits: &str) -> Option<u64> {
+    let fits = digits.len() == 16 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    fits.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
+}
+
+/// A checked frame, out of its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) number: u64,
+    pub(super) crc: u32,
+    /// Where the body begins in the file.
+    pub(super) body_at: u64,
+    pub(super) body: Vec<u8>,
+}
+
+/// What stands at the reader's place.
+#[derive(Debug)]
+pub(super) enum Step {
+    Frame(Found),
+    /// The file ends here, cleanly.
+    End,
+    /// No valid frame with the expected number begins here.
+    Flaw,
+}
+
+/// Reads one segment from its start.
+#[derive(Debug)]
+pub(super) struct SegmentReader<'a> {
+    disk: &'a dyn Disk,
+    name: String,
+    len: u64,
+    /// The next frame.
+    pub(super) at: u64,
+    window: Vec<u8>,
+    window_at: u64,
+}
+
+impl<'a> SegmentReader<'a> {
+    pub(super) fn open(disk: &'a dyn Disk, first: u64) -> io::Result<Self> {
+        let name = name(first);
+        let len = disk.len(&name)?;
+        Ok(Self { disk, name, len, at: 0, window: Vec::new(), window_at: 0 })
+    }
+
+    /// Takes the frame `expected`, if that is what comes next.
+    pub(super) fn next(&mut self, expected: u64) -> io::Result<Step> {
+        if self.at == self.len {
+            return Ok(Step::End);
+        }
+        let mut need = HEADER;
+        loop {
+            if self.len - self.at < need as u64 {
+                return Ok(Step::Flaw);
+            }
+            self.load(need)?;
+            let bytes = &self.window[(self.at - self.window_at) as usize..];
+            match frame::parse(bytes) {
+                Ok(found) if found.number == expected => {
+                    let body_at = self.at + HEADER as u64;
+                    let (crc, body) = (found.crc, found.body.to_vec());
+                    self.at = body_at + body.len() as u64;
+                    return Ok(Step::Frame(Found { number: expected, crc, body_at, body }));
+                }
+                Err(Flaw::Short(more)) if more > need => need = more,
+                Ok(_) | Err(_) => return Ok(Step::Flaw),
+            }
+        }
+    }
+
+    /// Makes the window hold at least `need` bytes from `at`; the file has them.
+    fn load(&mut self, need: usize) -> io::Result<()> {
+        let end = self.window_at + self.window.len() as u64;
+        if self.at >= self.window_at && end >= self.at + need as u64 {
+            return Ok(());
+        }
+        let len = (self.len - self.at).min(need.max(WINDOW) as u64) as usize;
+        self.window = self.disk.read(&self.name, self.at, len)?;
+        self.window_at = self.at;
+        Ok(())
+    }
+
+    /// At a flaw in the last segment: is it a torn append (how many bytes to cut), or is acknowledged data lost?
+    pub(super) fn judge(&self, expected: u64) -> Result<u64, StoreError> {
+        let torn = self.len - self.at;
+        let rest = self.disk.read(&self.name, self.at, torn as usize).map_err(read_failed)?;
+        match frame::proof_of_loss(&rest, expected) {
+            None => Ok(torn),
+            Some(good) => {
+                Err(self.damaged(&format!("a good frame follows at byte {}", self.at + good as u64)))
+            }
+        }
+    }
+
+    pub(super) fn damaged(&self, why: &str) -> StoreError {
+        StoreError::Damaged(format!("file {}, byte {}: {why}", self.name, self.at))
+    }
+}
+
+pub(super) fn read_failed(error: io::Error) -> StoreError {
+    StoreError::Read(error.to_string())
+}

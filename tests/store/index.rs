@@ -1,0 +1,66 @@
+//! One conformance suite for every index engine.
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use tailhook::store::index::{Index, IndexFactory, Reset};
+use tailhook::store::{MemoryIndex, SledIndex};
+
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Writes batches, then asks everything; `model` is what an ordered map says.
+fn conforms(index: &dyn Index, batches: &[Vec<(u8, Option<u8>)>]) {
+    let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    for batch in batches {
+        let writes = batch.iter().map(|(key, value)| (vec![*key], value.map(|v| vec![v]))).collect();
+        index.apply(writes).unwrap();
+        for (key, value) in batch {
+            match value {
+                Some(value) => model.insert(vec![*key], vec![*value]),
+                None => model.remove(&vec![*key]),
+            };
+        }
+    }
+    index.flush().unwrap();
+    for key in 0..=u8::MAX {
+        assert_eq!(index.get(&[key]).unwrap(), model.get(&vec![key]).cloned());
+    }
+    for (from, to, limit) in [(0_u8, 255_u8, 1000), (10, 20, 3), (20, 10, 5), (7, 7, 5), (3, 200, 0)] {
+        let (from, to) = (vec![from], vec![to]);
+        let inside =
+            || model.iter().filter(|(k, _)| **k >= from && **k < to).map(|(k, v)| (k.clone(), v.clone()));
+        let up: Pairs = inside().take(limit).collect();
+        let down: Pairs = inside().collect::<Pairs>().into_iter().rev().take(limit).collect();
+        assert_eq!(index.scan(&from, &to, limit).unwrap(), up);
+        assert_eq!(index.scan_back(&from, &to, limit).unwrap(), down);
+    }
+}
+
+/// Kept is kept, moved aside is empty.
+fn resets(factory: &IndexFactory) {
+    let index = factory(Reset::Keep).unwrap();
+    index.apply(vec![(b"k".to_vec(), Some(b"v".to_vec()))]).unwrap();
+    index.flush().unwrap();
+    drop(index);
+    assert_eq!(factory(Reset::Keep).unwrap().get(b"k").unwrap(), Some(b"v".to_vec()));
+    for _ in 0..2 {
+        let index = factory(Reset::MoveAside).unwrap();
+        assert_eq!(index.get(b"k").unwrap(), None);
+        index.apply(vec![(b"k".to_vec(), Some(b"w".to_vec()))]).unwrap();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+    #[test]
+    fn engines_are_ordered_maps(batches in proptest::collection::vec(proptest::collection::vec((any::<u8>(), any::<Option<u8>>()), 0..100), 0..10)) {
+        conforms(&MemoryIndex::default(), &batches);
+        let folder = tempfile::tempdir().unwrap();
+        conforms(&SledIndex::open(folder.path()).unwrap(), &batches);
+    }
+}
+
+#[test]
+fn engines_keep_and_reset() {
+    resets(&MemoryIndex::default().factory());
+    let folder = tempfile::tempdir().unwrap();
+    resets(&SledIndex::factory(folder.path().join("index")));
+}

@@ -1,0 +1,213 @@
+//! Torn tails are cut, damage is named, an index that is not right is made again; the answers stay the same.
+use crate::disk::CrashDisk;
+use crate::house::*;
+use std::sync::{Arc, Mutex};
+use tailhook::domain::{Lsn, Next};
+use tailhook::store::index::Write;
+use tailhook::store::{Index, IndexError, MemoryIndex, Reset, Settings, StoreError};
+
+const FIRST: &str = "journal-0000000000000001";
+
+/// The whole history, committed and closed.
+async fn lived(settings: Settings) -> (CrashDisk, MemoryIndex, String) {
+    let house = House::open(settings, CrashDisk::default(), MemoryIndex::default()).await.unwrap();
+    for records in history() {
+        house.commit(records).await;
+    }
+    let expected = answers(&house.store);
+    let (disk, index) = house.close().await;
+    (disk, index, expected)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_torn_last_frame_is_cut_at_every_offset() {
+    let house = House::new().await;
+    house.commit(captured(1, lane(1))).await;
+    let start = house.disk.bytes(FIRST).len();
+    let (early, expected) = (house.index.fork(), answers(&house.store));
+    house.commit(captured(2, lane(1))).await;
+    let (disk, late) = house.close().await;
+    let end = disk.bytes(FIRST).len();
+    for len in start..end {
+        for index in [early.fork(), MemoryIndex::default(), late.fork()] {
+            let disk = disk.fork();
+            disk.edit(FIRST, |bytes| bytes.truncate(len));
+            let house = House::open(settings(), disk, index).await.unwrap();
+            assert_eq!(house.recovery.torn_bytes, (len - start) as u64);
+            assert_eq!(answers(&house.store), expected, "cut at {len}");
+            house.commit(captured(3, lane(1))).await;
+            let (disk, index) = house.stop().await;
+            assert_eq!(disk.crash(0).bytes(FIRST).len(), end, "the tail is overwritten");
+            let house = House::open(settings(), disk.crash(0), index).await.unwrap();
+            assert_eq!((house.recovery.torn_bytes, house.store.position()), (0, Some(Lsn(4))));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_frame_before_a_good_one_stops_everything() {
+    let (disk, index, _) = lived(Settings { segment_bytes: 1500, ..settings() }).await;
+    let segments = disk.names("journal-");
+    assert!(segments.len() > 2);
+    for name in &segments {
+        let len = disk.bytes(name).len();
+        // the last frame of all has nothing behind it
+        let end = if Some(name) == segments.last() { len / 3 } else { len };
+        for at in (0..end).step_by(7) {
+            for index in [index.fork(), MemoryIndex::default()] {
+                let disk = disk.fork();
+                disk.edit(name, |bytes| bytes[at] ^= 1);
+                let error = House::open(settings(), disk.clone(), index).await.err();
+                let Some(StoreError::Damaged(what)) = &error else { panic!("{name} {at}: {error:?}") };
+                assert!(what.contains(name) && what.contains("byte"), "{what}");
+                assert_eq!(disk.bytes(name).len(), len, "damage is left as it is");
+            }
+        }
+    }
+    let gone = disk.fork();
+    gone.delete(&segments[1]);
+    assert!(matches!(
+        House::open(settings(), gone, MemoryIndex::default()).await.err(),
+        Some(StoreError::Damaged(_))
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_index_that_is_missing_or_not_ours_is_rebuilt() {
+    for segment_bytes in [64 << 20, 900] {
+        let settings = Settings { segment_bytes, ..settings() };
+        let (disk, index, expected) = lived(settings.clone()).await;
+        let house = House::open(settings.clone(), disk.fork(), index.fork()).await.unwrap();
+        assert_eq!((answers(&house.store), &house.recovery.rebuilt), (expected.clone(), &None));
+        // an index of another journal: same frames by number, other ones by content
+        let other = House::new().await;
+        for n in 1..=19 {
+            other.commit(captured(n, lane(5))).await;
+        }
+        let (_, other) = other.close().await;
+        let damaged = index.fork();
+        damaged.apply(vec![(b"ma".to_vec(), Some(b"??".to_vec()))]).unwrap();
+        let ill = index.fork();
+        ill.apply(vec![(b"mh".to_vec(), Some(vec![1]))]).unwrap();
+        for (name, index) in
+            [("missing", MemoryIndex::default()), ("another's", other), ("damaged", damaged), ("ill", ill)]
+        {
+            let house = House::open(settings.clone(), disk.fork(), index).await.unwrap();
+            assert!(house.recovery.rebuilt.is_some(), "{name}");
+            assert_eq!(answers(&house.store), expected, "{name}");
+            let (disk, index) = house.close().await;
+            let house = House::open(settings.clone(), disk, index).await.unwrap();
+            assert_eq!(
+                (answers(&house.store), &house.recovery.rebuilt),
+                (expected.clone(), &None),
+                "{name}, again"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_index_that_fails_in_use_ends_the_run_and_is_rebuilt() {
+    let (disk, index, expected) = lived(settings()).await;
+    let house = House::open(settings(), disk, index.fork()).await.unwrap();
+    let ill = house.store.delivery(&key(1, lane(1))).unwrap().unwrap();
+    // the value of a delivery is not what we wrote
+    let (found, _) = index
+        .scan(b"d", b"e", 1000)
+        .unwrap()
+        .into_iter()
+        .find(|(k, _)| k.ends_with(ill.key.id.0.as_bytes()))
+        .unwrap();
+    house.index.apply(vec![(found, Some(vec![9; 9]))]).unwrap();
+    assert!(matches!(house.store.delivery(&ill.key), Err(StoreError::Index(_))));
+    house.settle().await;
+    assert_eq!(house.try_commit(captured(9, lane(1))).await, Err(StoreError::Closed));
+    let (disk, index) = house.stop().await;
+    let house = House::open(settings(), disk, index).await.unwrap();
+    assert!(house.recovery.rebuilt.is_some());
+    assert_eq!(answers(&house.store), expected);
+    let (disk, index) = house.close().await;
+    assert_eq!(House::open(settings(), disk, index).await.unwrap().recovery.rebuilt, None);
+}
+
+/// Keeps every write that the store makes, so that any moment of the index can be made again.
+#[derive(Debug, Clone, Default)]
+struct Recorder {
+    index: MemoryIndex,
+    writes: Arc<Mutex<Vec<Write>>>,
+}
+
+impl Index for Recorder {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        self.index.get(key)
+    }
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, IndexError> {
+        self.index.scan(from, to, limit)
+    }
+    fn scan_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, IndexError> {
+        self.index.scan_back(from, to, limit)
+    }
+    fn apply(&self, writes: Vec<Write>) -> Result<(), IndexError> {
+        self.writes.lock().unwrap().extend(writes.clone());
+        self.index.apply(writes)
+    }
+    fn flush(&self) -> Result<(), IndexError> {
+        Ok(())
+    }
+    fn size(&self) -> u64 {
+        0
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_index_stopped_at_any_write_catches_up() {
+    // generations of different lengths, so that what is created, ended and retried falls into one or into several
+    for generation in [1, 2, 3, 5, 20] {
+        let recorder = Recorder::default();
+        let kept = recorder.clone();
+        let factory = Box::new(move |_: Reset| Ok(Arc::new(kept.clone()) as Arc<dyn Index>));
+        let house = House::open_with(settings(), CrashDisk::default(), factory).await.unwrap();
+        for (n, records) in history().into_iter().enumerate() {
+            house.commit(records).await;
+            if n % generation == 0 {
+                house.settle().await;
+            }
+        }
+        let expected = answers(&house.store);
+        let (disk, _) = house.close().await;
+        let writes = recorder.writes.lock().unwrap().clone();
+        for written in 1..=writes.len() {
+            let index = MemoryIndex::default();
+            index.apply(writes[..written].to_vec()).unwrap();
+            let house = House::open(settings(), disk.fork(), index).await.unwrap();
+            assert_eq!(house.recovery.rebuilt, None);
+            assert_eq!(answers(&house.store), expected, "generation {generation}, {written} writes");
+            let (disk, index) = house.close().await;
+            let house = House::open(settings(), disk, index).await.unwrap();
+            assert_eq!(answers(&house.store), expected, "generation {generation}, {written} writes, closed");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_in_flight_is_pending_again_with_its_attempts() {
+    let house = House::new().await;
+    house.commit(captured(1, lane(1))).await;
+    house.commit(vec![attempted(key(1, lane(1)), 1, Next::RetryAt(NOON_MS + 7))]).await;
+    let (disk, index) = house.stop().await;
+    let house = House::open(settings(), disk.crash(0), index).await.unwrap();
+    let due = house.store.due(lane(1), None, 10).unwrap();
+    assert_eq!((due.len(), due[0].attempts, due[0].counted_attempts, due[0].due_ms), (1, 1, 1, NOON_MS + 7));
+    assert_eq!(house.store.vitals().pending, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flipped_body_never_comes_out() {
+    let (disk, index, _) = lived(settings()).await;
+    let house = House::open(settings(), disk, index).await.unwrap();
+    let body = event(1).body.clone();
+    let at = house.disk.bytes(FIRST).windows(body.len()).position(|w| w == body).unwrap();
+    house.disk.edit(FIRST, |bytes| bytes[at + 3] ^= 4);
+    assert!(matches!(house.store.event(&key(1, lane(1))), Err(StoreError::Damaged(_))));
+    assert!(house.store.event(&key(2, lane(1))).unwrap().is_some());
+}
