@@ -1,1 +1,127 @@
 //! People and machines looking in: API, health, metrics. Knows no socket of the source and no attempt.
+//!
+//! `router::rows` says what there is and who may; `gate` lets in; one file a resource answers.
+mod auth;
+mod body;
+mod deliveries;
+mod envelope;
+mod gate;
+mod health;
+mod idempotency;
+mod limit;
+mod objects;
+mod pages;
+mod problem;
+mod query;
+mod router;
+mod serve;
+mod settled;
+mod subscriptions;
+
+pub use auth::Token;
+pub use health::Health;
+pub use router::{router, tenant_routes};
+pub use serve::serve;
+
+use crate::clock::SharedClock;
+use crate::postgres::subscriptions::Subscriptions;
+use crate::registry::Routing;
+use crate::registry::seal::Sealer;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Below this path live the tenants' routes.
+pub const BASE: &str = "/api/v1/tenant/webhooks";
+/// Largest request body (SPEC 6).
+pub const LARGEST_BODY: usize = 256 * 1024;
+
+/// What the configuration says; replaced whole by a reload.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `admin.listen`: its address is an allowed Host.
+    pub listen: SocketAddr,
+    /// `admin.allowed_hosts`
+    pub allowed_hosts: Vec<String>,
+    /// `[[admin.token]]`
+    pub tokens: Vec<Token>,
+    /// `delivery.source`
+    pub source: String,
+    /// `delivery.max_payload`, in bytes of the wire body.
+    pub max_payload: usize,
+    /// Names of the mapping's events: others are counted as `other`.
+    pub known_events: BTreeSet<String>,
+}
+
+/// May deliveries go to this URL? The guard with a lookup of the name; a name that does not resolve now is no error.
+pub type UrlCheck =
+    Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
+
+/// Fills with random bytes for secrets, nonces and ids.
+pub type Entropy = Arc<dyn Fn(&mut [u8]) -> Result<(), String> + Send + Sync>;
+
+/// Everything that the API stands on; `app` hands it in.
+pub struct Parts {
+    /// Reloadable settings.
+    pub settings: watch::Receiver<Arc<Settings>>,
+    /// Deliveries, idempotent answers.
+    pub store: Store,
+    /// What capture has applied.
+    pub routing: watch::Receiver<Arc<Routing>>,
+    /// Where subscriptions are written.
+    pub subscriptions: Subscriptions,
+    /// Seals new secrets.
+    pub sealer: Sealer,
+    /// Time of day.
+    pub clock: SharedClock,
+    /// Rendered at `/metrics`.
+    pub metrics: Metrics,
+    /// What `/readyz` answers from.
+    pub health: Health,
+    /// The guard's opinion of a URL.
+    pub url_check: UrlCheck,
+    /// Randomness.
+    pub entropy: Entropy,
+}
+
+/// The handlers' state; clones share it.
+#[derive(Clone)]
+struct Api(Arc<Inner>);
+
+struct Inner {
+    parts: Parts,
+    limiter: limit::Limiter,
+    writes: settled::Writes,
+    busy_keys: idempotency::Busy,
+    sequence: envelope::Numbering,
+}
+
+impl Api {
+    fn new(parts: Parts) -> Self {
+        Self(Arc::new(Inner {
+            parts,
+            limiter: limit::Limiter::default(),
+            writes: settled::Writes::default(),
+            busy_keys: idempotency::Busy::default(),
+            sequence: envelope::Numbering::default(),
+        }))
+    }
+    fn settings(&self) -> Arc<Settings> {
+        self.0.parts.settings.borrow().clone()
+    }
+    fn random<const N: usize>(&self) -> Result<[u8; N], problem::Problem> {
+        let mut bytes = [0; N];
+        (self.0.parts.entropy)(&mut bytes).map_err(|_| problem::Problem::internal("no randomness"))?;
+        Ok(bytes)
+    }
+}
+
+/// The system's randomness.
+pub fn system_entropy() -> Entropy {
+    Arc::new(|bytes| getrandom::fill(bytes).map_err(|error| error.to_string()))
+}

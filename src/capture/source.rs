@@ -1,14 +1,15 @@
 //! A replication slot, seen from the sidecar. A seam: `replication::PostgresSource` is the real one, `tests/sim` has a
 //! simulated one that speaks the same bytes. Knows no rules and no store.
 use crate::domain::{Lsn, Subscription, Table};
+use crate::mapping::shadow::TablePlan;
 use bytes::Bytes;
 use std::future::Future;
 
-/// What the walsender sends inside CopyBoth
+/// What the walsender sends inside `CopyBoth`
 /// (<https://www.postgresql.org/docs/15/protocol-replication.html>).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
-    /// `w` XLogData: one pgoutput message.
+    /// `w`, `XLogData`: one pgoutput message.
     Wal {
         /// Start of the data.
         start: Lsn,
@@ -90,7 +91,7 @@ pub enum SourceError {
     /// The server cannot give what follows our position (SPEC 5.7).
     #[error("{0}")]
     Gap(String),
-    /// An operator is needed: privileges, wal_level, a version. Says the remedy.
+    /// An operator is needed: privileges, `wal_level`, a version. Says the remedy.
     #[error("{0}")]
     Operator(String),
     /// Bytes that are no protocol or no pgoutput, with the LSN. The stream stops.
@@ -102,8 +103,12 @@ pub enum SourceError {
 pub trait Source: Send + 'static {
     /// Connects (anew, if connected) and looks at the server and at our slot.
     fn survey(&mut self) -> impl Future<Output = Result<Survey, SourceError>> + Send;
-    /// Makes the slot; returns its consistent point. Its snapshot is readable by `fill` until the next call but `fill`.
-    fn create_slot(&mut self) -> impl Future<Output = Result<Lsn, SourceError>> + Send;
+    /// Makes the slot; returns its consistent point. `fill` then gives the subscriptions and the rows of these tables as
+    /// of that point, until the next call but `fill`.
+    fn create_slot(&mut self, tables: &[TablePlan]) -> impl Future<Output = Result<Lsn, SourceError>> + Send;
+    /// A consistent point of now, for memory that a changed mapping adds: `fill` then gives the rows of these tables as of
+    /// that point, also while the stream runs, until the next call but `fill`, `start` and those of the stream.
+    fn snapshot(&mut self, tables: &[TablePlan]) -> impl Future<Output = Result<Lsn, SourceError>> + Send;
     /// Drops our slot: only after an interrupted first snapshot, when nothing was ever followed.
     fn drop_slot(&mut self) -> impl Future<Output = Result<(), SourceError>> + Send;
     /// The next rows of the slot's snapshot; empty: complete.

@@ -1,1 +1,123 @@
-//! Commands: arguments in, lines out.
+//! Commands: arguments in, lines out. One file a command; exit status 0 fine, 1 it did not work, 2 wrong usage.
+mod check;
+mod demo;
+mod logs;
+pub(crate) mod migrate;
+mod run;
+mod signals;
+pub(crate) mod token;
+mod verify;
+
+use crate::config::{self, Config};
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use std::future::Future;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// From a commit in Postgres to a signed webhook.
+#[derive(Debug, Parser)]
+#[command(name = "tailhook", version, disable_help_subcommand = true, after_help = EXAMPLES)]
+struct Cli {
+    /// The configuration file [default: `tailhook.toml`, or `TAILHOOK_CONFIG`]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tailhook demo --for 20s                       see it work, without any set-up
+  tailhook check --config /etc/tailhook.toml    is everything as it must be?
+  tailhook migrate && tailhook run              make the tables, then go";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Arguments),
+    Check(check::Arguments),
+    Migrate(migrate::Arguments),
+    Verify(verify::Arguments),
+    Token(token::Arguments),
+    Demo(demo::Arguments),
+}
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let config = Source(cli.config);
+    let done = match cli.command {
+        Command::Run(arguments) => run::main(arguments, &config),
+        Command::Check(arguments) => check::main(&arguments, &config),
+        Command::Migrate(arguments) => migrate::main(arguments, &config),
+        Command::Verify(arguments) => verify::main(&arguments),
+        Command::Token(arguments) => token::main(&arguments),
+        Command::Demo(arguments) => demo::main(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Problems of a file stand each on its own line, ready for an editor; anything else is one line.
+fn report(error: &anyhow::Error) {
+    if error.is::<config::Problems>() {
+        warn(&error.to_string());
+    } else {
+        warn(&format!("tailhook: {}", format!("{error:#}").replace('\n', " ")));
+    }
+}
+
+/// A line on standard output; a reader that has gone (`| head`) is an error, not a panic.
+fn say(text: &str) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{text}")
+}
+
+/// A line on standard error; with nobody there to read it there is nobody to tell.
+fn warn(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Where the configuration is.
+struct Source(Option<PathBuf>);
+
+impl Source {
+    fn path(&self) -> PathBuf {
+        let named = || std::env::var_os("TAILHOOK_CONFIG").filter(|name| !name.is_empty()).map(PathBuf::from);
+        self.0.clone().or_else(named).unwrap_or_else(|| Path::new("tailhook.toml").to_owned())
+    }
+    fn load(&self) -> Result<Config, config::Problems> {
+        config::load(&self.path(), &environment)
+    }
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Runs an asynchronous command to its end.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("the threads cannot be started; raise the limit of processes (ulimit -u)")?.block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_are_consistent_and_every_command_shows_an_example() {
+        let command = Cli::command();
+        command.clone().debug_assert();
+        for command in command.get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("tailhook "), "{} has no example", command.get_name());
+        }
+    }
+}

@@ -2,8 +2,31 @@
 //!
 //! `rules` compiles the `[[event]]` entries; `derive` applies them to one transaction.
 
-use crate::domain::{Event, TenantId, Transaction};
+mod cell;
+mod check;
+mod compile;
+mod condition;
+mod decimal;
+mod derive;
+mod emit;
+mod evaluate;
+mod expression;
+mod payload;
+mod rows;
+pub mod rules;
+pub mod shadow;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use rules::{EventSpec, Problem};
+pub use shadow::{Plan, TablePlan};
+
+use crate::domain::{Event, EventName, Table, TenantId, Transaction};
 use bytes::Bytes;
+use rules::Rule;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What `derive` needs beside rules and transaction.
@@ -50,7 +73,8 @@ pub enum ShadowChange {
 pub struct Fault {
     /// The rule's own name.
     pub rule: Arc<str>,
-    /// `tenant`, `condition`, `payload`, `size`.
+    /// `tenant` (NULL), `unknown-old` (hangs on a value that nobody knows), `condition`, `payload`, `size`. The last three
+    /// also give an `error.occurred`.
     pub reason: &'static str,
     /// Table and key, and what went wrong.
     pub detail: String,
@@ -65,23 +89,89 @@ pub struct Derived {
     pub shadow: Vec<ShadowChange>,
     /// For metric and log.
     pub faults: Vec<Fault>,
+    /// Old tuples that were sent and said something else than the shadow.
+    pub disagreements: u32,
 }
 
 /// What the shadow remembers of (table, key); an error ends the derivation and is tried again.
 pub type Remembered<'a> = &'a (dyn Fn(&str, &[u8]) -> Result<Option<Bytes>, String> + Sync);
 
-/// The compiled rules.
+/// What a mapping needs of one table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableNeeds {
+    /// `schema.table`
+    pub table: Arc<str>,
+    /// Schema.
+    pub schema: String,
+    /// Name.
+    pub name: String,
+    /// Columns that its rules name, sorted.
+    pub columns: Vec<Arc<str>>,
+    /// All its rules are optional: if it is missing they are parked.
+    pub optional: bool,
+    /// Its rows are remembered: SELECT on it is needed.
+    pub shadow: bool,
+}
+
+#[derive(Debug, Default)]
+struct Compiled {
+    rules: Vec<Rule>,
+    /// Numbers of the rules of a table, in the file's order.
+    by_table: HashMap<Arc<str>, Vec<usize>>,
+    plan: Plan,
+    /// `error.occurred`; `None` only in the empty mapping, which has no rule that could fail.
+    error_event: Option<EventName>,
+}
+
+/// The compiled rules. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Mapping {}
+pub struct Mapping {
+    compiled: Arc<Compiled>,
+}
 
 impl Mapping {
-    /// Applies the rules to one transaction.
+    /// Compiles the `[[event]]` entries, each with its line in the file; on failure says all that is wrong.
+    pub fn compile(specs: Vec<(usize, EventSpec)>) -> Result<Self, Vec<Problem>> {
+        let rules = compile::compile(specs)?;
+        let mut by_table: HashMap<Arc<str>, Vec<usize>> = HashMap::new();
+        for (number, rule) in rules.iter().enumerate() {
+            by_table.entry(Arc::clone(&rule.table)).or_default().push(number);
+        }
+        let plan = Plan::of(&rules);
+        let error_event = EventName::parse("error.occurred").ok();
+        Ok(Self { compiled: Arc::new(Compiled { rules, by_table, plan, error_event }) })
+    }
+    /// Each mapped table with what is needed of it, sorted by name.
+    pub fn tables(&self) -> Vec<TableNeeds> {
+        check::tables(&self.compiled)
+    }
+    /// What does not fit the database's tables. `find` gives a table by `schema.table`; a table that it does not give is
+    /// missing, which is a problem unless the rule is optional.
+    pub fn check<'t>(&self, find: &dyn Fn(&str) -> Option<&'t Table>) -> Vec<Problem> {
+        check::check(&self.compiled, find)
+    }
+    /// What the shadow remembers; its text is `Identity::shadow_plan`.
+    pub fn plan(&self) -> &Plan {
+        &self.compiled.plan
+    }
+    /// The names that the rules give, sorted, no repeats (without `error.occurred`).
+    pub fn event_names(&self) -> Vec<EventName> {
+        let mut names: Vec<EventName> = self.compiled.rules.iter().map(|rule| rule.event.clone()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+    /// Is this table mapped? Changes of others need not be decoded.
+    pub fn maps(&self, table: &str) -> bool {
+        self.compiled.by_table.contains_key(table)
+    }
+    /// Applies the rules to one transaction. A pure function of its arguments; the error is the shadow's.
     pub fn derive(
         &self,
-        _transaction: &Transaction,
-        _context: &Context,
-        _remembered: Remembered<'_>,
+        transaction: &Transaction,
+        context: &Context,
+        remembered: Remembered<'_>,
     ) -> Result<Derived, String> {
-        unimplemented!()
+        derive::derive(&self.compiled, transaction, context, remembered)
     }
 }

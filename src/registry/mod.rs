@@ -1,16 +1,23 @@
 //! Who wants what: the routing table that follows `webhook_subscriptions`. Knows no SQL and no HTTP.
+pub mod master_key;
 pub mod rows;
 pub mod seal;
+pub mod validate;
 
 use crate::domain::{EventName, Lsn, Subscription, SubscriptionId, TenantId};
+use crate::store::Record;
+use rows::RowChange;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// An immutable picture of all subscriptions. Capture works on its own copy and publishes it once it is durable.
+type ById = BTreeMap<SubscriptionId, Arc<Subscription>>;
+
+/// A picture of all subscriptions; clones share what has not changed, for one is published after each durable batch.
+/// Capture works on its own copy and publishes it once it is durable.
 #[derive(Debug, Clone, Default)]
 pub struct Routing {
-    by_id: BTreeMap<SubscriptionId, Arc<Subscription>>,
-    by_tenant: BTreeMap<TenantId, BTreeMap<SubscriptionId, Arc<Subscription>>>,
+    by_id: Arc<ById>,
+    by_tenant: Arc<BTreeMap<TenantId, ById>>,
     /// Rows that the validation refuses, with the reason: not routed, named by `check` and `/status` (SPEC 5.8).
     pub refused: BTreeMap<SubscriptionId, String>,
     /// Everything committed up to here has been applied.
@@ -21,7 +28,9 @@ impl Routing {
     /// From what the store holds.
     pub fn load(subscriptions: Vec<Subscription>, applied: Lsn) -> Self {
         let mut routing = Self { applied, ..Self::default() };
-        subscriptions.into_iter().for_each(|s| routing.put(s));
+        for subscription in subscriptions {
+            routing.put(subscription);
+        }
         routing
     }
     /// Adds or replaces.
@@ -29,18 +38,23 @@ impl Routing {
         self.remove(subscription.id);
         let shared = Arc::new(subscription);
         if shared.active {
-            self.by_tenant.entry(shared.tenant.clone()).or_default().insert(shared.id, shared.clone());
+            Arc::make_mut(&mut self.by_tenant)
+                .entry(shared.tenant.clone())
+                .or_default()
+                .insert(shared.id, shared.clone());
         }
-        self.by_id.insert(shared.id, shared);
+        Arc::make_mut(&mut self.by_id).insert(shared.id, shared);
     }
     /// Forgets one.
     pub fn remove(&mut self, id: SubscriptionId) {
         self.refused.remove(&id);
-        let Some(old) = self.by_id.remove(&id) else { return };
-        if let Some(of_tenant) = self.by_tenant.get_mut(&old.tenant) {
+        let Some(old) = self.by_id.get(&id).cloned() else { return };
+        Arc::make_mut(&mut self.by_id).remove(&id);
+        let tenants = Arc::make_mut(&mut self.by_tenant);
+        if let Some(of_tenant) = tenants.get_mut(&old.tenant) {
             of_tenant.remove(&id);
             if of_tenant.is_empty() {
-                self.by_tenant.remove(&old.tenant);
+                tenants.remove(&old.tenant);
             }
         }
     }
@@ -48,9 +62,40 @@ impl Routing {
     pub fn clear(&mut self) {
         *self = Self { applied: self.applied, ..Self::default() };
     }
+    /// Applies what a row's change means; gives what must be journaled for it. A refused row is journaled as gone: it is
+    /// not routed after a restart either.
+    pub fn apply(&mut self, change: RowChange) -> Record {
+        match change {
+            RowChange::Put(subscription) => {
+                self.put(Subscription::clone(&subscription));
+                Record::Subscription(subscription)
+            }
+            RowChange::Gone(id) => {
+                self.remove(id);
+                Record::SubscriptionGone(id)
+            }
+            RowChange::Refused(id, reason) => {
+                self.remove(id);
+                self.refused.insert(id, reason);
+                Record::SubscriptionGone(id)
+            }
+            RowChange::Cleared => {
+                self.clear();
+                Record::SubscriptionsCleared
+            }
+        }
+    }
+    /// Do both hold the same subscriptions (whatever position they have been applied to)?
+    pub fn same_subscriptions(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.by_id, &other.by_id)
+    }
     /// One by id, active or not.
     pub fn get(&self, id: SubscriptionId) -> Option<&Arc<Subscription>> {
         self.by_id.get(&id)
+    }
+    /// The active subscriptions of a tenant, in no useful order.
+    pub fn of_tenant(&self, tenant: &TenantId) -> impl Iterator<Item = &Arc<Subscription>> {
+        self.by_tenant.get(tenant).into_iter().flat_map(BTreeMap::values)
     }
     /// The active subscriptions of a tenant that ask for an event.
     pub fn route<'a>(

@@ -4,7 +4,7 @@
 //! `Blocked` at once, and a probe is written now and then until one succeeds.
 use super::apply::{Change, Mode, apply};
 use super::codec::{self, Place};
-use super::core::{Core, Stage, Unstarted};
+use super::core::{Core, Stage, Unstarted, asked_to_close};
 use super::journal::{Group, Journal};
 use super::outbox::StoreError;
 use super::record::{Batch, Record};
@@ -51,7 +51,7 @@ pub(super) async fn run(core: Arc<Core>, unstarted: Unstarted) -> Result<(), Sto
         let retry_at = committer.blocked.as_ref().map(|b| b.retry_at);
         tokio::select! {
             biased;
-            _ = closing.wait_for(|closing| *closing), if !queue.is_closed() => queue.close(),
+            () = asked_to_close(&mut closing), if !queue.is_closed() => queue.close(),
             () = sleep_until(retry_at.unwrap_or_else(Instant::now)), if retry_at.is_some() => {
                 committer.heal().await?;
             }

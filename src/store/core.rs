@@ -113,3 +113,9 @@ impl Core {
         self.failed(IndexError(error.to_string()))
     }
 }
+
+/// Waits for `close`. Holds no guard of the channel, unlike `wait_for`'s answer.
+pub(super) async fn asked_to_close(closing: &mut watch::Receiver<bool>) {
+    // the sender lives as long as the store
+    let _ = closing.wait_for(|closing| *closing).await;
+}

@@ -5,7 +5,7 @@
 //! references instead would not survive a replay over a partly newer index.
 use super::checkpoint;
 use super::codec;
-use super::core::Core;
+use super::core::{Core, asked_to_close};
 use super::entry::{Brief, brief};
 use super::field::Reader;
 use super::index::IndexError;
@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 const EVERY: Duration = Duration::from_secs(60);
@@ -41,13 +42,15 @@ pub(super) async fn run(core: Arc<Core>) -> Result<(), StoreError> {
     let mut broken = core.broken.subscribe();
     tokio::select! {
         biased;
-        why = broken.wait_for(Option::is_some) => {
-            let why = why.ok().and_then(|why| why.clone()).unwrap_or_default();
-            Err(StoreError::Index(why))
-        }
-        _ = closing.wait_for(|closing| *closing) => Ok(()),
+        why = failure(&mut broken) => Err(StoreError::Index(why)),
+        () = asked_to_close(&mut closing) => Ok(()),
         error = rounds(&core) => Err(error),
     }
+}
+
+async fn failure(broken: &mut watch::Receiver<Option<String>>) -> String {
+    let why = broken.wait_for(Option::is_some).await;
+    why.ok().and_then(|why| why.clone()).unwrap_or_default()
 }
 
 /// Ends only when the index fails.

@@ -1,0 +1,274 @@
+//! `/deliveries`: post an event, list, get, retry. Everything of it lives in the store.
+use super::auth::Caller;
+use super::envelope::{self, Posted};
+use super::idempotency::{self, Begin};
+use super::problem::Problem;
+use super::query::Query;
+use super::subscriptions::json;
+use super::{Api, BASE, body, objects};
+use crate::domain::event::derived_uuid;
+use crate::domain::{
+    Delivery, DeliveryId, DeliveryKey, Event, EventId, EventName, FilterStatus, Status, Subscription,
+    SubscriptionId,
+};
+use crate::registry::validate::Invalid;
+use crate::store::{Batch, Filter, Record, Store, StoreError};
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::Response;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// `POST /deliveries`
+pub(super) async fn create(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let bytes = body::read(body).await?;
+    let ticket = match idempotency::begin(&api, &caller, "POST /deliveries", &headers, &bytes)? {
+        Begin::Replay(answer) => return Ok(answer),
+        Begin::Go(ticket) => ticket,
+    };
+    let (name, payload) = read(body::object(&bytes)?)?;
+    let late = || {
+        Problem::unavailable("routing_behind", "a subscription that was just written is not routed yet", 2)
+    };
+    let routing = api.settled().await.ok_or_else(late)?;
+    let wanted: Vec<Arc<Subscription>> = routing.route(&caller.tenant, &name).cloned().collect();
+    if wanted.is_empty() {
+        let detail = format!("no active subscription for {name}");
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no_subscription", detail));
+    }
+    let now_us = api.0.parts.clock.now_us();
+    let settings = api.settings();
+    let event = envelope::event(Posted {
+        id: event_id(&api, &caller, ticket.key(), now_us / 1000)?,
+        name,
+        tenant: &caller.tenant,
+        payload,
+        timestamp_us: now_us,
+        sequence: api.0.sequence.next(routing.applied, now_us / 1000),
+        source: &settings.source,
+        max_payload: settings.max_payload,
+    })?;
+    let (event, count) = (Arc::new(event), wanted.len());
+    let message = format!("Queued {count} webhook deliver{}", if count == 1 { "y" } else { "ies" });
+    let answer = serde_json::json!({"queued": true, "count": count, "message": message, "event_id": event.id.to_string()});
+    let answer = answer.to_string();
+    let mut batch = batch(&event, &wanted);
+    batch.records.extend(ticket.record(StatusCode::ACCEPTED, &answer, now_us / 1000));
+    api.0.parts.store.commit(batch).await?;
+    let known = settings.known_events.contains(event.name.as_str());
+    let label = if known { event.name.as_str() } else { "other" };
+    api.0.parts.metrics.events.with_label_values(&[label]).inc();
+    Ok(json(StatusCode::ACCEPTED, answer))
+}
+
+/// The event and a delivery for each: one frame, all or nothing.
+fn batch(event: &Arc<Event>, wanted: &[Arc<Subscription>]) -> Batch {
+    let mut batch = Batch::default();
+    batch.push(Record::Event(event.clone()));
+    for subscription in wanted {
+        let id = DeliveryId::derive(event.id, subscription.id, event.timestamp_us);
+        batch.push(Record::Delivery {
+            event: event.id,
+            subscription: subscription.id,
+            key: DeliveryKey { tenant: event.tenant.clone(), id },
+            target_url: subscription.url.clone(),
+        });
+    }
+    batch
+}
+
+/// Version 7, or derived from the key: a repeat whose first request left nothing behind makes another event anyhow.
+fn event_id(api: &Api, caller: &Caller, key: Option<&str>, now_ms: i64) -> Result<EventId, Problem> {
+    Ok(EventId(match key {
+        Some(key) => derived_uuid(now_ms, &[b"posted", caller.tenant.as_str().as_bytes(), key.as_bytes()]),
+        None => uuid::Builder::from_unix_timestamp_millis(now_ms.unsigned_abs(), &api.random()?).into_uuid(),
+    }))
+}
+
+/// `{event, payload}`
+fn read(mut given: Map<String, Value>) -> Result<(EventName, Map<String, Value>), Problem> {
+    let mut wrong = Vec::new();
+    let name = match given.remove("event") {
+        Some(Value::String(text)) => {
+            EventName::parse(&text).map_err(|why| Invalid::new("event", "invalid", why))
+        }
+        Some(_) => Err(Invalid::new("event", "invalid", "must be a string")),
+        None => Err(Invalid::new("event", "missing", "is needed")),
+    };
+    let name = name.and_then(|name| match name.as_str().starts_with("webhook.") {
+        true => {
+            Err(Invalid::new("event", "reserved", "names that begin with 'webhook.' are the sender's own"))
+        }
+        false => Ok(name),
+    });
+    let payload = match given.remove("payload") {
+        Some(Value::Object(payload)) => Ok(payload),
+        Some(_) => Err(Invalid::new("payload", "invalid", "must be a JSON object")),
+        None => Err(Invalid::new("payload", "missing", "is needed")),
+    };
+    for key in given.keys() {
+        let shown: String = key.chars().take(100).collect();
+        wrong.push(Invalid::new(&shown, "unknown_field", "is not known"));
+    }
+    match (name, payload) {
+        (Ok(name), Ok(payload)) if wrong.is_empty() => Ok((name, payload)),
+        (name, payload) => {
+            wrong.extend(name.err().into_iter().chain(payload.err()));
+            Err(Problem::invalid(wrong))
+        }
+    }
+}
+
+const FILTERS: [&str; 8] =
+    ["event", "status", "subscription_id", "resource_id", "since", "until", "limit", "after"];
+
+/// `GET /deliveries`
+pub(super) async fn list(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let query = Query::read(query.as_deref(), &FILTERS)?;
+    let filter = filter(&query)?;
+    let store = api.0.parts.store.clone();
+    let (text, next) = off_the_loop(move || {
+        let page = store.list(&caller.tenant, &filter)?;
+        let objects: Result<Vec<_>, StoreError> =
+            page.deliveries.into_iter().map(|d| object(&store, d, false)).collect();
+        Ok((serde_json::to_string(&objects?), page.next))
+    })
+    .await?;
+    let mut response = json(StatusCode::OK, text.map_err(|_| Problem::internal("serialising"))?);
+    let link = next.map(|next| query.next_link(&format!("{BASE}/deliveries"), &next.to_string()));
+    if let Some(link) = link.and_then(|link| HeaderValue::try_from(link).ok()) {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    Ok(response)
+}
+
+fn filter(query: &Query) -> Result<Filter, Problem> {
+    let uuid = |text: &str| Uuid::try_parse(text).ok();
+    Ok(Filter {
+        event: query
+            .parse("event", "an event name", |text| EventName::parse(text).ok())?
+            .map(|name| name.to_string()),
+        status: query.parse(
+            "status",
+            "one of pending, sending, delivered, failed, abandoned, retrying",
+            FilterStatus::parse,
+        )?,
+        subscription: query.parse("subscription_id", "a UUID", uuid)?.map(SubscriptionId),
+        resource_id: query.get("resource_id").map(ToString::to_string),
+        since_us: query.time("since")?,
+        until_us: query.time("until")?,
+        after: query.parse("after", "a cursor from a Link header", uuid)?.map(DeliveryId),
+        limit: query.limit()?,
+    })
+}
+
+/// `GET /deliveries/{id}`
+pub(super) async fn get(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let key = key(&caller, &id)?;
+    let store = api.0.parts.store.clone();
+    let read = move || {
+        let found = store.delivery(&key)?;
+        found.map(|delivery| object(&store, delivery, true)).transpose()
+    };
+    let found = off_the_loop(read).await?.ok_or_else(|| Problem::not_found("delivery"))?;
+    Ok(json(StatusCode::OK, serde_json::to_string(&found).map_err(|_| Problem::internal("serialising"))?))
+}
+
+/// `POST /deliveries/{id}/retry`
+pub(super) async fn retry(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let bytes = body::read(body).await?;
+    let key = key(&caller, &id)?;
+    let place = format!("POST /deliveries/{}/retry", key.id);
+    let ticket = match idempotency::begin(&api, &caller, &place, &headers, &bytes)? {
+        Begin::Replay(answer) => return Ok(answer),
+        Begin::Go(ticket) => ticket,
+    };
+    let (store, wanted) = (api.0.parts.store.clone(), key.clone());
+    let found = off_the_loop(move || store.delivery(&wanted)).await?;
+    let found = found.ok_or_else(|| Problem::not_found("delivery"))?;
+    if !matches!(found.status, Status::Failed | Status::Abandoned) {
+        let detail = format!(
+            "only a FAILED or ABANDONED delivery can be retried, this one is {}",
+            found.status.as_str()
+        );
+        return Err(Problem::bad("not_retryable", detail));
+    }
+    let at_ms = api.0.parts.clock.now_ms();
+    let answer = serde_json::json!({
+        "queued": true, "id": key.id.to_string(), "status": Status::Pending.as_str(), "attempts": 0,
+        "message": "Delivery queued for retry",
+    });
+    let answer = answer.to_string();
+    let mut batch = Batch::default();
+    batch.push(Record::Retried { key, at_ms });
+    batch.records.extend(ticket.record(StatusCode::ACCEPTED, &answer, at_ms));
+    api.0.parts.store.commit(batch).await?;
+    Ok(json(StatusCode::ACCEPTED, answer))
+}
+
+/// What is no id is nobody's object.
+fn key(caller: &Caller, id: &str) -> Result<DeliveryKey, Problem> {
+    let id = Uuid::try_parse(id).map_err(|_| Problem::not_found("delivery"))?;
+    Ok(DeliveryKey { tenant: caller.tenant.clone(), id: DeliveryId(id) })
+}
+
+fn object(store: &Store, delivery: Delivery, whole: bool) -> Result<objects::DeliveryObject, StoreError> {
+    let event = store.event(&delivery.key)?;
+    Ok(objects::delivery(delivery, event.as_ref().map(|event| event.body.as_ref()), whole))
+}
+
+/// The store's reads touch the disk: they do not hold up the other tasks of a worker.
+async fn off_the_loop<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Problem> {
+    let done = tokio::task::spawn_blocking(read).await;
+    Ok(done.map_err(|_| Problem::internal("a read of the store"))??)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_posted_is_read_strictly() {
+        let read = |value: Value| super::read(value.as_object().cloned().unwrap());
+        let (name, payload) = read(json!({"event": " Payment.Failed ", "payload": {"a": 1}})).unwrap();
+        assert_eq!((name.as_str(), payload.len()), ("payment.failed", 1));
+        for bad in [
+            json!({}),
+            json!({"event": "payment.failed"}),
+            json!({"payload": {}}),
+            json!({"event": "payment.failed", "payload": []}),
+            json!({"event": "payment.failed", "payload": "x"}),
+            json!({"event": "*", "payload": {}}),
+            json!({"event": "webhook.test", "payload": {}}),
+            json!({"event": ["a.b"], "payload": {}}),
+            json!({"event": "a.b", "payload": {}, "tenant_id": "other"}),
+        ] {
+            assert_eq!(read(bad.clone()).unwrap_err().status, StatusCode::BAD_REQUEST, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Whether the sidecar is fit: what `/readyz` answers from. Set by `app`; knows no probe.
+use crate::store::Vitals;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// What the loops say of themselves.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct State {
+    streaming: bool,
+    gap: Option<String>,
+    stopping: bool,
+}
+
+/// A handle; clones share one state.
+#[derive(Debug, Clone)]
+pub struct Health(Arc<watch::Sender<State>>);
+
+impl Default for Health {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(State::default())))
+    }
+}
+
+impl Health {
+    /// Capture receives (true), or has no connection (false).
+    pub fn set_streaming(&self, streaming: bool) {
+        self.0.send_modify(|state| state.streaming = streaming);
+    }
+    /// A gap was found (SPEC 5.7), in one line; `None`: it was accepted.
+    pub fn set_gap(&self, gap: Option<String>) {
+        self.0.send_modify(|state| state.gap = gap);
+    }
+    /// Shutdown has begun: no more traffic, please.
+    pub fn set_stopping(&self) {
+        self.0.send_modify(|state| state.stopping = true);
+    }
+    /// Is capture streaming?
+    pub fn is_streaming(&self) -> bool {
+        self.0.borrow().streaming
+    }
+    /// The gap, if there is one.
+    pub fn gap(&self) -> Option<String> {
+        self.0.borrow().gap.clone()
+    }
+    /// Why we are not ready; empty: we are.
+    pub fn reasons(&self, vitals: Vitals) -> Vec<String> {
+        let state = self.0.borrow().clone();
+        let mut reasons = Vec::new();
+        if state.stopping {
+            reasons.push("stopping".to_string());
+        }
+        if let Some(gap) = state.gap {
+            reasons.push(format!("gap: {gap}"));
+        } else if !state.streaming {
+            reasons.push("not streaming".to_string());
+        }
+        if !vitals.writable {
+            reasons.push("the data folder cannot be written".to_string());
+        }
+        reasons
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_is_streaming_without_a_gap_on_a_writable_store() {
+        let health = Health::default();
+        let vitals = Vitals { writable: true, ..Vitals::default() };
+        assert_eq!(health.reasons(vitals), ["not streaming"]);
+        health.set_streaming(true);
+        assert!(health.reasons(vitals).is_empty());
+        assert_eq!(health.reasons(Vitals::default()), ["the data folder cannot be written"]);
+        health.set_gap(Some("0/1 to 0/2".into()));
+        assert_eq!(health.reasons(vitals), ["gap: 0/1 to 0/2"]);
+        health.set_gap(None);
+        health.set_stopping();
+        assert_eq!(health.reasons(vitals), ["stopping"]);
+    }
+}

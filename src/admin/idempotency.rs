@@ -1,0 +1,107 @@
+//! `Idempotency-Key`: the same request again gets the first answer again, for 24 hours, also across a restart. Knows no
+//! resource.
+use super::Api;
+use super::auth::Caller;
+use super::problem::Problem;
+use crate::domain::TenantId;
+use crate::store::{Idempotent, Record};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+const HEADER: &str = "idempotency-key";
+const LONGEST: usize = 255;
+
+type Key = (TenantId, String);
+/// Keys whose first request is under way.
+pub(super) type Busy = Arc<Mutex<BTreeSet<Key>>>;
+
+/// What a POST does first.
+pub(super) enum Begin {
+    /// The answer of the first request.
+    Replay(Response),
+    /// Nothing is known: do it.
+    Go(Ticket),
+}
+
+/// Holds a request's key (if it has one) until its answer is kept or given up.
+pub(super) struct Ticket {
+    held: Option<Held>,
+}
+
+struct Held {
+    busy: Busy,
+    key: Key,
+    body_hash: [u8; 32],
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+impl Ticket {
+    /// The client's key, to derive ids from.
+    pub(super) fn key(&self) -> Option<&str> {
+        self.held.as_ref().map(|held| held.key.1.as_str())
+    }
+    /// What must be made durable with what the request did. The answer must hold no secret.
+    pub(super) fn record(&self, status: StatusCode, answer: &str, at_ms: i64) -> Option<Record> {
+        let held = self.held.as_ref()?;
+        Some(Record::Idempotent(Box::new(Idempotent {
+            tenant: held.key.0.clone(),
+            key: held.key.1.clone(),
+            body_hash: held.body_hash,
+            status: status.as_u16(),
+            answer: Bytes::copy_from_slice(answer.as_bytes()),
+            at_ms,
+        })))
+    }
+}
+
+/// Looks the key up; `place` is method and path.
+pub(super) fn begin(
+    api: &Api,
+    caller: &Caller,
+    place: &str,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Begin, Problem> {
+    let mut given = headers.get_all(HEADER).iter();
+    let Some(value) = given.next() else { return Ok(Begin::Go(Ticket { held: None })) };
+    let text = value.to_str().map(str::trim).unwrap_or_default();
+    if text.is_empty() || text.len() > LONGEST || given.next().is_some() {
+        return Err(Problem::bad(
+            "idempotency_key",
+            "Idempotency-Key must be 1 to 255 printable ASCII characters",
+        ));
+    }
+    let key = (caller.tenant.clone(), format!("{place} {text}"));
+    let body_hash: [u8; 32] = Sha256::digest(body).into();
+    // held before it is looked up: of two at once, one does it and the other is told to come again
+    if !api.0.busy_keys.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
+        let detail = "a request with this Idempotency-Key is under way";
+        return Err(Problem::new(StatusCode::CONFLICT, "idempotency_busy", detail).retry_after(1));
+    }
+    let held = Held { busy: api.0.busy_keys.clone(), key, body_hash };
+    match api.0.parts.store.idempotent(&held.key.0, &held.key.1)? {
+        None => Ok(Begin::Go(Ticket { held: Some(held) })),
+        Some(known) if known.body_hash == body_hash => Ok(Begin::Replay(replay(known))),
+        Some(_) => {
+            let detail = "this Idempotency-Key was used with another body";
+            Err(Problem::new(StatusCode::CONFLICT, "idempotency_mismatch", detail))
+        }
+    }
+}
+
+fn replay(known: Idempotent) -> Response {
+    let status = StatusCode::from_u16(known.status).unwrap_or(StatusCode::OK);
+    let mut response = (status, known.answer).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
+    response
+}

@@ -1,0 +1,145 @@
+//! Read your writes (SPEC 6): which subscription writes of this process the routing has not applied yet, and waiting for
+//! them. Knows no request.
+use super::Api;
+use crate::domain::{Lsn, Subscription, SubscriptionId};
+use crate::postgres::subscriptions::Written;
+use crate::registry::Routing;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// A request waits this long (SPEC 6).
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+/// Writes that are remembered; the oldest goes first.
+const MOST: usize = 4096;
+/// A write whose position is not known, and whose row never came, is forgotten after this long.
+const FORGET: Duration = Duration::from_secs(60);
+
+/// A committed write that the stream will bring.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Expected {
+    id: SubscriptionId,
+    active: bool,
+    updated_us: i64,
+    lsn: Option<Lsn>,
+    since: Instant,
+}
+
+impl Expected {
+    pub(super) fn new(id: SubscriptionId, active: bool, written: Written, since: Instant) -> Self {
+        Self { id, active, updated_us: written.updated_us, lsn: written.lsn, since }
+    }
+    /// By position, or by the row itself: on an idle server the position may be reached only with the next commit.
+    fn is_applied(&self, routing: &Routing) -> bool {
+        if self.lsn.is_some_and(|lsn| routing.applied >= lsn) {
+            return true;
+        }
+        match routing.get(self.id).map(AsRef::as_ref) {
+            Some(Subscription { updated_us, active, .. }) => {
+                *updated_us > self.updated_us || (*updated_us == self.updated_us && *active == self.active)
+            }
+            // a deletion is not known to be applied by an absence: the creation may still be on its way
+            None => self.active && routing.refused.contains_key(&self.id),
+        }
+    }
+}
+
+/// What this process has written and not yet seen.
+#[derive(Debug, Default)]
+pub(super) struct Writes(Mutex<VecDeque<Expected>>);
+
+impl Writes {
+    fn add(&self, expected: Expected) {
+        let mut writes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if writes.len() >= MOST {
+            writes.pop_front();
+        }
+        writes.push_back(expected);
+    }
+    /// Forgets what is applied; is nothing left?
+    fn all_applied(&self, routing: &Routing, now: Instant) -> bool {
+        let mut writes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        writes.retain(|w| {
+            let hopeless = w.lsn.is_none() && now.saturating_duration_since(w.since) > FORGET;
+            !hopeless && !w.is_applied(routing)
+        });
+        writes.is_empty()
+    }
+}
+
+impl Api {
+    /// Notes a write and waits until the routing has applied it; false: not within 2 s.
+    pub(super) async fn effective(&self, id: SubscriptionId, active: bool, written: Written) -> bool {
+        let expected = Expected::new(id, active, written, Instant::now());
+        self.0.writes.add(expected);
+        self.wait(|routing| expected.is_applied(routing)).await.is_some()
+    }
+    /// The routing once it has applied every write of this process; `None`: not within 2 s.
+    pub(super) async fn settled(&self) -> Option<Arc<Routing>> {
+        self.wait(|routing| self.0.writes.all_applied(routing, Instant::now())).await
+    }
+    async fn wait(&self, mut done: impl FnMut(&Routing) -> bool) -> Option<Arc<Routing>> {
+        let mut watch = self.0.parts.routing.clone();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let routing = watch.borrow_and_update().clone();
+            if done(&routing) {
+                return Some(routing);
+            }
+            match timeout_at(deadline, watch.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return None,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Options, Pattern, TenantId};
+    use uuid::Uuid;
+
+    fn row(updated_us: i64, active: bool) -> Subscription {
+        Subscription {
+            id: SubscriptionId(Uuid::from_u128(1)),
+            tenant: TenantId::new("t"),
+            pattern: Pattern::Any,
+            url: String::new(),
+            secret: None,
+            active,
+            created_us: 0,
+            updated_us,
+            options: Options::default(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_is_applied_by_position_or_by_its_row() {
+        let now = Instant::now();
+        let written = |lsn| Written { created_us: 0, updated_us: 5, lsn };
+        let expect = |active, lsn| Expected::new(row(0, true).id, active, written(lsn), now);
+        let routing = |rows: Vec<Subscription>, applied| Routing::load(rows, Lsn(applied));
+        for (expected, routing, applied) in [
+            (expect(true, Some(Lsn(9))), routing(vec![], 8), false),
+            (expect(true, Some(Lsn(9))), routing(vec![], 9), true),
+            (expect(true, Some(Lsn(9))), routing(vec![row(5, true)], 8), true),
+            (expect(true, None), routing(vec![row(4, true)], 100), false),
+            (expect(true, None), routing(vec![row(6, false)], 0), true),
+            (expect(false, None), routing(vec![row(5, true)], 0), false),
+            (expect(false, None), routing(vec![row(5, false)], 0), true),
+            (expect(false, Some(Lsn(9))), routing(vec![], 8), false),
+            (expect(false, Some(Lsn(9))), routing(vec![], 10), true),
+        ] {
+            assert_eq!(expected.is_applied(&routing), applied, "{expected:?}");
+            let writes = Writes::default();
+            writes.add(expected);
+            assert_eq!(writes.all_applied(&routing, now), applied);
+        }
+        let writes = Writes::default();
+        writes.add(expect(true, None));
+        assert!(!writes.all_applied(&Routing::default(), now + FORGET));
+        assert!(writes.all_applied(&Routing::default(), now + FORGET + Duration::from_secs(1)));
+    }
+}

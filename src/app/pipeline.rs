@@ -1,0 +1,105 @@
+//! Store, capture and dispatch together, and the order in which they stop (DESIGN 8). Generic over the seams: the
+//! simulation runs exactly this. Knows no configuration and no admin API.
+use crate::capture::{self, Source};
+use crate::dispatch;
+use crate::egress::Transport;
+use crate::stop;
+use crate::store::Store;
+use anyhow::Context as _;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+use tracing::warn;
+
+/// Capture's polite end: the batch in flight and its confirmation.
+const CAPTURE_GRACE: Duration = Duration::from_secs(3);
+/// Dispatch drains for 5 s by itself; then it is cut off: what was in flight is pending again.
+const DISPATCH_GRACE: Duration = Duration::from_secs(6);
+/// Journal and index.
+const STORE_GRACE: Duration = Duration::from_secs(10);
+
+/// The three stages, ready to run.
+pub struct Stages<S, T, J> {
+    /// Durable state; also held by the other two.
+    pub store: Store,
+    /// Postgres in.
+    pub capture: capture::Parts<S>,
+    /// Attempts out.
+    pub dispatch: dispatch::Parts<T, J>,
+}
+
+/// Which stage a task was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Store,
+    Capture,
+    Dispatch,
+}
+
+type Ended = (Stage, anyhow::Result<()>);
+
+/// Runs until `shutdown`, or until one of the stages fails; then stops the others in order and gives the first error.
+pub async fn run<S, T, J>(stages: Stages<S, T, J>, mut shutdown: watch::Receiver<bool>) -> anyhow::Result<()>
+where
+    S: Source,
+    T: Transport,
+    J: FnMut() -> f64 + Send + 'static,
+{
+    let Stages { store, capture, dispatch } = stages;
+    let (stop_capture, capture_stopped) = watch::channel(false);
+    let (stop_dispatch, dispatch_stopped) = watch::channel(false);
+    let mut tasks: JoinSet<Ended> = JoinSet::new();
+    let running = store.clone();
+    tasks.spawn(async move { (Stage::Store, running.run().await.context("the store ended")) });
+    tasks.spawn(
+        async move { (Stage::Capture, capture::run(capture, capture_stopped).await.map_err(Into::into)) },
+    );
+    tasks.spawn(async move {
+        (Stage::Dispatch, dispatch::run(dispatch, dispatch_stopped).await.map_err(Into::into))
+    });
+    let mut ended = Vec::new();
+    let mut result = tokio::select! {
+        biased;
+        () = stop::requested(&mut shutdown) => Ok(()),
+        first = next(&mut tasks, &mut ended) => unexpected(first),
+    };
+    for (stage, grace) in
+        [(Stage::Capture, CAPTURE_GRACE), (Stage::Dispatch, DISPATCH_GRACE), (Stage::Store, STORE_GRACE)]
+    {
+        match stage {
+            Stage::Capture => _ = stop_capture.send_replace(true),
+            Stage::Dispatch => _ = stop_dispatch.send_replace(true),
+            Stage::Store => store.close().await,
+        }
+        let deadline = Instant::now() + grace;
+        while !ended.contains(&stage) {
+            match timeout_at(deadline, next(&mut tasks, &mut ended)).await {
+                Ok(end) => result = result.and(end.map(drop)),
+                Err(_) => {
+                    warn!(
+                        "{stage:?} did not end within {} s and is cut off; nothing durable is lost",
+                        grace.as_secs()
+                    );
+                    break;
+                }
+            }
+        }
+    }
+    result
+}
+
+/// The next stage that ends; one that panicked ends the process.
+async fn next(tasks: &mut JoinSet<Ended>, ended: &mut Vec<Stage>) -> anyhow::Result<Stage> {
+    let (stage, result) = match tasks.join_next().await {
+        Some(joined) => joined.context("a stage panicked")?,
+        None => std::future::pending().await,
+    };
+    ended.push(stage);
+    result.map(|()| stage)
+}
+
+/// A stage that ends unexpectedly stops the process with a non-zero status.
+fn unexpected(end: anyhow::Result<Stage>) -> anyhow::Result<()> {
+    end.and_then(|stage| anyhow::bail!("{stage:?} ended although nobody asked it to"))
+}

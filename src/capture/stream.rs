@@ -1,0 +1,256 @@
+//! The streaming part of the loop: frames in, batches durable, confirmations out. One batch is in flight at a time; while
+//! it waits for the disk the next transactions are decoded, so under load batches grow and at rest nothing waits.
+use super::batch::{self, Prepared};
+use super::feedback::Progress;
+use super::fill;
+use super::memory::Memory;
+use super::run::{Parts, Position, SessionError};
+use super::source::{Frame, Source, SourceError};
+use super::transaction::{Assembler, DEFAULT_LIMIT, Step};
+use crate::domain::{Lsn, Transaction};
+use crate::registry::Routing;
+use crate::stop;
+use crate::store::{Batch, Record, Store, StoreError};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::warn;
+
+/// Decoded transactions that may wait while a batch is made durable; then reading pauses.
+const WAITING_CHANGES: usize = 20_000;
+/// Changes in one batch: bounds the frame and the time until the first of them is sent.
+const BATCH_CHANGES: usize = 1_000;
+/// Storage that is blocked this long gives the connection up, so that Postgres' shutdown is not held (DESIGN 3).
+const BLOCKED: Duration = Duration::from_secs(5);
+/// A confirmation at least this often; the server's default timeout is 60 s.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Why the stream ended without an error.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// Asked to.
+    Shutdown,
+    /// The data folder cannot be written.
+    Blocked(String),
+}
+
+type Committing = Pin<Box<dyn Future<Output = Result<Prepared, StoreError>> + Send>>;
+
+struct Stream {
+    assembler: Assembler,
+    progress: Progress,
+    memory: Memory,
+    /// The stream pauses where a snapshot's rows are to be taken.
+    fill_at: Option<Lsn>,
+    waiting: Vec<Transaction>,
+    waiting_changes: usize,
+    committing: Option<Committing>,
+    commit_began: Instant,
+    /// The server asked for an answer beyond what was durable: answer as soon as it is (its shutdown waits for this).
+    asked: Option<Lsn>,
+}
+
+/// Streams until shutdown, an error, or blocked storage.
+pub(super) async fn run<S: Source>(
+    parts: &mut Parts<S>,
+    position: Position,
+    shutdown: &mut watch::Receiver<bool>,
+) -> Result<Ended, SessionError> {
+    let mut stream = Stream {
+        assembler: Assembler::new(DEFAULT_LIMIT),
+        progress: Progress::new(position.from),
+        memory: fill::memory(parts),
+        fill_at: position.fill_at,
+        waiting: Vec::new(),
+        waiting_changes: 0,
+        committing: None,
+        commit_began: Instant::now(),
+        asked: None,
+    };
+    let mut status = interval(STATUS_INTERVAL);
+    status.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = stop::requested(shutdown) => return stream.finish(parts).await,
+            done = settled(&mut stream.committing) => match stream.settle(parts, done).await? {
+                Some(ended) => return Ok(ended),
+                None => stream.advance(parts).await?,
+            },
+            _ = status.tick() => {
+                if stream.committing.is_some() && stream.commit_began.elapsed() > BLOCKED {
+                    return Ok(Ended::Blocked("a batch has waited for the disk for 5 s".into()));
+                }
+                stream.confirm(parts).await?;
+                stream.advance(parts).await?;
+            }
+            frame = parts.source.next(), if stream.waiting_changes < WAITING_CHANGES => {
+                stream.accept(parts, frame?).await?;
+                stream.advance(parts).await?;
+            }
+        }
+    }
+}
+
+async fn settled(committing: &mut Option<Committing>) -> Result<Prepared, StoreError> {
+    match committing {
+        Some(commit) => commit.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returning `Ok` means that every frame has been fdatasynced.
+async fn commit(store: Store, mut prepared: Prepared) -> Result<Prepared, StoreError> {
+    for frame in std::mem::take(&mut prepared.frames) {
+        store.commit(frame).await?;
+    }
+    Ok(prepared)
+}
+
+impl Stream {
+    async fn accept<S: Source>(&mut self, parts: &mut Parts<S>, frame: Frame) -> Result<(), SourceError> {
+        match frame {
+            Frame::Keepalive { end, reply } => {
+                self.progress.keepalive(end);
+                if reply {
+                    self.asked = Some(end);
+                    self.confirm(parts).await?;
+                }
+            }
+            Frame::Wal { start, end, data } => {
+                let step = self.assembler.feed(start, data)?;
+                self.progress.wal(start, end, self.assembler.is_open());
+                match step {
+                    Step::Nothing => {}
+                    Step::Describe(relation) => {
+                        let table = parts.source.describe(relation).await?;
+                        self.assembler.described(&table);
+                    }
+                    Step::Transaction(transaction) => {
+                        self.progress.committed(transaction.end_lsn);
+                        self.waiting_changes += transaction.changes.len().max(1);
+                        self.waiting.push(*transaction);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whatever comes next: the rows of a snapshot whose point is reached, or the next batch.
+    async fn advance<S: Source>(&mut self, parts: &mut Parts<S>) -> Result<(), SessionError> {
+        if let Some(at) = self.fill_at.filter(|_| self.committing.is_none()) {
+            let reached = match self.waiting.first() {
+                Some(transaction) => transaction.commit_lsn >= at,
+                None => self.progress.is_idle() && self.progress.complete() >= at,
+            };
+            if reached {
+                fill::again(parts, &mut self.memory, &self.progress).await?;
+                self.fill_at = None;
+            }
+        }
+        self.commit_next(parts)
+    }
+
+    /// Starts the next batch unless one is in flight: what waits, or the idle position.
+    fn commit_next<S: Source>(&mut self, parts: &mut Parts<S>) -> Result<(), SessionError> {
+        if self.committing.is_some() {
+            return Ok(());
+        }
+        let prepared = if self.waiting.is_empty() {
+            let Some(position) = self.progress.idle_position(Instant::now()) else { return Ok(()) };
+            let frames = vec![Batch { records: vec![Record::Position(position)] }];
+            Prepared { frames, position, ..Prepared::default() }
+        } else {
+            let transactions = self.take_batch();
+            let routing = parts.routing.borrow().clone();
+            batch::prepare(&transactions, &parts.rules, &routing, &parts.store, &self.memory)
+                .map_err(StoreError::Index)?
+        };
+        self.commit_began = Instant::now();
+        self.committing = Some(Box::pin(commit(parts.store.clone(), prepared)));
+        Ok(())
+    }
+
+    fn take_batch(&mut self) -> Vec<Transaction> {
+        let mut changes = 0;
+        let fits = |transaction: &&Transaction| {
+            changes += transaction.changes.len();
+            changes <= BATCH_CHANGES && self.fill_at.is_none_or(|at| transaction.commit_lsn < at)
+        };
+        let count = self.waiting.iter().take_while(fits).count().max(1);
+        let rest = self.waiting.split_off(count);
+        let batch = std::mem::replace(&mut self.waiting, rest);
+        self.waiting_changes = self.waiting.iter().map(|t| t.changes.len().max(1)).sum();
+        batch
+    }
+
+    /// A batch is durable: publish the routing, count, and answer the server if it asked.
+    async fn settle<S: Source>(
+        &mut self,
+        parts: &mut Parts<S>,
+        done: Result<Prepared, StoreError>,
+    ) -> Result<Option<Ended>, SessionError> {
+        self.committing = None;
+        let prepared = match done {
+            Ok(prepared) => prepared,
+            Err(StoreError::Blocked(why)) => return Ok(Some(Ended::Blocked(why))),
+            Err(failed) => return Err(failed.into()),
+        };
+        self.progress.durable(prepared.position);
+        publish(parts, prepared);
+        if self.asked.is_some() {
+            self.confirm(parts).await?;
+        }
+        Ok(None)
+    }
+
+    async fn confirm<S: Source>(&mut self, parts: &mut Parts<S>) -> Result<(), SourceError> {
+        let feedback = self.progress.feedback();
+        if self.asked.is_some_and(|asked| asked <= feedback.flushed) {
+            self.asked = None;
+        }
+        parts.metrics.slot_lag_bytes.set(self.progress.lag_bytes() as i64);
+        if self.progress.is_idle() && self.committing.is_none() {
+            parts.metrics.slot_lag_seconds.set(0.0);
+        }
+        parts.source.feedback(feedback).await
+    }
+
+    /// Shutdown: what is in flight becomes durable and is confirmed; what was only decoded comes again.
+    async fn finish<S: Source>(mut self, parts: &mut Parts<S>) -> Result<Ended, SessionError> {
+        if let Some(commit) = self.committing.take()
+            && let Ok(Ok(prepared)) = tokio::time::timeout(BLOCKED, commit).await
+        {
+            self.progress.durable(prepared.position);
+            publish(parts, prepared);
+        }
+        parts.source.feedback(self.progress.feedback()).await?;
+        Ok(Ended::Shutdown)
+    }
+}
+
+fn publish<S>(parts: &Parts<S>, prepared: Prepared) {
+    let Prepared { routing, position, oldest_us, events, faults, .. } = prepared;
+    parts.routing.send_modify(|current| {
+        let mut next = routing.unwrap_or_else(|| Routing::clone(current));
+        next.applied = position;
+        *current = Arc::new(next);
+    });
+    if oldest_us > 0 {
+        parts.metrics.slot_lag_seconds.set((parts.clock.now_us() - oldest_us).max(0) as f64 / 1e6);
+    }
+    for (name, asked) in events {
+        parts.metrics.events.with_label_values(&[&*name]).inc();
+        if !asked {
+            parts.metrics.events_unrouted.inc();
+        }
+    }
+    for fault in faults {
+        parts.metrics.rule_faults.with_label_values(&[&*fault.rule, fault.reason]).inc();
+        warn!("rule {} gave no event ({}): {}", fault.rule, fault.reason, fault.detail);
+    }
+}

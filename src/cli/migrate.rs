@@ -1,0 +1,77 @@
+//! `tailhook migrate`: makes the two tables and the publication.
+use super::{Source, block_on, say, warn};
+use crate::config::Config;
+use crate::postgres::migrate::{self, Plan, Script};
+use crate::postgres::session::{self, Patience, Session};
+use crate::postgres::{PgError, TableName};
+use anyhow::Context;
+
+/// Makes Tailhook's tables and its publication; what is there already is left alone
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tailhook migrate
+  tailhook migrate --url postgres://postgres@127.0.0.1/erp    with a DBA's role
+  tailhook migrate --print | psql erp                         read it first")]
+pub(super) struct Arguments {
+    /// Connects with this role instead of database.url's
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// Prints the SQL that is missing and does nothing
+    #[arg(long)]
+    print: bool,
+}
+
+pub(super) fn main(arguments: Arguments, source: &Source) -> anyhow::Result<()> {
+    let config = source.load()?;
+    let url = arguments.url.unwrap_or_else(|| config.database.url.expose().to_owned());
+    let script = block_on(async {
+        if arguments.print {
+            let session = Session::connect(&url, Patience::ADMIN).await?;
+            return Ok(migrate::script(session.client(), &plan(&config)?).await?);
+        }
+        apply(&config, &url).await
+    })?;
+    for table in &script.missing {
+        warn(&format!(
+            "tailhook: {table} does not exist, so it is not published; its rules cannot give events"
+        ));
+    }
+    for table in &script.superfluous {
+        warn(&format!("tailhook: the publication has {table}, which no rule needs"));
+    }
+    if arguments.print {
+        say(&script.sql.join("\n"))?;
+    } else if script.sql.is_empty() {
+        say("nothing to do")?;
+    } else {
+        say(&format!("done: {} statements", script.sql.len()))?;
+    }
+    Ok(())
+}
+
+/// Makes what is missing, with the role of `url`.
+pub(crate) async fn apply(config: &Config, url: &str) -> anyhow::Result<Script> {
+    let plan = plan(config)?;
+    let mut session = Session::connect(url, Patience::ADMIN).await?;
+    Ok(migrate::migrate(&mut session, &plan).await?)
+}
+
+fn plan(config: &Config) -> anyhow::Result<Plan> {
+    let database = &config.database;
+    let api_url = database.api_url.as_ref().unwrap_or(&database.url);
+    let tables = config.mapping.tables();
+    Ok(Plan {
+        schema: database.schema.clone(),
+        publication: database.publication.clone(),
+        tables: tables.into_iter().map(|needs| TableName::new(needs.schema, needs.name)).collect(),
+        streaming_role: role(database.url.expose())?,
+        api_role: role(api_url.expose())?,
+    })
+}
+
+/// The role in a URL, if it names one.
+fn role(url: &str) -> anyhow::Result<Option<String>> {
+    let config = session::config(url).map_err(|error: PgError| anyhow::Error::new(error));
+    Ok(config.context("[database]")?.get_user().map(str::to_owned))
+}

@@ -1,0 +1,37 @@
+//! `tailhook run`: the sidecar until a signal.
+use super::{Source, block_on, logs, signals::Stop};
+use crate::app;
+use tokio::sync::watch;
+
+/// Runs the sidecar until SIGTERM or SIGINT
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tailhook run
+  tailhook run --config /etc/tailhook/tailhook.toml
+  TAILHOOK_LOG=debug tailhook run
+  tailhook run --accept-gap=0/1A2B3C8-0/1B00000")]
+pub(super) struct Arguments {
+    /// Accepts a gap: must be exactly the range that was reported; what was committed in it has no events
+    #[arg(long, value_name = "FROM-TO")]
+    accept_gap: Option<String>,
+}
+
+pub(super) fn main(arguments: Arguments, source: &Source) -> anyhow::Result<()> {
+    let config = source.load()?;
+    let options = app::Options { accept_gap: arguments.accept_gap };
+    logs::start(config.log.format, "info");
+    block_on(async move {
+        let mut signals = Stop::listen()?;
+        let (stop, stopped) = watch::channel(false);
+        let mut running = Box::pin(app::run(config, options, stopped));
+        tokio::select! {
+            biased;
+            ended = &mut running => return ended,
+            signal = signals.wait() => tracing::info!(signal, "stopping"),
+        }
+        // A receiver is alive as long as `running` is.
+        let _ = stop.send(true);
+        running.await
+    })
+}

@@ -1,0 +1,35 @@
+//! SIGTERM, SIGINT and SIGHUP. Knows nothing of what is stopped.
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The signals that end the process, caught from the moment this is made.
+pub(super) struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Stop {
+    /// Begins to catch them.
+    pub(super) fn listen() -> anyhow::Result<Self> {
+        let catch = |kind| signal(kind).context("signals cannot be caught");
+        Ok(Self {
+            terminate: catch(SignalKind::terminate())?,
+            interrupt: catch(SignalKind::interrupt())?,
+            hangup: catch(SignalKind::hangup())?,
+        })
+    }
+    /// The name of the first one that comes. SIGHUP would reload; until that is there it must not kill.
+    pub(super) async fn wait(&mut self) -> &'static str {
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.hangup.recv() => {
+                    tracing::warn!("SIGHUP does nothing yet: restart to apply a changed file");
+                }
+            }
+        }
+    }
+}

@@ -1,1 +1,0 @@
-//! The configuration file. Knows how it is written, not what is done with it.

@@ -1,0 +1,74 @@
+//! Reads `[database]`. Checks the form of the URLs and never repeats one: they hold passwords.
+use super::section::Section;
+use super::settings::{Config, Database};
+use crate::domain::Secret;
+
+/// Reads the section. `whole`: the file parsed without errors, so what is missing is truly missing.
+pub(super) fn read(section: Section<'_>, whole: bool) -> Database {
+    let url = section.optional_text("url");
+    if url.is_none() && whole && !section.has("url") {
+        section.problem(
+            "url",
+            "is missing; write url = \"postgres://ROLE:${PGPASSWORD}@HOST:5432/DATABASE\" under [database]",
+        );
+    }
+    for (key, url) in [("url", url.as_deref()), ("api_url", section.optional_text("api_url").as_deref())] {
+        if let Some(problem) = url.and_then(database_url_problem) {
+            section.problem(key, problem);
+        }
+    }
+    let defaults = Config::defaults(Secret::new(url.unwrap_or_default())).database;
+    if section.flag("slot_failover", false) {
+        section.not_yet("slot_failover", "failover slots are not made");
+    }
+    if section.flag("adopt_deliveries", false) {
+        section.not_yet("adopt_deliveries", "rows that the ERP inserts are not delivered");
+    }
+    if section.has("max_wal") {
+        section.not_yet("max_wal", "the slot is never given up");
+    }
+    let name = |key, default: &str, form: fn(&str) -> bool, rule: &str| {
+        let name = section.text(key, default);
+        if !form(&name) {
+            section.problem(key, format_args!("{name:?} is no such name; {rule}"));
+        }
+        name
+    };
+    let identifier: fn(&str) -> bool = |name| name.len() <= 63 && !name.contains('\0');
+    let slot_name: fn(&str) -> bool = |name| {
+        name.len() <= 63 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    };
+    let database = Database {
+        slot: name("slot", &defaults.slot, slot_name, "use up to 63 of a-z, 0-9 and _"),
+        publication: name("publication", &defaults.publication, identifier, "use up to 63 bytes"),
+        schema: name("schema", &defaults.schema, identifier, "use up to 63 bytes"),
+        heartbeat: section.duration("heartbeat", defaults.heartbeat),
+        api_url: section.optional_text("api_url").map(Secret::new),
+        url: defaults.url,
+    };
+    if database.schema == "public" {
+        section.not_yet("schema", "the old module's tables are not adopted");
+    }
+    section.finish();
+    database
+}
+
+/// What is wrong with a database URL. Never repeats it: it holds a password.
+fn database_url_problem(text: &str) -> Option<String> {
+    const FORM: &str =
+        "write postgres://ROLE:PASSWORD@HOST:PORT/DATABASE, or postgres:///DATABASE?host=/socket/folder";
+    let Some(url) = url::Url::parse(text).ok().filter(|u| matches!(u.scheme(), "postgres" | "postgresql"))
+    else {
+        return (!text.is_empty())
+            .then(|| format!("is not a Postgres URL; {FORM}"))
+            .or_else(|| Some(format!("is empty; {FORM}")));
+    };
+    let sslmode = url.query_pairs().find(|(key, _)| key == "sslmode").map(|(_, value)| value.into_owned());
+    match sslmode.as_deref() {
+        None | Some("disable" | "allow" | "prefer") => None,
+        Some(mode @ ("require" | "verify-ca" | "verify-full")) => Some(format!(
+            "not yet: sslmode={mode} needs TLS to Postgres; connect over a socket or a private network with sslmode=prefer"
+        )),
+        Some(_) => Some("its sslmode is not known; use disable, allow or prefer".to_owned()),
+    }
+}

@@ -1,0 +1,269 @@
+//! Looks whether a database is fit for us, and says what mends it. Changes nothing; knows no file of ours.
+use super::catalog;
+use super::error::PgError;
+use super::name::{TableName, quote};
+use super::publication;
+use super::session::{Patience, Session};
+use super::visibility::{self, Sight};
+use crate::domain::Table;
+use tokio_postgres::Client;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// `run` could not start, or would harm the ERP.
+    Error,
+    /// Worth knowing.
+    Warning,
+}
+
+/// One thing that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad.
+    pub severity: Severity,
+    /// In one line.
+    pub what: String,
+    /// The SQL or setting that mends it.
+    pub remedy_sql: Option<String>,
+}
+
+/// What a table is needed for.
+#[derive(Debug, Clone)]
+pub struct Needed {
+    /// Which.
+    pub table: TableName,
+    /// Columns that rules name.
+    pub columns: Vec<String>,
+    /// A missing table parks the rules instead of refusing to start.
+    pub optional: bool,
+    /// The shadow reads it: SELECT, a primary key, and the sight of every row are needed.
+    pub shadow: bool,
+}
+
+/// What is looked at.
+#[derive(Debug, Clone)]
+pub struct Expectation {
+    /// `database.slot`.
+    pub slot: String,
+    /// `database.publication`.
+    pub publication: String,
+    /// `database.schema`.
+    pub schema: String,
+    /// The mapping's tables.
+    pub tables: Vec<Needed>,
+}
+
+type Findings = Vec<Finding>;
+
+fn error(findings: &mut Findings, what: impl Into<String>, remedy: impl Into<Option<String>>) {
+    findings.push(Finding { severity: Severity::Error, what: what.into(), remedy_sql: remedy.into() });
+}
+
+fn warning(findings: &mut Findings, what: impl Into<String>, remedy: impl Into<Option<String>>) {
+    findings.push(Finding { severity: Severity::Warning, what: what.into(), remedy_sql: remedy.into() });
+}
+
+/// Everything that must hold, found out with the role of `database.url`. A database that cannot be reached is a finding.
+pub async fn check(url: &str, expected: &Expectation) -> Findings {
+    let mut findings = Vec::new();
+    if let Err(problem) = look(url, expected, &mut findings).await {
+        error(&mut findings, problem.to_string(), None);
+    }
+    findings.sort_by_key(|finding| finding.severity);
+    findings
+}
+
+async fn look(url: &str, expected: &Expectation, findings: &mut Findings) -> Result<(), PgError> {
+    let session = Session::connect(url, Patience::ADMIN).await?;
+    let client = session.client();
+    let version = session.version().await?;
+    if version < 140_000 {
+        let what = format!("this is PostgreSQL {}; 14 or later is needed", version / 10_000);
+        error(findings, what, Some("-- upgrade the server".to_string()));
+        return Ok(());
+    }
+    server(client, expected, findings).await?;
+    let role: String = client.query_one("SELECT current_user::text", &[]).await?.get(0);
+    for needed in &expected.tables {
+        table(client, needed, &role, findings).await?;
+    }
+    ours(client, expected, &role, findings).await?;
+    published(client, expected, findings).await
+}
+
+/// Settings, role, slots and senders.
+async fn server(client: &Client, expected: &Expectation, findings: &mut Findings) -> Result<(), PgError> {
+    let sql = "
+        SELECT current_setting('wal_level'), r.rolreplication OR r.rolsuper, current_user::text,
+               current_setting('max_replication_slots')::int8 - (SELECT count(*) FROM pg_replication_slots),
+               current_setting('max_wal_senders')::int8 - (SELECT count(*) FROM pg_stat_replication),
+               (SELECT plugin::text FROM pg_replication_slots WHERE slot_name = $1), pg_is_in_recovery(),
+               current_setting('max_slot_wal_keep_size'),
+               (SELECT wal_status FROM pg_replication_slots WHERE slot_name = $1)
+        FROM pg_roles r WHERE r.rolname = current_user";
+    let row = client.query_one(sql, &[&expected.slot]).await?;
+    let (level, may_replicate, role): (String, bool, String) = (row.get(0), row.get(1), row.get(2));
+    let (slots, senders): (i64, i64) = (row.get(3), row.get(4));
+    let (plugin, standby): (Option<String>, bool) = (row.get(5), row.get(6));
+    if level != "logical" {
+        let remedy = "ALTER SYSTEM SET wal_level = 'logical'; -- then restart the server".to_string();
+        error(findings, format!("wal_level is {level}, it must be logical"), Some(remedy));
+    }
+    if !may_replicate {
+        let remedy = format!("ALTER ROLE {} REPLICATION;", quote(&role));
+        error(findings, format!("the role {role} may not replicate"), Some(remedy));
+    }
+    match plugin.as_deref() {
+        None if slots < 1 => {
+            let remedy =
+                "ALTER SYSTEM SET max_replication_slots = 10; -- then restart the server".to_string();
+            error(findings, "no replication slot is free", Some(remedy));
+        }
+        Some(plugin) if plugin != "pgoutput" => {
+            let what =
+                format!("the slot {} uses {plugin}, not pgoutput: it is somebody else's", expected.slot);
+            error(findings, what, Some("-- choose another name in database.slot".to_string()));
+        }
+        _ => {}
+    }
+    if row.get::<_, Option<&str>>(8) == Some("lost") {
+        error(findings, format!("the slot {} has lost its WAL: there is a gap", expected.slot), None);
+    }
+    if senders < 1 {
+        let remedy = "ALTER SYSTEM SET max_wal_senders = 10; -- then restart the server".to_string();
+        error(findings, "no WAL sender is free", Some(remedy));
+    }
+    if standby {
+        error(findings, "this server is a standby; point database.url at the primary", None);
+    }
+    if row.get::<_, &str>(7) == "-1" {
+        let remedy = "ALTER SYSTEM SET max_slot_wal_keep_size = '20GB'; SELECT pg_reload_conf();".to_string();
+        let what = "max_slot_wal_keep_size is not set: while the sidecar is away, WAL grows without limit";
+        warning(findings, what, Some(remedy));
+    }
+    Ok(())
+}
+
+/// One mapped table.
+async fn table(client: &Client, needed: &Needed, role: &str, findings: &mut Findings) -> Result<(), PgError> {
+    let name = &needed.table;
+    let Some(table) = catalog::describe(client, catalog::Which::Name(name), None).await? else {
+        let what = format!("the table {name} does not exist");
+        if needed.optional {
+            warning(findings, format!("{what}; its rules are parked"), None);
+        } else {
+            let remedy = "-- correct the mapping, or say optional = true".to_string();
+            error(findings, what, Some(remedy));
+        }
+        return Ok(());
+    };
+    columns(&table, needed, findings);
+    if needed.shadow {
+        if table.primary_key.is_empty() {
+            let remedy = format!("ALTER TABLE {} ADD PRIMARY KEY (…);", name.quoted());
+            error(
+                findings,
+                format!("{name} has no primary key: old values cannot be remembered"),
+                Some(remedy),
+            );
+        }
+        readable(client, name, role, findings).await?;
+    }
+    Ok(())
+}
+
+fn columns(table: &Table, needed: &Needed, findings: &mut Findings) {
+    let missing: Vec<&str> =
+        needed.columns.iter().map(String::as_str).filter(|c| table.position(c).is_none()).collect();
+    if !missing.is_empty() {
+        let what = format!(
+            "{} has no column {} (generated columns are not published)",
+            needed.table,
+            missing.join(", ")
+        );
+        error(findings, what, Some("-- correct the mapping".to_string()));
+    }
+}
+
+/// SELECT, and the sight of every row.
+async fn readable(
+    client: &Client,
+    name: &TableName,
+    role: &str,
+    findings: &mut Findings,
+) -> Result<(), PgError> {
+    let may = client
+        .query_one(
+            "SELECT has_schema_privilege($1, 'USAGE'), has_table_privilege(c.oid, 'SELECT')
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2",
+            &[&name.schema, &name.name],
+        )
+        .await?;
+    let (schema, table): (bool, bool) = (may.get(0), may.get(1));
+    if !schema || !table {
+        let remedy = format!(
+            "GRANT USAGE ON SCHEMA {} TO {role}; GRANT SELECT ON {} TO {role};",
+            quote(&name.schema),
+            name.quoted(),
+            role = quote(role)
+        );
+        error(findings, format!("the role {role} may not read {name}"), Some(remedy));
+    }
+    if visibility::sight(client, name).await? == Some(Sight::Partial) {
+        let what = format!("row-level security hides rows of {name} from the role {role}");
+        error(findings, what, Some(visibility::remedy(name, role)));
+    }
+    Ok(())
+}
+
+/// Our own schema.
+async fn ours(
+    client: &Client,
+    expected: &Expectation,
+    role: &str,
+    findings: &mut Findings,
+) -> Result<(), PgError> {
+    let name = TableName::subscriptions(&expected.schema);
+    if catalog::describe(client, catalog::Which::Name(&name), None).await?.is_none() {
+        error(
+            findings,
+            format!("the table {name} does not exist"),
+            Some("-- run `tailhook migrate`".to_string()),
+        );
+        return Ok(());
+    }
+    readable(client, &name, role, findings).await
+}
+
+/// The publication, and whether publishing does harm.
+async fn published(client: &Client, expected: &Expectation, findings: &mut Findings) -> Result<(), PgError> {
+    let mut names = vec![TableName::subscriptions(&expected.schema)];
+    names.extend(expected.tables.iter().map(|needed| needed.table.clone()));
+    names.sort();
+    names.dedup();
+    let mut tables = Vec::new();
+    for found in catalog::tables(client, &names, None).await? {
+        tables.push(TableName::new(found.schema, found.name));
+    }
+    let plan = publication::plan(client, &expected.publication, &tables).await?;
+    for refusal in plan.refused {
+        error(findings, refusal.what, Some(refusal.remedy_sql));
+    }
+    let name = &expected.publication;
+    if !plan.sql.is_empty() {
+        let what = if plan.exists {
+            format!("the publication {name} lacks tables or options")
+        } else {
+            format!("the publication {name} does not exist")
+        };
+        error(findings, what, Some(plan.sql.join(" ")));
+    }
+    for table in plan.superfluous {
+        let what = format!("the publication {name} holds {table}, which no rule needs");
+        let remedy =
+            format!("ALTER PUBLICATION {} DROP TABLE {};", quote(name), TableName::parse(&table).quoted());
+        warning(findings, what, Some(remedy));
+    }
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! Which stage may import which, which file may name which vendor, and how long a file may be. The tables are the
+//! architecture; this test is their guard. Comments and strings are left out of account.
+use std::path::{Path, PathBuf};
+
+/// A stage and what of ours it may import.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("clock", &[]),
+    ("telemetry", &[]),
+    ("mapping", &["domain"]),
+    ("store", &["domain", "clock", "telemetry"]),
+    ("registry", &["domain", "store"]),
+    ("capture", &["domain", "mapping", "store", "registry", "postgres", "clock", "telemetry"]),
+    ("egress", &["domain", "clock", "telemetry"]),
+    ("dispatch", &["domain", "store", "registry", "egress", "clock", "telemetry"]),
+    ("postgres", &["domain", "clock", "telemetry"]),
+    (
+        "admin",
+        &["domain", "store", "registry", "mapping", "postgres", "dispatch", "egress", "clock", "telemetry"],
+    ),
+];
+
+/// Where everything meets: these may import anything.
+const ROOT: &[&str] = &["app", "cli", "config", "demo", "lib", "main"];
+
+/// Vendor crates that live in one place each: the name in Rust, and the path prefixes under `src/`.
+const VENDORS: &[(&str, &[&str])] = &[
+    ("sled", &["store/sled.rs"]),
+    ("pingora_core", &["egress/proxy.rs", "egress/proxy/"]),
+    ("pingora_http", &["egress/proxy.rs", "egress/proxy/"]),
+    ("postgres_protocol", &["capture/connection.rs", "capture/connection/"]),
+    ("tokio_postgres", &["postgres/", "demo/", "demo.rs", "cli/demo"]),
+    ("axum", &["admin/", "demo/", "demo.rs"]),
+    ("hyper", &["admin/", "demo/", "demo.rs"]),
+    ("tokio_rustls", &["demo/", "demo.rs"]),
+    ("governor", &["dispatch/limit.rs"]),
+    ("hmac", &["egress/"]),
+    ("subtle", &["egress/", "admin/"]),
+    ("chacha20poly1305", &["registry/seal.rs"]),
+    ("minijinja", &["mapping/"]),
+    ("rustix", &["store/disk.rs", "store/disk/"]),
+    ("prometheus", &["telemetry.rs"]),
+];
+
+const LINES_MAX: usize = 400;
+
+/// The code without comments, string contents and the tests at its end, which may use anything.
+fn code(text: &str) -> String {
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let mut out = String::new();
+    for line in text.lines() {
+        let mut quoted = false;
+        let mut before = ' ';
+        for (i, c) in line.char_indices() {
+            if !quoted && line[i..].starts_with("//") {
+                break;
+            }
+            if c == '"' && before != '\\' && before != '\'' {
+                quoted = !quoted;
+            } else if !quoted {
+                out.push(c);
+            }
+            before = c;
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// `capture/slot.rs` → `capture`, `app.rs` → `app`.
+fn stage(path: &str) -> &str {
+    path.split('/').next().unwrap_or_default().trim_end_matches(".rs")
+}
+
+/// The first names after every `crate::`, braces opened.
+fn imports(code: &str) -> Vec<String> {
+    let word = |text: &str| -> String {
+        text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+    };
+    let mut names = Vec::new();
+    for (at, found) in code.match_indices("crate::") {
+        let rest = &code[at + found.len()..];
+        let Some(list) = rest.strip_prefix('{') else {
+            names.push(word(rest));
+            continue;
+        };
+        let mut depth = 1;
+        let mut from = 0;
+        for (i, c) in list.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 1 => {
+                    names.push(word(&list[from..i]));
+                    from = i + 1;
+                }
+                _ => {}
+            }
+            if depth == 0 {
+                names.push(word(&list[from..i]));
+                break;
+            }
+        }
+    }
+    names
+}
+
+/// Does the code use a crate, as a path's first segment?
+fn names_crate(code: &str, vendor: &str) -> bool {
+    code.match_indices(vendor).any(|(at, _)| {
+        let before = code[..at].trim_end_matches([' ', '\n']);
+        let glued = code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
+        let after = &code[at + vendor.len()..];
+        let inner = before.ends_with("mod") || glued;
+        !inner && (after.starts_with("::") || (before.ends_with("use") && after.starts_with([';', ' '])))
+    })
+}
+
+/// What is wrong with one file, `path` relative to `src/`.
+fn faults(path: &str, text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let me = stage(path);
+    let may = MAY_IMPORT.iter().find(|(name, _)| *name == me).map(|(_, may)| *may);
+    if may.is_none() && !ROOT.contains(&me) {
+        wrong.push(format!("{path}: '{me}' is not in the table"));
+    }
+    let code = code(text);
+    let stages = MAY_IMPORT.iter().map(|(name, _)| *name).chain(ROOT.iter().copied());
+    let imported = imports(&code);
+    for stage in stages.filter(|stage| *stage != me) {
+        let allowed = may.is_none_or(|may| may.contains(&stage));
+        if !allowed && imported.iter().any(|name| name == stage) {
+            wrong.push(format!("{path}: {me} may not import {stage}"));
+        }
+    }
+    if path.starts_with("admin/") {
+        let inner = code.match_indices("egress::").any(|(at, _)| !code[at + 8..].starts_with("guard"));
+        if inner && imported.iter().any(|name| name == "egress") {
+            wrong.push(format!("{path}: admin may import of egress only the guard"));
+        }
+    }
+    for (vendor, places) in VENDORS {
+        if names_crate(&code, vendor) && !places.iter().any(|place| path.starts_with(place)) {
+            wrong.push(format!("{path}: only {} may name {vendor}", places.join(", ")));
+        }
+    }
+    if text.lines().count() > LINES_MAX {
+        wrong.push(format!("{path}: {} lines, at most {LINES_MAX}", text.lines().count()));
+    }
+    if !text.starts_with("//!") {
+        wrong.push(format!("{path}: does not begin by saying what it is for"));
+    }
+    wrong
+}
+
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+}
+
+#[test]
+fn the_house_is_as_drawn() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    files(&src, &mut found);
+    assert!(found.len() > 20, "the source is where it is looked for");
+    let mut wrong = Vec::new();
+    for path in found {
+        let name = path.strip_prefix(&src).unwrap().to_string_lossy().replace('\\', "/");
+        wrong.extend(faults(&name, &std::fs::read_to_string(&path).unwrap()));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_test_file_says_what_it_is_for_and_is_short() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut found = Vec::new();
+    files(&tests, &mut found);
+    for path in found {
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("//!"), "{}", path.display());
+        assert!(text.lines().count() <= LINES_MAX, "{}: too long", path.display());
+    }
+}
+
+#[test]
+fn planted_violations_are_reported() {
+    let long = format!("//! x\n{}", "\n".repeat(LINES_MAX));
+    for (path, text, expected) in [
+        ("domain/event.rs", "//! x\nuse crate::store::Store;", "domain may not import store"),
+        (
+            "store/journal.rs",
+            "//! x\nuse crate::{domain::{Lsn, Event}, capture::Source};",
+            "may not import capture",
+        ),
+        ("mapping/rules.rs", "//! x\nfn f() { crate::clock::now() }", "mapping may not import clock"),
+        ("dispatch/order.rs", "//! x\nuse crate::{\n    app,\n};", "dispatch may not import app"),
+        ("egress/sign.rs", "//! x\nuse sled::Db;", "only store/sled.rs may name sled"),
+        ("capture/slot.rs", "//! x\nlet c = tokio_postgres::connect();", "may name tokio_postgres"),
+        ("dispatch/run.rs", "//! x\nuse pingora_core::connectors::http::Connector;", "may name pingora_core"),
+        ("admin/router.rs", "//! x\nuse crate::egress::Transport;", "only the guard"),
+        ("extra/file.rs", "//! x", "'extra' is not in the table"),
+        ("store/keys.rs", "fn f() {}", "does not begin"),
+        ("store/keys.rs", long.as_str(), "at most 400"),
+    ] {
+        let found = faults(path, text);
+        assert!(found.len() == 1 && found[0].contains(expected), "{path}: {found:?} instead of '{expected}'");
+    }
+}
+
+#[test]
+fn what_is_allowed_is_not_reported() {
+    for (path, text) in [
+        ("capture/run.rs", "//! x\nuse crate::{domain::Lsn, mapping::Mapping, store::{Batch, Store}};"),
+        ("store/mod.rs", "//! x\npub mod sled;\nuse self::sled::Sled;\n// use crate::capture::Source;"),
+        ("store/sled.rs", "//! x\nuse sled::Db;"),
+        (
+            "domain/a.rs",
+            "//! x\nconst X: &str = \"crate::store\";\n#[cfg(test)]\nmod tests {\n use crate::store;\n}",
+        ),
+        ("app.rs", "//! x\nuse crate::{admin, capture, dispatch, egress, store};"),
+        ("admin/subscriptions.rs", "//! x\nuse crate::egress::guard::Guard;"),
+    ] {
+        assert_eq!(faults(path, text), Vec::<String>::new(), "{path}");
+    }
+}

@@ -1,0 +1,8 @@
+//! Capture against real Postgres clusters, which the tests start themselves.
+#![allow(missing_docs, reason = "tests")]
+mod cluster;
+mod follower;
+mod login;
+mod slots;
+mod stream;
+mod values;

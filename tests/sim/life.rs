@@ -1,0 +1,290 @@
+//! One seed: lives of the sidecar, ended by power cuts, kills and orderly stops, until everything that is owed has come
+//! to its end. Then the invariants.
+use crate::check::{self, Ledger};
+use crate::disk::Platter;
+use crate::erp::{Erp, LENGTH, Txn};
+use crate::net::Net;
+use crate::oracle::Truth;
+use crate::postgres::Server;
+use crate::rng::Rng;
+use crate::source::SimSource;
+use crate::wiring;
+use crate::witness;
+use crate::world::World;
+use std::sync::Arc;
+use std::time::Duration;
+use tailhook::domain::TenantId;
+use tailhook::store::memory::MemoryIndex;
+use tailhook::store::{Filter, Store, StoreError};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+/// What one seed came to.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) trace: u64,
+    pub(crate) wrong: Vec<String>,
+    pub(crate) events: usize,
+    pub(crate) lives: u64,
+    pub(crate) sent: usize,
+    pub(crate) server_crashes: u64,
+}
+
+/// Simulated hours within which everything must have ended once nothing goes wrong any more.
+const PATIENCE_MS: u64 = 6 * 3_600_000;
+
+/// Runs one seed. `loud` prints the trace.
+pub(crate) fn simulate(seed: u64, loud: bool) -> Report {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let world = World::new(seed, loud);
+        let machine = Machine::new(&world);
+        let (lives, ledger) = machine.live().await;
+        let truth = machine.truth();
+        check::history(&world, &truth, &ledger, &machine.net);
+        let from = machine.server.slot().map_or(u64::MAX, |slot| slot.from);
+        witness::agrees(&world, &machine.sidecar.mapping, &machine.txns, from, &ledger);
+        machine.nothing_leaked(&truth);
+        Report {
+            trace: world.trace(),
+            wrong: world.wrong(),
+            events: truth.owed.len(),
+            lives,
+            sent: machine.net.log().len(),
+            server_crashes: machine.server.crashes(),
+        }
+    })
+}
+
+/// How a life ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// What was not synced is lost, and the index is as old as chance will have it.
+    PowerCut,
+    /// kill -9: the kernel keeps what was written.
+    Kill,
+    /// SIGTERM.
+    Stop,
+}
+
+/// The machine and the world around it; outlives every life.
+struct Machine {
+    world: Arc<World>,
+    rng: Rng,
+    platter: Arc<Platter>,
+    net: Arc<Net>,
+    server: Arc<Server>,
+    txns: Arc<Vec<Txn>>,
+    tenants: Vec<String>,
+    sidecar: wiring::Sidecar,
+}
+
+impl Machine {
+    fn new(world: &Arc<World>) -> Self {
+        let rng = world.rng.fork();
+        let (txns, mut tenants) = Erp::new(world.rng.fork()).history(rng.range(LENGTH.0, LENGTH.1) as usize);
+        tenants.push(crate::rules::CONST_TENANT.to_owned());
+        let txns = Arc::new(txns);
+        let platter = Platter::new(world);
+        let sidecar = wiring::Sidecar::new();
+        let server = Server::new(world, &platter, txns.clone(), sidecar.filler());
+        Self { world: world.clone(), rng, platter, net: Net::new(world), server, txns, tenants, sidecar }
+    }
+
+    fn truth(&self) -> Truth {
+        Truth::of(&self.txns, self.server.slot().map_or(u64::MAX, |slot| slot.from))
+    }
+
+    /// Life after life; returns how many, and what the store says after the last.
+    async fn live(&self) -> (u64, Ledger) {
+        let over_ms = self.txns.last().map_or(0, |txn| txn.at_ms) + self.rng.below(20_000);
+        let mut index = MemoryIndex::default();
+        let mut older = index.fork();
+        let mut lives = 0;
+        while self.world.ms() < over_ms {
+            lives += 1;
+            let end = match self.rng.below(10) {
+                0..5 => End::PowerCut,
+                5..8 => End::Kill,
+                _ => End::Stop,
+            };
+            let ms = if self.rng.permille(300) {
+                self.rng.below(300)
+            } else {
+                self.rng.below(over_ms / 3 + 1_000)
+            };
+            self.world.note(|| format!("life {lives}, {ms} ms, then {end:?}"));
+            self.life(lives, &index, ms, end).await;
+            self.server.abandon();
+            if end == End::PowerCut {
+                self.platter.crash();
+                index = match self.rng.below(3) {
+                    0 => MemoryIndex::default(),
+                    1 => older,
+                    _ => index,
+                };
+            } else {
+                self.platter.kill();
+            }
+            older = index.fork();
+            sleep(Duration::from_millis(self.rng.below(3_000))).await;
+        }
+        self.world.faults_off();
+        lives += 1;
+        self.world.note(|| format!("life {lives}, the last, with nothing going wrong"));
+        let ledger = self.last_life(lives, &index).await;
+        (lives, ledger)
+    }
+
+    /// Opens the store; what was ever confirmed must be in it.
+    async fn open(&self, index: &MemoryIndex) -> Option<Store> {
+        let disk = Arc::new(self.platter.mount());
+        let opened = Store::open(wiring::store_settings(), disk, index.factory(), self.world.clone()).await;
+        match opened {
+            Ok((store, recovery)) => {
+                let (position, confirmed) =
+                    (store.position().map_or(0, |p| p.0), self.server.confirmed_ever());
+                self.world.note(|| format!("opened at {position:x}: {recovery:?}"));
+                if position < confirmed {
+                    self.world.violated(format!("confirmed {confirmed:x} but {position:x} is what survived"));
+                }
+                Some(store)
+            }
+            Err(StoreError::Blocked(why)) if self.world.faulty() => {
+                self.world.note(|| format!("the store does not open: {why}"));
+                None
+            }
+            Err(error) => {
+                self.world.violated(format!("the store does not open: {error}"));
+                None
+            }
+        }
+    }
+
+    async fn life(&self, number: u64, index: &MemoryIndex, ms: u64, end: End) {
+        // the machine may die while it is starting, too
+        let opening = tokio::time::timeout(Duration::from_millis(ms + 100), self.open(index)).await;
+        let Ok(Some(store)) = opening else { return };
+        let (stop, stopped) = watch::channel(false);
+        let source = SimSource::new(&self.server);
+        let run = self.sidecar.run(&self.world, store, source, self.net.transport(number), stopped);
+        tokio::pin!(run);
+        tokio::select! {
+            biased;
+            result = &mut run => self.ended(&result),
+            () = sleep(Duration::from_millis(ms)) => {
+                if end == End::Stop {
+                    stop.send_replace(true);
+                    match tokio::time::timeout(Duration::from_secs(10), &mut run).await {
+                        Ok(Ok(())) => self.world.note(|| "stopped".to_owned()),
+                        Ok(Err(error)) => self.world.note(|| format!("stopped with {error:#}")),
+                        Err(_) => self.world.violated("does not stop within 10 s".to_owned()),
+                    }
+                }
+            }
+        }
+    }
+
+    /// The sidecar ended by itself: never without a reason, and none of ours is one.
+    fn ended(&self, result: &anyhow::Result<()>) {
+        match result {
+            Ok(()) => self.world.violated("the sidecar ended although nobody stopped it".to_owned()),
+            Err(error) => self.world.violated(format!("the sidecar ended by itself: {error:#}")),
+        }
+    }
+
+    /// Nothing goes wrong any more: everything must end; then an orderly stop, and the same is there when reopened.
+    async fn last_life(&self, number: u64, index: &MemoryIndex) -> Ledger {
+        let Some(store) = self.open(index).await else { return Ledger::new() };
+        let (stop, stopped) = watch::channel(false);
+        let source = SimSource::new(&self.server);
+        let run = self.sidecar.run(&self.world, store.clone(), source, self.net.transport(number), stopped);
+        tokio::pin!(run);
+        let mut before = Ledger::new();
+        tokio::select! {
+            biased;
+            result = &mut run => self.ended(&result),
+            done = self.all_ended(&store) => {
+                if !done {
+                    let (vitals, at) = (store.vitals(), store.position());
+                    self.world.violated(format!("not all ended after {PATIENCE_MS} ms: {vitals:?} at {at:?}"));
+                }
+                before = self.ledger(&store);
+                stop.send_replace(true);
+                match tokio::time::timeout(Duration::from_secs(10), &mut run).await {
+                    Ok(Ok(())) => {}
+                    other => self.world.violated(format!("the last stop came to {other:?}")),
+                }
+            }
+        }
+        drop(store);
+        self.platter.crash();
+        let confirmed = self.server.slot().map_or(0, |slot| slot.confirmed);
+        if confirmed < self.txns.last().map_or(0, |txn| txn.end) {
+            self.world.violated(format!("at the end only {confirmed:x} is confirmed"));
+        }
+        if let Some(store) = self.open(&MemoryIndex::default()).await {
+            let after = self.ledger(&store);
+            if after != before {
+                let (b, a) = (before.len(), after.len());
+                self.world
+                    .violated(format!("{b} deliveries before the last stop and {a} after, or not the same"));
+            }
+        }
+        before
+    }
+
+    /// Every commit is durable here and confirmed, and nothing is pending.
+    async fn all_ended(&self, store: &Store) -> bool {
+        let until = self.world.ms() + PATIENCE_MS;
+        let last = self.txns.last().map_or(0, |txn| txn.end);
+        while self.world.ms() < until {
+            let here = store.position().is_some_and(|at| at.0 >= last);
+            let confirmed = self.server.slot().is_some_and(|slot| slot.confirmed >= last);
+            if here && confirmed && store.vitals().pending == 0 {
+                return true;
+            }
+            sleep(Duration::from_millis(500)).await;
+        }
+        false
+    }
+
+    /// Every delivery of every tenant.
+    fn ledger(&self, store: &Store) -> Ledger {
+        let mut ledger = Ledger::new();
+        for tenant in &self.tenants {
+            let tenant = TenantId::new(tenant);
+            let mut filter = Filter { limit: 100, ..Filter::default() };
+            loop {
+                let page = match store.list(&tenant, &filter) {
+                    Ok(page) => page,
+                    Err(error) => {
+                        self.world.violated(format!("a list fails: {error}"));
+                        break;
+                    }
+                };
+                for delivery in page.deliveries {
+                    match store.event(&delivery.key) {
+                        Ok(Some(event)) => ledger.push((delivery, event)),
+                        other => self.world.violated(format!("{} has no event: {other:?}", delivery.key.id)),
+                    }
+                }
+                filter.after = page.next;
+                if filter.after.is_none() {
+                    break;
+                }
+            }
+        }
+        ledger
+    }
+
+    /// No clear secret is in any file.
+    fn nothing_leaked(&self, truth: &Truth) {
+        for secret in truth.wishes.values().flat_map(|wish| &wish.secrets) {
+            if let Some(file) = self.platter.holds(secret) {
+                self.world.violated(format!("{file} holds a clear secret"));
+            }
+        }
+    }
+}

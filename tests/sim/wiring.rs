@@ -1,0 +1,98 @@
+//! The real sidecar on the simulated seams: what `app` is given. The only file here that knows how it is put together.
+use crate::disk::Platter;
+use crate::net::SimTransport;
+use crate::postgres::{Filler, SYSTEM_ID};
+use crate::rules::MAPPING;
+use crate::schema::{SUBSCRIPTIONS, TABLES, json};
+use crate::source::SimSource;
+use crate::witness;
+use crate::world::World;
+use std::sync::Arc;
+use std::time::Duration;
+use tailhook::capture::FillRow;
+use tailhook::domain::TenantId;
+use tailhook::mapping::{Context, EventSpec, Mapping};
+use tailhook::registry::rows::{RowChange, Rules, snapshot_row};
+use tailhook::registry::seal::Sealer;
+use tailhook::store::{Settings, Store, StoreError};
+use tokio::sync::watch;
+
+/// 32 bytes of base64.
+const MASTER_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+
+pub(crate) fn store_settings() -> Settings {
+    Settings {
+        history: Duration::from_secs(7 * 86_400),
+        history_max: 1_000_000,
+        min_free: 1 << 20,
+        // small, so that a seed sees many segments
+        segment_bytes: 64 << 10,
+    }
+}
+
+pub(crate) fn context() -> Context {
+    Context {
+        system_id: SYSTEM_ID.to_owned(),
+        source: "gestiqcloud".to_owned(),
+        max_payload: 256 << 10,
+        operations: TenantId::new("operations"),
+    }
+}
+
+/// Opens a store on a copy of what is certain and says how far it is.
+pub(crate) async fn position_of(platter: &Arc<Platter>, world: &Arc<World>) -> Result<u64, StoreError> {
+    let _ = (platter, world);
+    Ok(0)
+}
+
+#[derive(serde::Deserialize)]
+struct File {
+    event: Vec<EventSpec>,
+}
+
+/// What every life starts with.
+pub(crate) struct Sidecar {
+    pub(crate) mapping: Arc<Mapping>,
+    sealer: Sealer,
+}
+
+impl Sidecar {
+    pub(crate) fn new() -> Self {
+        let file: File = toml::from_str(MAPPING).unwrap();
+        let mapping = Mapping::compile(file.event.into_iter().enumerate().collect()).unwrap();
+        Self { mapping: Arc::new(mapping), sealer: Sealer::from_base64(MASTER_KEY).unwrap() }
+    }
+
+    /// The rows of a first snapshot: memories and subscriptions, secrets sealed.
+    pub(crate) fn filler(&self) -> Filler {
+        let (mapping, sealer) = (self.mapping.clone(), self.sealer.clone());
+        Box::new(move |rows| {
+            let mut filled = witness::remembered(&mapping, rows);
+            let spec = &TABLES[SUBSCRIPTIONS];
+            let names: Vec<&str> = spec.columns.iter().map(|c| c.0).collect();
+            for (_, cells) in rows.range((SUBSCRIPTIONS, 0)..(SUBSCRIPTIONS + 1, 0)) {
+                let texts = cells.iter().zip(spec.columns);
+                let values: Vec<Option<String>> = texts
+                    .map(|(text, column)| text.as_deref().map(|t| json(column.1, Some(t)).to_string()))
+                    .collect();
+                let rules = Rules { sealer: &sealer, url: &|_| Ok(()) };
+                if let Some(RowChange::Put(subscription)) = snapshot_row(&names, &values, rules) {
+                    filled.push(FillRow::Subscription(subscription));
+                }
+            }
+            filled
+        })
+    }
+
+    /// One life, until it is stopped, fails or is dropped.
+    pub(crate) async fn run(
+        &self,
+        _world: &Arc<World>,
+        _store: Store,
+        _source: SimSource,
+        _transport: SimTransport,
+        _stopped: watch::Receiver<bool>,
+    ) -> anyhow::Result<()> {
+        std::future::pending().await
+    }
+}

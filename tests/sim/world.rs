@@ -1,0 +1,86 @@
+//! What all simulated parts share: the seed's chance, time, whether faults happen, what went wrong, and the trace.
+use crate::rng::Rng;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tailhook::clock::Clock;
+use tokio::time::Instant;
+
+/// 2026-02-14 10:00:00 UTC, in Unix microseconds: when every simulated world begins.
+pub(crate) const BASE_US: i64 = 1_771_063_200_000_000;
+
+/// One simulated world; handed around as `Arc`.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) rng: Rng,
+    start: Instant,
+    faults: AtomicBool,
+    trace: AtomicU64,
+    loud: bool,
+    wrong: Mutex<Vec<String>>,
+}
+
+impl World {
+    /// Inside a paused runtime. `loud` prints the trace.
+    pub(crate) fn new(seed: u64, loud: bool) -> Arc<Self> {
+        Arc::new(Self {
+            rng: Rng::new(seed),
+            start: Instant::now(),
+            faults: AtomicBool::new(true),
+            trace: AtomicU64::new(0xCBF2_9CE4_8422_2325),
+            loud,
+            wrong: Mutex::default(),
+        })
+    }
+    /// Simulated milliseconds since the world began.
+    pub(crate) fn ms(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64
+    }
+    /// The instant of a millisecond of this world.
+    pub(crate) fn at(&self, ms: u64) -> Instant {
+        self.start + Duration::from_millis(ms)
+    }
+    pub(crate) fn faulty(&self) -> bool {
+        self.faults.load(Ordering::Relaxed)
+    }
+    /// From now on nothing goes wrong any more: what is owed must come to its end.
+    pub(crate) fn faults_off(&self) {
+        self.faults.store(false, Ordering::Relaxed);
+    }
+    /// With faults on: true in `n` of 1000 draws of `rng`.
+    pub(crate) fn strikes(&self, rng: &Rng, n: u64) -> bool {
+        self.faulty() && rng.permille(n)
+    }
+    /// Adds a line to the trace. Two runs of one seed must write the same lines at the same times.
+    pub(crate) fn note(&self, line: impl FnOnce() -> String) {
+        let (ms, line) = (self.ms(), line());
+        if self.loud {
+            eprintln!("{ms:>8} {line}");
+        }
+        let mut hash = self.trace.load(Ordering::Relaxed);
+        for byte in ms.to_be_bytes().iter().chain(line.as_bytes()) {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3);
+        }
+        self.trace.store(hash, Ordering::Relaxed);
+    }
+    pub(crate) fn trace(&self) -> u64 {
+        self.trace.load(Ordering::Relaxed)
+    }
+    /// An invariant does not hold.
+    pub(crate) fn violated(&self, what: String) {
+        self.note(|| format!("VIOLATED {what}"));
+        let mut wrong = self.wrong.lock().unwrap();
+        if wrong.len() < 20 {
+            wrong.push(what);
+        }
+    }
+    pub(crate) fn wrong(&self) -> Vec<String> {
+        self.wrong.lock().unwrap().clone()
+    }
+}
+
+impl Clock for World {
+    fn now_us(&self) -> i64 {
+        BASE_US + self.start.elapsed().as_micros() as i64
+    }
+}
