@@ -14,8 +14,6 @@ use crate::registry::{Routing, seal::Sealer};
 use crate::store::{Record, Store, StoreError};
 use crate::telemetry::Metrics;
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -25,7 +23,7 @@ use tokio::time::{Instant, sleep_until};
 /// How long attempts may take to end after the stop.
 const DRAIN: Duration = Duration::from_secs(5);
 /// And their commits after that.
-const SETTLE: Duration = Duration::from_secs(1);
+const SETTLE: Duration = Duration::from_millis(800);
 /// When a store that failed is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Reads of the store in one turn: the loop must not be held up.
@@ -66,8 +64,6 @@ where
     Dispatch::new(parts, shutdown).run().await
 }
 
-type Fresh = Pin<Box<dyn Future<Output = (Vec<Pending>, bool)> + Send>>;
-
 /// Attempts under way: the job, and when it began (Unix milliseconds).
 type Jobs = BTreeMap<task::Id, (Job, i64)>;
 
@@ -78,7 +74,6 @@ pub(super) struct Dispatch<T, J> {
     observer: Observer,
     attempts: JoinSet<Attempted>,
     jobs: Jobs,
-    fresh: Fresh,
     shutdown: watch::Receiver<bool>,
     started: Instant,
     /// Lanes are to be listed (again).
@@ -98,7 +93,6 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
             observer: Observer::new(&parts),
             attempts: JoinSet::new(),
             jobs: Jobs::new(),
-            fresh: fresh(parts.store.clone()),
             shutdown,
             started: Instant::now(),
             list_lanes: true,
@@ -279,10 +273,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         tokio::select! {
             biased;
             changed = self.shutdown.changed() => return Ok(changed.is_ok() && !*self.shutdown.borrow()),
-            (pending, overflowed) = &mut self.fresh => {
-                self.fresh = fresh(self.parts.store.clone());
-                self.offered(pending, overflowed);
-            }
+            (pending, overflowed) = self.parts.store.fresh() => self.offered(pending, overflowed),
             tickets = self.ledger.finished(), if self.ledger.has_commits() => {
                 let tickets = tickets?;
                 self.settled(&tickets);
@@ -337,7 +328,5 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
     }
 }
 
-fn fresh(store: Store) -> Fresh {
-    // Kept across turns: a wait that is cancelled could lose what it had taken.
-    Box::pin(async move { store.fresh().await })
-}
+#[cfg(test)]
+mod tests;
