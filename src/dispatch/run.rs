@@ -79,6 +79,8 @@ pub(super) struct Dispatch<T, J> {
     /// Lanes are to be listed (again).
     pub(super) list_lanes: bool,
     pub(super) review: Review,
+    /// Somebody still publishes the routing.
+    routed: bool,
     /// The store's active subscriptions, read at most once a turn.
     pub(super) stored: Option<BTreeMap<SubscriptionId, Arc<Subscription>>>,
     /// The store failed: nothing is read, nothing committed before.
@@ -97,6 +99,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
             started: Instant::now(),
             list_lanes: true,
             review: Review::Done,
+            routed: true,
             stored: None,
             again: None,
             parts,
@@ -279,10 +282,9 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
                 self.settled(&tickets);
             }
             Some(joined) = self.attempts.join_next_with_id() => self.attempt_ended(joined),
-            changed = self.parts.routing.changed() => {
-                if changed.is_err() {
-                    return Ok(false);
-                }
+            // Without a publisher (capture has stopped) the last routing holds; pending deliveries go on.
+            changed = self.parts.routing.changed(), if self.routed => {
+                self.routed = changed.is_ok();
                 self.review = Review::After(None);
             }
             () = self.parts.store.writable_changed(), if self.ledger.is_blocked() => self.again = Some(Instant::now()),
