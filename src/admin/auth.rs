@@ -34,6 +34,10 @@ pub(super) struct Caller {
     pub(super) tenant: TenantId,
 }
 
+/// Is an operator's token one for all tenants?
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SeesAll(pub(super) bool);
+
 /// The token that a request carries: 401 if none fits.
 pub(super) fn identify<'a>(headers: &HeaderMap, tokens: &'a [Token]) -> Result<&'a Token, Problem> {
     let refuse = |detail: &str| Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
@@ -44,7 +48,7 @@ pub(super) fn identify<'a>(headers: &HeaderMap, tokens: &'a [Token]) -> Result<&
     let text = value.to_str().map_err(|_| refuse("the bearer token is not accepted"))?;
     let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let (_, token) = token.ok_or_else(|| refuse("a bearer token is needed: Authorization: Bearer …"))?;
-    let hash: [u8; 32] = Sha256::digest(token.trim().as_bytes()).into();
+    let hash = digest(token.trim().as_bytes());
     // every token is looked at: how long it takes says nothing
     let mut found = None;
     for known in tokens {
@@ -53,6 +57,11 @@ pub(super) fn identify<'a>(headers: &HeaderMap, tokens: &'a [Token]) -> Result<&
         }
     }
     found.ok_or_else(|| refuse("the bearer token is not accepted"))
+}
+
+/// SHA-256.
+pub(super) fn digest(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
 }
 
 /// The tenant that a request is about: 403 if none is named or another's is.
@@ -81,7 +90,7 @@ mod tests {
     use http::HeaderValue;
 
     fn token(text: &str, tenant: &str) -> Token {
-        let sha256 = Sha256::digest(text.as_bytes()).into();
+        let sha256 = digest(text.as_bytes());
         Token { name: text.into(), sha256, tenant: tenant.into(), write: true }
     }
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {

@@ -69,8 +69,8 @@ fn open(mut payload: Map<String, Value>) -> (Map<String, Value>, Option<String>,
         };
         Some(text).filter(|text| !text.is_empty() && text.len() <= LONGEST_RESOURCE)
     };
-    let (kind, id) = (word(payload.remove("resource_type")), word(payload.remove("resource_id")));
-    match payload.remove("data") {
+    let (kind, id) = (word(payload.shift_remove("resource_type")), word(payload.shift_remove("resource_id")));
+    match payload.shift_remove("data") {
         Some(Value::Object(data)) => (data, kind, id),
         _ => (payload, kind, id),
     }
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
     use uuid::Uuid;
 
-    fn make(payload: Value, max_payload: usize) -> Result<Event, Problem> {
+    fn make(payload: &Value, max_payload: usize) -> Result<Event, Problem> {
         event(Posted {
             id: EventId(Uuid::from_u128(1)),
             name: EventName::parse("payment.failed").unwrap(),
@@ -113,16 +113,16 @@ mod tests {
 
     #[test]
     fn the_body_is_the_contracts_byte_for_byte() {
-        let event = make(serde_json::from_str(r#"{"b":1.10,"a":[null,"é"]}"#).unwrap(), 10_000).unwrap();
+        let event = make(&serde_json::from_str(r#"{"b":1.10,"a":[null,"é"]}"#).unwrap(), 10_000).unwrap();
         assert_eq!(
             std::str::from_utf8(&event.body).unwrap(),
             r#"{"id":"00000000-0000-0000-0000-000000000001","timestamp":"2026-02-14T10:30:00.123456+00:00","event":"payment.failed","tenant_id":"t\"1","resource_type":null,"resource_id":null,"data":{"b":1.10,"a":[null,"é"]},"metadata":{"tenant_id":"t\"1","source":"gestiqcloud","version":"1.0"}}"#
         );
         assert_eq!(event.resource, None);
         let len = event.body.len();
-        assert!(make(json!({}), len).is_ok());
+        assert!(make(&json!({}), len).is_ok());
         assert_eq!(
-            make(json!({"x": "y".repeat(len)}), len).unwrap_err().status,
+            make(&json!({"x": "y".repeat(len)}), len).unwrap_err().status,
             StatusCode::PAYLOAD_TOO_LARGE
         );
     }
@@ -148,7 +148,7 @@ mod tests {
                 None,
             ),
         ] {
-            let event = make(payload.clone(), 10_000).unwrap();
+            let event = make(&payload, 10_000).unwrap();
             let body: Value = serde_json::from_slice(&event.body).unwrap();
             assert_eq!(body["data"], data, "{payload}");
             let found = event.resource.as_ref().map(|r| (r.kind.as_str(), r.id.as_str()));

@@ -1,14 +1,13 @@
 //! `Idempotency-Key`: the same request again gets the first answer again, for 24 hours, also across a restart. Knows no
 //! resource.
 use super::Api;
-use super::auth::Caller;
+use super::auth::{self, Caller};
 use super::problem::Problem;
 use crate::domain::TenantId;
 use crate::store::{Idempotent, Record};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -81,7 +80,7 @@ pub(super) fn begin(
         ));
     }
     let key = (caller.tenant.clone(), format!("{place} {text}"));
-    let body_hash: [u8; 32] = Sha256::digest(body).into();
+    let body_hash = auth::digest(body);
     // held before it is looked up: of two at once, one does it and the other is told to come again
     if !api.0.busy_keys.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
         let detail = "a request with this Idempotency-Key is under way";

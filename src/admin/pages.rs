@@ -1,7 +1,10 @@
 //! `/healthz`, `/readyz`, `/metrics`, `/status`: for probes and people. Shows no tenant's data without a token.
 use super::Api;
+use super::auth::SeesAll;
 use super::problem::Problem;
 use super::subscriptions::json;
+use crate::domain::SubscriptionId;
+use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -29,18 +32,15 @@ pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, Problem>
     Ok(response)
 }
 
-/// `GET /status`: figures of the whole process.
-pub(super) async fn status(State(api): State<Api>) -> Response {
+/// `GET /status`: figures of the whole process; rows that are refused only for a token of all tenants.
+pub(super) async fn status(
+    State(api): State<Api>,
+    Extension(SeesAll(sees_all)): Extension<SeesAll>,
+) -> Response {
     let parts = &api.0.parts;
     let (vitals, routing) = (parts.store.vitals(), parts.routing.borrow().clone());
     let reasons = parts.health.reasons(vitals);
-    let refused: Vec<_> = routing
-        .refused
-        .iter()
-        .take(100)
-        .map(|(id, why)| serde_json::json!({"subscription_id": id.to_string(), "reason": why}))
-        .collect();
-    let status = serde_json::json!({
+    let mut status = serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "ready": reasons.is_empty(),
         "reasons": reasons,
@@ -53,7 +53,11 @@ pub(super) async fn status(State(api): State<Api>) -> Response {
         "index_lag_frames": vitals.index_lag_frames,
         "store_writable": vitals.writable,
         "endpoints_refusing": parts.metrics.endpoints_refusing.get(),
-        "refused_subscriptions": refused,
     });
+    if sees_all {
+        let refused = routing.refused.iter().take(100);
+        let entry = |(id, why): (&SubscriptionId, &String)| serde_json::json!({"subscription_id": id.to_string(), "reason": why});
+        status["refused_subscriptions"] = refused.map(entry).collect();
+    }
     json(StatusCode::OK, status.to_string())
 }

@@ -1,4 +1,4 @@
-//! Errors as `application/problem+json` (RFC 9457) with a string `detail`, as FastAPI's clients expect. Knows no route.
+//! Errors as `application/problem+json` (RFC 9457) with a string `detail`, as old clients expect. Knows no route.
 use crate::postgres::PgError;
 use crate::postgres::subscriptions::WriteError;
 use crate::registry::validate::Invalid;

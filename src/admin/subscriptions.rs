@@ -160,7 +160,7 @@ struct Wish {
 /// Everything that is wrong is named at once.
 fn read(mut given: Map<String, Value>) -> Result<Wish, Problem> {
     let mut wrong = Vec::new();
-    let mut text = |field: &str, required: bool| match given.remove(field) {
+    let mut text = |field: &str, required: bool| match given.shift_remove(field) {
         Some(Value::String(text)) => Some(text),
         None | Some(Value::Null) => {
             if required {

@@ -13,7 +13,7 @@ use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// Room for one read.
 const READ: usize = 64 << 10;
@@ -90,6 +90,7 @@ pub struct Connection {
     outgoing: BytesMut,
     max_frame: usize,
     pace: Pace,
+    read_at: Option<Instant>,
     /// `server_version`, like `15.18 (Debian 15.18-0+deb12u1)`.
     version: String,
 }
@@ -110,6 +111,7 @@ impl Connection {
             outgoing: BytesMut::new(),
             max_frame,
             pace: Pace::default(),
+            read_at: None,
             version: String::new(),
         };
         frontend::startup_message(parameters(address), &mut connection.outgoing)?;
@@ -301,15 +303,19 @@ impl Connection {
 
     /// Reads what is there. The buffer grows with what came, not with what was announced.
     async fn read(&mut self) -> Result<()> {
-        if let Some(wait) = self.pace.wait() {
-            sleep(wait).await;
+        if let Some(until) = self.read_at {
+            sleep_until(until).await;
+            self.read_at = None;
         }
         if self.incoming.capacity() - self.incoming.len() < READ / 4 {
             self.incoming.reserve(READ);
         }
         let asked = Instant::now();
         let read = self.socket.read(&mut self.incoming).await?;
-        self.pace.read(asked.elapsed(), read);
+        let now = Instant::now();
+        self.pace.read(now - asked, read);
+        // an instant and not a duration: a caller that cancels often must not begin the wait anew each time
+        self.read_at = self.pace.wait().map(|wait| now + wait);
         if read == 0 {
             let gone = "the server closed the connection";
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, gone).into());
@@ -348,3 +354,6 @@ pub(super) fn identifier(name: &str) -> String {
 pub(super) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
+
+#[cfg(test)]
+mod tests;

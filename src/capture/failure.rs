@@ -83,7 +83,9 @@ fn refused(error: &ServerError, place: Place<'_>) -> SourceError {
         ("42704", Stage::Stream) => SourceError::Operator(format!(
             "{error}: publication \"{publication}\" must exist from before the first change that is read; `tailhook migrate` makes it"
         )),
-        ("55000", Stage::Slot) => wal_level("replica"),
+        ("55000", Stage::Slot) => SourceError::Operator(format!(
+            "slot \"{slot}\" cannot be made: {error}: set wal_level = logical and max_replication_slots, and restart the server"
+        )),
         ("55000", Stage::Start | Stage::Stream) => {
             SourceError::Gap(format!("slot \"{slot}\" has lost what follows our position: {error}"))
         }
@@ -137,7 +139,11 @@ mod tests {
             ("42710", Stage::Slot, "Retry: slot \"th\" exists already"),
             ("42704", Stage::Start, "Gap: slot \"th\" does not exist"),
             ("42704", Stage::Stream, "Operator: said (42704): publication \"pub\" must exist"),
-            ("55000", Stage::Slot, "Operator: wal_level is replica: ALTER SYSTEM SET wal_level"),
+            (
+                "55000",
+                Stage::Slot,
+                "Operator: slot \"th\" cannot be made: said (55000): set wal_level = logical",
+            ),
             ("55000", Stage::Start, "Gap: slot \"th\" has lost what follows"),
             ("0A000", Stage::Start, "Operator: the server does not know"),
             ("57P01", Stage::Stream, "Retry: the server said: said (57P01)"),

@@ -200,6 +200,7 @@ impl PostgresSource {
         let modern = self.connection.as_ref().is_some_and(|connection| connection.major_version() >= 15);
         let export = if modern { "(SNAPSHOT 'export')" } else { "EXPORT_SNAPSHOT" };
         let command = format!("CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput {export}");
+        tracing::info!("making replication slot {slot}: this waits for the transactions that are open now");
         let rows = self.command(Stage::Slot, None, &command).await?;
         let row: Option<[Option<String>; 4]> = rows.into_iter().next().and_then(|row| row.try_into().ok());
         let [_, point, snapshot, _] = row.ok_or_else(|| strange("CREATE_REPLICATION_SLOT"))?;

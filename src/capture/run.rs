@@ -205,11 +205,19 @@ async fn prepare<S: Source>(parts: &mut Parts<S>) -> Result<Position, SessionErr
                 "gap {gap} accepted ({}): a new slot is made; what was committed until then has no events",
                 gap.reason
             );
-            parts.accept_gap = None;
-            if survey.slot.is_some() {
+            if let Some(slot) = &survey.slot {
+                if slot.plugin != "pgoutput" || slot.database != survey.database {
+                    return Err(SourceError::Operator(format!(
+                        "slot \"{}\" belongs to somebody else: choose another name for database.slot",
+                        parts.identity.slot
+                    ))
+                    .into());
+                }
                 parts.source.drop_slot().await?;
             }
-            fill::first(parts, &survey).await?
+            let from = fill::first(parts, &survey).await?;
+            parts.accept_gap = None;
+            from
         }
         Verdict::Gap(gap) => {
             return Err(SourceError::Gap(format!(

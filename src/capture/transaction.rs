@@ -155,8 +155,8 @@ impl Assembler {
             + rendered(new.as_ref());
         if open.bytes > self.limit {
             return Err(Refused::TooLarge(format!(
-                "transaction {} needs more than {} MiB of memory (so far {} changes): make it smaller, or drop its \
-                 table from the publication while it runs",
+                "transaction {} holds more than {} MiB of changes of published tables (so far {} changes): transactions \
+                 of that size are not supported yet",
                 open.transaction.xid,
                 self.limit >> 20,
                 open.transaction.changes.len()

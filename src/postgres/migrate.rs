@@ -3,7 +3,7 @@ use super::error::PgError;
 use super::name::{TableName, literal, quote};
 use super::publication::{self, PublicationPlan};
 use super::session::Session;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Transaction};
 
 /// In order; what has been applied anywhere is never edited, only followed by another.
 const MIGRATIONS: [(i32, &str, &str); 2] = [
@@ -76,13 +76,26 @@ pub async fn script(client: &Client, plan: &Plan) -> Result<Script, PgError> {
 /// Does all of it in one transaction, or nothing.
 pub async fn migrate(session: &mut Session, plan: &Plan) -> Result<Script, PgError> {
     let transaction = session.client_mut().transaction().await?;
+    match run(&transaction, plan).await {
+        Ok(script) => {
+            transaction.commit().await?;
+            Ok(script)
+        }
+        Err(error) => {
+            // at once, so that no lock outlives the answer; what failed says more than a failing rollback
+            let _also_failed = transaction.rollback().await;
+            Err(error)
+        }
+    }
+}
+
+async fn run(transaction: &Transaction<'_>, plan: &Plan) -> Result<Script, PgError> {
     transaction.batch_execute("SET LOCAL lock_timeout = '5s'").await?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
     let script = script(transaction.client(), plan).await?;
     for statement in &script.sql {
         transaction.batch_execute(statement).await.map_err(explain)?;
     }
-    transaction.commit().await?;
     Ok(script)
 }
 
@@ -123,16 +136,8 @@ async fn applied(client: &Client, schema: &str) -> Result<Option<Vec<i32>>, PgEr
 
 /// The publication of the tables that exist; ours counts as existing, for this script makes it.
 async fn publish(client: &Client, plan: &Plan, script: &mut Script) -> Result<PublicationPlan, PgError> {
-    let mut tables = Vec::new();
-    for table in &plan.tables {
-        let found = "SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                     WHERE n.nspname = $1 AND c.relname = $2";
-        if exists(client, found, &[&table.schema, &table.name]).await? {
-            tables.push(table.clone());
-        } else {
-            script.missing.push(table.clone());
-        }
-    }
+    let (mut tables, missing) = publication::existing(client, &plan.tables).await?;
+    script.missing = missing;
     tables.push(TableName::subscriptions(&plan.schema));
     tables.sort();
     tables.dedup();

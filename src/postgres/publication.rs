@@ -98,6 +98,21 @@ pub async fn plan(client: &Client, name: &str, tables: &[TableName]) -> Result<P
     Ok(plan)
 }
 
+/// Parts named tables into those that exist and those that do not.
+pub async fn existing(
+    client: &Client,
+    tables: &[TableName],
+) -> Result<(Vec<TableName>, Vec<TableName>), PgError> {
+    let sql = "SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE n.nspname = $1 AND c.relname = $2";
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for table in tables {
+        let exists = client.query_opt(sql, &[&table.schema, &table.name]).await?.is_some();
+        if exists { found.push(table.clone()) } else { missing.push(table.clone()) }
+    }
+    Ok((found, missing))
+}
+
 /// The SQL that makes a publication of these tables.
 pub fn create_sql(name: &str, tables: &[TableName]) -> String {
     let all: Vec<&TableName> = tables.iter().collect();
@@ -105,13 +120,15 @@ pub fn create_sql(name: &str, tables: &[TableName]) -> String {
     format!("CREATE PUBLICATION {}{tables} WITH ({OPTIONS});", quote(name))
 }
 
-/// Makes the publication right where the role may; otherwise the error holds the SQL. Gives what it did.
+/// Makes the publication right where the role may; otherwise the error holds the SQL. Tables that do not exist are left out;
+/// `tables` names the subscriptions too. Gives what it did.
 pub async fn ensure(
     session: &mut Session,
     name: &str,
     tables: &[TableName],
 ) -> Result<PublicationPlan, PgError> {
-    let plan = plan(session.client(), name, tables).await?;
+    let (tables, _missing) = existing(session.client(), tables).await?;
+    let plan = plan(session.client(), name, &tables).await?;
     if !plan.refused.is_empty() {
         return Err(refused(&plan.refused));
     }
@@ -120,16 +137,23 @@ pub async fn ensure(
     }
     let transaction = session.client_mut().transaction().await?;
     for statement in &plan.sql {
-        transaction.batch_execute(statement).await.map_err(|error| match PgError::from(error) {
-            PgError::Privilege(why) => PgError::Privilege(format!(
-                "the publication cannot be made with this role ({why}); run `tailhook migrate --url <a DBA's>`, or: {}",
-                plan.sql.join(" ")
-            )),
-            other => other,
-        })?;
+        if let Err(error) = transaction.batch_execute(statement).await {
+            let _also_failed = transaction.rollback().await;
+            return Err(explain(error, &plan));
+        }
     }
     transaction.commit().await?;
     Ok(plan)
+}
+
+fn explain(error: tokio_postgres::Error, plan: &PublicationPlan) -> PgError {
+    match PgError::from(error) {
+        PgError::Privilege(why) => PgError::Privilege(format!(
+            "the publication cannot be made with this role ({why}); run `tailhook migrate --url <a DBA's>`, or: {}",
+            plan.sql.join(" ")
+        )),
+        other => other,
+    }
 }
 
 /// All refusals as one error.

@@ -16,7 +16,7 @@ fn table() -> Arc<Table> {
         not_null: false,
     };
     // the order of a real table is not ours to choose
-    let columns = NAMES.iter().rev().map(|n| column(n)).collect();
+    let columns = NAMES.iter().rev().map(column).collect();
     let (schema, name) = ("tailhook".into(), "webhook_subscriptions".into());
     Arc::new(Table {
         oid: 1,
@@ -52,6 +52,7 @@ fn image(row: &Value) -> Image {
     NAMES.iter().rev().map(cell).collect()
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "reads better at the place of use")]
 fn change(op: Operation, old: Option<Value>, new: Option<Value>) -> Change {
     Change { op, table: table(), old: old.as_ref().map(image), new: new.as_ref().map(image) }
 }

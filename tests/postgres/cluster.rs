@@ -113,7 +113,8 @@ impl Cluster {
         checked(self.program("pg_ctl").arg("-D").arg(self.data()).args(["start", "-w", "-s", "-l"]).arg(log));
     }
 
-    fn data(&self) -> PathBuf {
+    /// The data folder. Owned by the server's user.
+    pub fn data(&self) -> PathBuf {
         self.root.path().join("data")
     }
 

@@ -1,4 +1,4 @@
-//! A reader of one slot for the tests: the real source and assembler, with a catalog lookup of its own.
+//! A reader of one slot for the tests: the real source and assembler, the real catalog.
 use crate::cluster::Cluster;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -8,7 +8,10 @@ use tailhook::capture::{
     Step,
 };
 use tailhook::clock::SystemClock;
-use tailhook::domain::{Cell, Change, Column, Lsn, ReplicaIdentity, Table, Transaction, TypeKind};
+use tailhook::domain::{Cell, Change, Lsn, Transaction};
+use tailhook::postgres::catalog::{self, Which};
+use tailhook::postgres::session::Patience;
+use tailhook::postgres::{PgError, Session};
 
 /// No test waits longer for anything.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -21,83 +24,43 @@ pub fn source(cluster: &Arc<Cluster>, url: &str) -> PostgresSource {
 /// A source for a slot and publication of this name.
 pub fn named(cluster: &Arc<Cluster>, url: &str, name: &str) -> PostgresSource {
     let settings = Settings::new(url, name, name).expect("a good URL");
-    let (catalog, rows) = (Arc::clone(cluster), Arc::clone(cluster));
+    let (url, publication, rows) = (url.to_owned(), name.to_owned(), Arc::clone(cluster));
     let lookups = Lookups {
         describe: Box::new(move |oid| {
-            let table = describe(&catalog, oid);
-            Box::pin(async move { Ok(table) })
+            let (url, publication) = (url.clone(), publication.clone());
+            Box::pin(async move {
+                let described = async {
+                    let session = Session::connect(&url, Patience::ADMIN).await?;
+                    catalog::describe(session.client(), Which::Oid(oid), Some(&publication)).await
+                };
+                described.await.map_err(|error: PgError| SourceError::Retry(error.to_string()))
+            })
         }),
         open_snapshot: Box::new(move |name, _| {
-            let rows: Box<dyn FillRows> = Box::new(Rows(Some((Arc::clone(&rows), name))));
+            let rows: Box<dyn FillRows> = Box::new(Rows(ids(&rows, &name)));
             Box::pin(async move { Ok(rows) })
         }),
     };
     PostgresSource::new(settings, lookups, Arc::new(SystemClock))
 }
 
-/// The ids of table `t` in a snapshot, all at once.
-struct Rows(Option<(Arc<Cluster>, String)>);
+/// The ids of table `t` in a snapshot.
+fn ids(cluster: &Cluster, snapshot: &str) -> Vec<FillRow> {
+    let ids = cluster.sql(&format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ; SET TRANSACTION SNAPSHOT '{snapshot}'; SELECT id FROM t ORDER BY 1"
+    ));
+    let row =
+        |id: &str| FillRow::Shadow("public.t".into(), Bytes::copy_from_slice(id.as_bytes()), Bytes::new());
+    ids.lines().map(row).collect()
+}
+
+/// Rows that are given all at once.
+struct Rows(Vec<FillRow>);
 
 impl FillRows for Rows {
     fn next_rows(&mut self) -> BoxFuture<'_, Result<Vec<FillRow>, SourceError>> {
-        let rows = self.0.take().map_or_else(Vec::new, |(cluster, name)| {
-            let ids = cluster.sql(&format!(
-                "BEGIN ISOLATION LEVEL REPEATABLE READ; SET TRANSACTION SNAPSHOT '{name}'; SELECT id FROM t ORDER BY 1"
-            ));
-            let row = |id: &str| FillRow::Shadow("public.t".into(), Bytes::copy_from_slice(id.as_bytes()), Bytes::new());
-            ids.lines().map(row).collect()
-        });
+        let rows = std::mem::take(&mut self.0);
         Box::pin(async move { Ok(rows) })
-    }
-}
-
-/// The catalog's description, by `psql`.
-pub fn describe(cluster: &Cluster, oid: u32) -> Option<Table> {
-    let rows = cluster.sql(&format!(
-        "SELECT a.attname, CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END,
-                CASE WHEN t.typcategory = 'A' THEN e.oid END, coalesce(e.typdelim, ','), a.attnotnull,
-                coalesce(array_position(i.indkey::int2[], a.attnum), -1)
-         FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_type e ON e.oid = t.typelem
-         LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
-         WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
-    ));
-    let mut key: Vec<(i32, usize)> = Vec::new();
-    let mut columns = Vec::new();
-    for (at, line) in rows.lines().enumerate() {
-        let [name, own, element, delimiter, not_null, place] = line.split('|').collect::<Vec<_>>()[..] else {
-            panic!("{line}")
-        };
-        let place: i32 = place.parse().expect("a number");
-        if place >= 0 {
-            key.push((place, at));
-        }
-        let kind = match element.parse() {
-            Ok(element) => TypeKind::Array(Box::new(kind(element)), delimiter.as_bytes()[0]),
-            Err(_) => kind(own.parse().expect("an object id")),
-        };
-        columns.push(Column { name: name.into(), kind, type_name: own.into(), not_null: not_null == "t" });
-    }
-    key.sort_unstable();
-    (!columns.is_empty()).then(|| Table {
-        oid,
-        schema: "public".into(),
-        name: "as described".into(),
-        columns,
-        primary_key: key.into_iter().map(|(_, at)| at).collect(),
-        replica_identity: ReplicaIdentity::Default,
-    })
-}
-
-fn kind(oid: u32) -> TypeKind {
-    match oid {
-        16 => TypeKind::Bool,
-        20 | 21 | 23 => TypeKind::Integer,
-        700 | 701 => TypeKind::Float,
-        1700 => TypeKind::Numeric,
-        1114 => TypeKind::Timestamp,
-        1184 => TypeKind::TimestampTz,
-        114 | 3802 => TypeKind::Json,
-        _ => TypeKind::Text,
     }
 }
 

@@ -86,7 +86,7 @@ async fn no_slot_is_free() {
         match source.create_slot(&[]).await {
             Ok(_) => assert!(fits, "{name}"),
             Err(SourceError::Operator(line)) => {
-                assert!(!fits && line.contains("max_replication_slots"), "{line}")
+                assert!(!fits && line.contains("max_replication_slots"), "{line}");
             }
             Err(error) => panic!("{error}"),
         }

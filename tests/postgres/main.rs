@@ -1,5 +1,5 @@
 //! Capture against real Postgres clusters, which the tests start themselves.
-#![allow(missing_docs, reason = "tests")]
+#![allow(missing_docs, unreachable_pub, reason = "tests")]
 mod cluster;
 mod follower;
 mod login;

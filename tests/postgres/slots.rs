@@ -2,7 +2,8 @@
 use crate::cluster::{Cluster, Options};
 use crate::follower::{Follower, soon, source};
 use std::sync::Arc;
-use tailhook::capture::{Feedback, FillRow, Frame, Memory, Source, SourceError, Verdict, judge};
+use tailhook::capture::slot::Memory;
+use tailhook::capture::{Feedback, FillRow, Frame, PostgresSource, Source, SourceError, Verdict, judge};
 use tailhook::domain::Lsn;
 use tailhook::store::Identity;
 
@@ -22,6 +23,14 @@ fn identity(cluster: &Cluster) -> Identity {
     }
 }
 
+async fn filled(source: &mut PostgresSource) -> Vec<String> {
+    let row = |row| match row {
+        FillRow::Shadow(_, id, _) => String::from_utf8_lossy(&id).into_owned(),
+        FillRow::Subscription(_) => panic!("there are none"),
+    };
+    source.fill().await.expect("rows").into_iter().map(row).collect()
+}
+
 #[tokio::test]
 async fn a_new_slot_has_a_snapshot_of_what_was_before_it() {
     let cluster = Arc::new(Cluster::start());
@@ -32,16 +41,7 @@ async fn a_new_slot_has_a_snapshot_of_what_was_before_it() {
     assert_eq!(judge("tailhook", Memory::Empty, &survey), Verdict::FirstStart);
     let point = source.create_slot(&[]).await.expect("a slot");
     cluster.sql("INSERT INTO t VALUES (3)");
-    let ids: Vec<_> = source
-        .fill()
-        .await
-        .expect("rows")
-        .into_iter()
-        .map(|row| match row {
-            FillRow::Shadow(_, id, _) => String::from_utf8_lossy(&id).into_owned(),
-            FillRow::Subscription(_) => panic!("there are none"),
-        })
-        .collect();
+    let ids = filled(&mut source).await;
     assert_eq!(ids, ["1", "2"], "not what came after the slot");
     assert_eq!(source.fill().await, Ok(Vec::new()), "complete");
     assert!(matches!(source.fill().await, Err(SourceError::Retry(_))), "only once");
@@ -143,30 +143,39 @@ async fn a_restart_of_the_server_loses_nothing() {
     let mut follower = Follower::create(source(&cluster, &cluster.url("postgres"))).await;
     cluster.sql("INSERT INTO t VALUES (1)");
     let first = follower.transaction().await.expect("the insert");
-    for (number, mode) in ["immediate", "fast"].into_iter().enumerate() {
-        if mode == "fast" {
-            // a fast shutdown waits for what was sent to be confirmed
-            let flushed = cluster.sql("SELECT pg_current_wal_flush_lsn() + 0x100000::bigint").parse();
-            let flushed: Lsn = flushed.unwrap_or(first.end_lsn);
-            follower
-                .source
-                .feedback(Feedback { written: flushed, flushed: first.end_lsn })
-                .await
-                .expect("told");
-            follower.source.stop().await;
+    // a crash
+    cluster.stop("immediate");
+    assert!(matches!(follower.transaction().await, Err(SourceError::Retry(_))));
+    assert!(matches!(follower.source.survey().await, Err(SourceError::Retry(_))), "still gone");
+    cluster.up();
+    follower.resume(first.end_lsn).await.expect("back");
+    cluster.sql("INSERT INTO t VALUES (2)");
+    let second = follower.transaction().await.expect("the second");
+    // a fast shutdown waits until all that was sent is confirmed, then ends the stream
+    let server = Arc::clone(&cluster);
+    let stopping = tokio::task::spawn_blocking(move || server.stop("fast"));
+    let error = soon(async {
+        loop {
+            match follower.source.next().await {
+                Ok(Frame::Wal { .. }) => {}
+                Ok(Frame::Keepalive { end, .. }) => {
+                    let feedback = Feedback { written: end, flushed: end };
+                    if let Err(error) = follower.source.feedback(feedback).await {
+                        break error;
+                    }
+                }
+                Err(error) => break error,
+            }
         }
-        cluster.stop(mode);
-        let error = follower.transaction().await.expect_err("gone");
-        assert!(matches!(error, SourceError::Retry(_)), "{mode}: {error}");
-        let error = follower.source.survey().await.expect_err("still gone");
-        assert!(matches!(error, SourceError::Retry(_)), "{mode}: {error}");
-        cluster.up();
-        follower.resume(first.end_lsn).await.expect("back");
-        cluster.sql(&format!("INSERT INTO t VALUES ({})", number + 2));
-        for id in 2..number + 3 {
-            assert_eq!(follower.lines().await, [format!("insert public.t: -> {id}")]);
-        }
-    }
+    })
+    .await;
+    assert!(matches!(error, SourceError::Retry(_)), "{error}");
+    stopping.await.expect("stopped");
+    cluster.up();
+    // the server may have forgotten what was confirmed last; our position counts
+    follower.resume(second.end_lsn).await.expect("back");
+    cluster.sql("INSERT INTO t VALUES (3)");
+    assert_eq!(follower.lines().await, ["insert public.t: -> 3"]);
 }
 
 #[tokio::test]
@@ -199,4 +208,51 @@ async fn a_publication_that_does_not_exist_is_named() {
     let error = follower.transaction().await.expect_err("no publication");
     let SourceError::Operator(line) = error else { panic!("{error}") };
     assert!(line.contains("publication \"tailhook\" must exist"), "{line}");
+}
+
+#[tokio::test]
+async fn a_new_timeline_goes_on_where_the_old_one_was_left() {
+    let cluster = Arc::new(Cluster::start());
+    cluster.sql("CREATE TABLE t (id int PRIMARY KEY); CREATE PUBLICATION tailhook FOR TABLE t");
+    let mut follower = Follower::create(source(&cluster, &cluster.url("postgres"))).await;
+    cluster.sql("INSERT INTO t VALUES (1)");
+    cluster.sql("INSERT INTO t VALUES (2)");
+    let first = follower.transaction().await.expect("the first");
+    let identity = identity(&cluster);
+    follower.source.stop().await;
+    cluster.sql("ALTER SYSTEM SET restore_command = 'false'");
+    cluster.stop("fast");
+    std::fs::write(cluster.data().join("recovery.signal"), "").expect("written");
+    cluster.up();
+    while cluster.sql("SELECT pg_is_in_recovery()") == "t" {}
+    cluster.sql("INSERT INTO t VALUES (3)");
+    let survey = follower.source.survey().await.expect("connects");
+    let [(1, fork)] = survey.history[..] else { panic!("{:?}", survey.history) };
+    assert!(survey.timeline == 2 && fork > first.end_lsn && fork < survey.wal_end, "{survey:?}");
+    let judged = |position| judge("tailhook", Memory::Following(&identity, position), &survey);
+    assert_eq!(judged(first.end_lsn), Verdict::Start { from: first.end_lsn });
+    let beyond = Lsn(fork.0 + 1);
+    assert!(matches!(judged(beyond), Verdict::Gap(gap) if (gap.from, gap.to) == (fork, beyond)));
+    follower.resume(first.end_lsn).await.expect("streams");
+    for id in 2..=3 {
+        assert_eq!(follower.lines().await, [format!("insert public.t: -> {id}")]);
+    }
+}
+
+#[tokio::test]
+async fn a_later_snapshot_is_read_while_the_stream_runs() {
+    let cluster = Arc::new(Cluster::start());
+    cluster.sql("CREATE TABLE t (id int PRIMARY KEY); CREATE PUBLICATION tailhook FOR TABLE t");
+    let mut follower = Follower::create(source(&cluster, &cluster.url("postgres"))).await;
+    let begun = confirmed(&cluster);
+    cluster.sql("INSERT INTO t VALUES (1)");
+    follower.source.survey().await.expect("connects");
+    let point = follower.source.snapshot(&[]).await.expect("a snapshot");
+    cluster.sql("INSERT INTO t VALUES (2)");
+    follower.source.start(begun).await.expect("streams");
+    let before = follower.transaction().await.expect("the first");
+    assert_eq!(filled(&mut follower.source).await, ["1"], "as of its point");
+    let after = follower.transaction().await.expect("the second");
+    assert!(before.commit_lsn < point && point <= after.commit_lsn, "{before:?} {point} {after:?}");
+    assert_eq!(cluster.sql("SELECT string_agg(slot_name, ',') FROM pg_replication_slots"), "tailhook");
 }

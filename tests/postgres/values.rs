@@ -2,6 +2,7 @@
 //! renders it.
 use crate::cluster::Cluster;
 use crate::follower::{Follower, source};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use tailhook::domain::Cell;
 
@@ -167,7 +168,8 @@ async fn rendered_as_to_jsonb_renders() {
     for (column, (kind, values)) in TYPES.iter().enumerate() {
         for value in *values {
             id += 1;
-            inserts.push_str(&format!("INSERT INTO t (id, c{column}) VALUES ({id}, ({value})::{kind});\n"));
+            writeln!(inserts, "INSERT INTO t (id, c{column}) VALUES ({id}, ({value})::{kind});")
+                .expect("a string");
         }
     }
     cluster.sql(&format!("BEGIN; {inserts} COMMIT"));

@@ -27,6 +27,7 @@ pub(crate) fn store_settings() -> Settings {
         min_free: 1 << 20,
         // small, so that a seed sees many segments
         segment_bytes: 64 << 10,
+        ..Settings::default()
     }
 }
 

@@ -140,5 +140,5 @@ fn a_transaction_is_bounded() {
     frames.extend((0..10_000).map(|_| insert()));
     let error = feed(&mut Assembler::new(1 << 20), frames).expect_err("too large");
     let SourceError::Operator(line) = error else { panic!("{error}") };
-    assert!(line.contains("transaction 42 needs more than 1 MiB"), "{line}");
+    assert!(line.contains("transaction 42 holds more than 1 MiB"), "{line}");
 }

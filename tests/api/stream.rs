@@ -1,0 +1,121 @@
+//! Follows the subscriptions through a real slot, as capture does: nothing but routing.
+use std::sync::Arc;
+use tailhook::capture::{
+    Assembler, BoxFuture, FillRow, FillRows, Frame, Lookups, PostgresSource, Settings, Source, SourceError,
+    Step,
+};
+use tailhook::clock::SystemClock;
+use tailhook::domain::{Lsn, Transaction};
+use tailhook::postgres::session::Patience;
+use tailhook::postgres::snapshot::{Rows as SnapshotRows, SUBSCRIPTION_COLUMNS, Snapshot};
+use tailhook::postgres::{PgError, Session, catalog};
+use tailhook::registry::Routing;
+use tailhook::registry::rows::{RowChange, Rules, changes, snapshot_row};
+use tailhook::registry::seal::Sealer;
+use tokio::sync::watch;
+
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
+fn failed(error: PgError) -> SourceError {
+    SourceError::Retry(error.to_string())
+}
+
+/// The lookups that `app` lends: catalog and snapshot.
+fn lookups(url: &str, sealer: &Sealer) -> Lookups {
+    let (catalog_url, snapshot_url, sealer) = (url.to_string(), url.to_string(), sealer.clone());
+    Lookups {
+        describe: Box::new(move |oid| {
+            let url = catalog_url.clone();
+            Box::pin(async move {
+                let session = Session::connect(&url, Patience::ADMIN).await.map_err(failed)?;
+                catalog::describe(session.client(), catalog::Which::Oid(oid), Some("tailhook"))
+                    .await
+                    .map_err(failed)
+            })
+        }),
+        open_snapshot: Box::new(move |name| {
+            let (url, sealer) = (snapshot_url.clone(), sealer.clone());
+            Box::pin(async move {
+                let snapshot = Snapshot::open(&url, &name, "tailhook", &[]).await.map_err(failed)?;
+                Ok(Box::new(Fill { snapshot, sealer }) as Box<dyn FillRows>)
+            })
+        }),
+    }
+}
+
+struct Fill {
+    snapshot: Snapshot,
+    sealer: Sealer,
+}
+
+impl FillRows for Fill {
+    fn next_rows(&mut self) -> BoxFuture<'_, Result<Vec<FillRow>, SourceError>> {
+        Box::pin(async move {
+            let Some(SnapshotRows::Subscriptions(rows)) = self.snapshot.next().await.map_err(failed)? else {
+                return Ok(Vec::new());
+            };
+            let rules = Rules { sealer: &self.sealer, url: &|_| Ok(()) };
+            let put = |change| match change {
+                RowChange::Put(subscription) => Some(FillRow::Subscription(subscription)),
+                _ => None,
+            };
+            Ok(rows
+                .iter()
+                .filter_map(|row| snapshot_row(&SUBSCRIPTION_COLUMNS, row, rules))
+                .filter_map(put)
+                .collect())
+        })
+    }
+}
+
+/// Streams into the routing until it is dropped; stands still while `held`.
+pub async fn follow(
+    url: String,
+    sealer: Sealer,
+    routing: watch::Sender<Arc<Routing>>,
+    mut held: watch::Receiver<bool>,
+) {
+    let settings = Settings::new(&url, "tailhook", "tailhook").unwrap();
+    let mut source = PostgresSource::new(settings, lookups(&url, &sealer), Arc::new(SystemClock));
+    source.survey().await.unwrap();
+    let point = source.create_slot().await.unwrap();
+    let mut own = Routing::default();
+    loop {
+        let rows = source.fill().await.unwrap();
+        if rows.is_empty() {
+            break;
+        }
+        for row in rows {
+            if let FillRow::Subscription(subscription) = row {
+                own.apply(RowChange::Put(subscription));
+            }
+        }
+    }
+    own.applied = point;
+    routing.send_replace(Arc::new(own.clone()));
+    source.start(point).await.unwrap();
+    let mut assembler = Assembler::new(1 << 30);
+    while let Ok(frame) = source.next().await {
+        let Frame::Wal { start, data, .. } = frame else { continue };
+        match assembler.feed(start, data).unwrap() {
+            Step::Nothing => {}
+            Step::Describe(oid) => {
+                let table = source.describe(oid).await.unwrap();
+                assembler.described(&table);
+            }
+            Step::Transaction(transaction) => {
+                held.wait_for(|held| !*held).await.unwrap();
+                apply(&mut own, &transaction, &sealer);
+                routing.send_replace(Arc::new(own.clone()));
+            }
+        }
+    }
+}
+
+fn apply(routing: &mut Routing, transaction: &Transaction, sealer: &Sealer) {
+    for change in transaction.changes.iter().filter(|c| c.table.name == "webhook_subscriptions") {
+        for change in changes(change, routing, Rules { sealer, url: &|_| Ok(()) }) {
+            routing.apply(change);
+        }
+    }
+    routing.applied = Lsn(transaction.end_lsn.0);
+}

@@ -1,0 +1,86 @@
+//! What cannot be prevented is detected, named and never papered over (SPEC 5.7).
+use crate::rig::{RULES, Rig, TENANT};
+use std::time::Duration;
+use tailhook::demo::http;
+
+async fn insert(rig: &Rig, number: &str) {
+    rig.erp
+        .run(&format!("INSERT INTO invoices (number, tenant_id) VALUES ('{number}', '{TENANT}')"))
+        .await
+        .unwrap();
+}
+
+async fn arrives(rig: &Rig, number: &str) {
+    rig.inbox
+        .until(number, |inbox| inbox.events("invoice.created").iter().any(|b| b["data"]["number"] == number))
+        .await;
+}
+
+/// Starts, waits for the gap to be reported, gives its range.
+async fn reported(rig: &mut Rig) -> String {
+    rig.start(&[]);
+    loop {
+        if let Some((_, rest)) = rig.log().rsplit_once("--accept-gap=") {
+            return rest.split('`').next().unwrap_or_default().to_owned();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn not_ready(rig: &Rig) -> String {
+    let answer = http::request(rig.api.address, "GET", "/readyz", &[], "").await.expect("an answer");
+    assert_eq!(answer.status, 503);
+    answer.body
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_slot_is_a_gap_until_it_is_accepted() {
+    let mut rig = Rig::subscribed(RULES).await;
+    insert(&rig, "before").await;
+    arrives(&rig, "before").await;
+    assert!(rig.stop().await.success());
+    rig.erp.run("SELECT pg_drop_replication_slot('tailhook')").await.unwrap();
+    insert(&rig, "lost").await;
+    let range = reported(&mut rig).await;
+    assert!(not_ready(&rig).await.contains("gap"), "{}", rig.log());
+    let slots = rig.erp.client().query_one("SELECT count(*) FROM pg_replication_slots", &[]).await.unwrap();
+    assert_eq!(slots.get::<_, i64>(0), 0, "no slot is made silently");
+    rig.kill();
+    rig.start(&["--accept-gap=0/1-0/2"]);
+    insert(&rig, "still lost").await;
+    assert!(reported_again(&rig).await);
+    rig.kill();
+    rig.start(&[&format!("--accept-gap={range}")]);
+    rig.ready().await;
+    insert(&rig, "after").await;
+    arrives(&rig, "after").await;
+    assert!(rig.inbox.events("invoice.created").iter().all(|b| b["data"]["number"] != "lost"));
+}
+
+async fn reported_again(rig: &Rig) -> bool {
+    let before = rig.log().matches("ERROR").count();
+    for _ in 0..400 {
+        if rig.log().matches("ERROR").count() > before.saturating_sub(1).max(1) {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    false
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_advanced_slot_and_an_empty_folder_beside_a_slot_are_gaps() {
+    let mut rig = Rig::subscribed(RULES).await;
+    insert(&rig, "before").await;
+    arrives(&rig, "before").await;
+    assert!(rig.stop().await.success());
+    insert(&rig, "skipped").await;
+    rig.erp.run("SELECT pg_replication_slot_advance('tailhook', pg_current_wal_lsn())").await.unwrap();
+    reported(&mut rig).await;
+    assert!(not_ready(&rig).await.contains("advanced"), "{}", rig.log());
+    rig.kill();
+    std::fs::remove_dir_all(rig.folder.path().join("data")).unwrap();
+    std::fs::remove_file(rig.folder.path().join("log")).unwrap();
+    reported(&mut rig).await;
+    assert!(not_ready(&rig).await.contains("empty"), "{}", rig.log());
+}

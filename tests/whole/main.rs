@@ -1,0 +1,7 @@
+//! The real binary beside a real Postgres, with a real TLS receiver: what a user would see, and what kill -9 leaves.
+mod gaps;
+mod kill;
+mod rig;
+mod shutdown;
+mod signatures;
+mod transitions;
