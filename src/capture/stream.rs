@@ -70,29 +70,9 @@ pub(super) async fn run<S: Source>(
         commit_began: Instant::now(),
         asked: None,
     };
-    let mut status = interval(STATUS_INTERVAL);
-    status.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            biased;
-            () = stop::requested(shutdown) => return stream.finish(parts).await,
-            done = settled(&mut stream.committing) => match stream.settle(parts, done).await? {
-                Some(ended) => return Ok(ended),
-                None => stream.advance(parts).await?,
-            },
-            _ = status.tick() => {
-                if stream.committing.is_some() && stream.commit_began.elapsed() > BLOCKED {
-                    return Ok(Ended::Blocked("a batch has waited for the disk for 5 s".into()));
-                }
-                stream.confirm(parts).await?;
-                stream.advance(parts).await?;
-            }
-            frame = parts.source.next(), if stream.waiting_changes < WAITING_CHANGES => {
-                stream.accept(parts, frame?).await?;
-                stream.advance(parts).await?;
-            }
-        }
-    }
+    let ended = stream.follow(parts, shutdown).await;
+    stream.leave(parts, shutdown).await?;
+    ended
 }
 
 async fn settled(committing: &mut Option<Committing>) -> Result<Prepared, StoreError> {
@@ -111,6 +91,62 @@ async fn commit(store: Store, mut prepared: Prepared) -> Result<Prepared, StoreE
 }
 
 impl Stream {
+    async fn follow<S: Source>(
+        &mut self,
+        parts: &mut Parts<S>,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Result<Ended, SessionError> {
+        let mut status = interval(STATUS_INTERVAL);
+        status.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop::requested(shutdown) => return self.finish(parts).await,
+                done = settled(&mut self.committing) => match self.settle(parts, done).await? {
+                    Some(ended) => return Ok(ended),
+                    None => self.advance(parts).await?,
+                },
+                _ = status.tick() => {
+                    if self.committing.is_some() && self.commit_began.elapsed() > BLOCKED {
+                        return Ok(Ended::Blocked("a batch has waited for the disk for 5 s".into()));
+                    }
+                    self.confirm(parts).await?;
+                    self.advance(parts).await?;
+                }
+                frame = parts.source.next(), if self.waiting_changes < WAITING_CHANGES => {
+                    self.accept(parts, frame?).await?;
+                    self.advance(parts).await?;
+                }
+            }
+        }
+    }
+
+    /// A session ends with a batch on its way. The next one starts from the store's position and the published routing, so
+    /// first the batch's fate must be known: if it became durable unseen, its subscription changes would never be routed,
+    /// and transactions derived again beside a shadow that is already ahead of them would give other events.
+    async fn leave<S: Source>(
+        &mut self,
+        parts: &mut Parts<S>,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Result<(), SessionError> {
+        let Some(commit) = self.committing.take() else { return Ok(()) };
+        // Postgres must not wait for our disk meanwhile
+        parts.source.stop().await;
+        tokio::select! {
+            biased;
+            () = stop::requested(shutdown) => Ok(()),
+            done = commit => match done {
+                Ok(prepared) => {
+                    self.progress.durable(prepared.position);
+                    publish(parts, prepared);
+                    Ok(())
+                }
+                Err(StoreError::Blocked(_)) => Ok(()),
+                Err(failed) => Err(failed.into()),
+            },
+        }
+    }
+
     async fn accept<S: Source>(&mut self, parts: &mut Parts<S>, frame: Frame) -> Result<(), SourceError> {
         match frame {
             Frame::Keepalive { end, reply } => {
@@ -221,7 +257,7 @@ impl Stream {
     }
 
     /// Shutdown: what is in flight becomes durable and is confirmed; what was only decoded comes again.
-    async fn finish<S: Source>(mut self, parts: &mut Parts<S>) -> Result<Ended, SessionError> {
+    async fn finish<S: Source>(&mut self, parts: &mut Parts<S>) -> Result<Ended, SessionError> {
         if let Some(commit) = self.committing.take()
             && let Ok(Ok(prepared)) = tokio::time::timeout(BLOCKED, commit).await
         {

@@ -139,7 +139,7 @@ fn ends_for_a_reason(world: &World, truth: &Truth, delivery: &Delivery, sent: &[
     let lsn = truth.owed.iter().find(|o| o.commit_us == delivery.created_us).map_or(0, |o| o.lsn);
     let answered =
         |holds: fn(u16) -> bool| sent.iter().any(|s| matches!(s.answer, Some(Ok(status)) if holds(status)));
-    let counted = sent.iter().filter(|s| !matches!(s.answer, Some(Ok(200..500)))).count();
+    let counted = sent.iter().filter(|s| matches!(s.answer, Some(Err(_) | Ok(500..)))).count();
     let fair = match delivery.status {
         Status::Delivered => {
             answered(|status| (200..400).contains(&status)) && sent.iter().any(|s| s.arrived)
@@ -151,7 +151,10 @@ fn ends_for_a_reason(world: &World, truth: &Truth, delivery: &Delivery, sent: &[
     if !fair {
         let answers: Vec<_> = sent.iter().map(|s| s.answer).collect();
         let (status, error) = (delivery.status.as_str(), &delivery.last_error);
-        world.violated(format!("delivery {id} is {status} ({error:?}) after answers {answers:?}"));
+        let (name, of) = (&delivery.event, delivery.subscription);
+        world.violated(format!(
+            "delivery {id} of {name} at {lsn:x} for {of} is {status} ({error:?}) after answers {answers:?}"
+        ));
     }
     for one in sent {
         let known = wish.is_some_and(|w| {

@@ -86,6 +86,9 @@ impl Machine {
         let (txns, mut tenants) = Erp::new(world.rng.fork()).history(rng.range(LENGTH.0, LENGTH.1) as usize);
         tenants.push(crate::rules::CONST_TENANT.to_owned());
         let txns = Arc::new(txns);
+        for txn in txns.iter() {
+            world.note(|| format!("will commit {txn:x?}").chars().take(3000).collect());
+        }
         let platter = Platter::new(world);
         let sidecar = wiring::Sidecar::new();
         let server = Server::new(world, &platter, txns.clone(), sidecar.filler());
@@ -130,9 +133,8 @@ impl Machine {
             older = index.fork();
             sleep(Duration::from_millis(self.rng.below(3_000))).await;
         }
-        self.world.faults_off();
         lives += 1;
-        self.world.note(|| format!("life {lives}, the last, with nothing going wrong"));
+        self.world.note(|| format!("life {lives}, the last"));
         let ledger = self.last_life(lives, &index).await;
         (lives, ledger)
     }
@@ -194,9 +196,16 @@ impl Machine {
         }
     }
 
-    /// Nothing goes wrong any more: everything must end; then an orderly stop, and the same is there when reopened.
+    /// After a while nothing goes wrong any more, and without a restart everything must end. Then an orderly stop, and the
+    /// same is there when the store is opened again.
     async fn last_life(&self, number: u64, index: &MemoryIndex) -> Ledger {
-        let Some(store) = self.open(index).await else { return Ledger::new() };
+        let store = loop {
+            match self.open(index).await {
+                Some(store) => break store,
+                None if !self.world.faulty() => return Ledger::new(),
+                None => self.world.faults_off(),
+            }
+        };
         let (stop, stopped) = watch::channel(false);
         let source = SimSource::new(&self.server);
         let run = self.sidecar.run(&self.world, store.clone(), source, self.net.transport(number), stopped);
@@ -237,6 +246,9 @@ impl Machine {
 
     /// Every commit is durable here and confirmed, and nothing is pending.
     async fn all_ended(&self, store: &Store) -> bool {
+        sleep(Duration::from_millis(self.rng.below(120_000))).await;
+        self.world.faults_off();
+        self.world.note(|| "from here on nothing goes wrong".to_owned());
         let until = self.world.ms() + PATIENCE_MS;
         let last = self.txns.last().map_or(0, |txn| txn.end);
         while self.world.ms() < until {

@@ -147,7 +147,13 @@ impl Net {
                 7 => Fate { back: deadline * 2, ..answered(rng.below(100), 0, 200) },
                 _ => {
                     let answer = Err(*rng
-                        .pick(&[Failure::Connection, Failure::Dns, Failure::Tls, Failure::Protocol])
+                        .pick(&[
+                            Failure::Connection,
+                            Failure::Dns,
+                            Failure::Tls,
+                            Failure::Protocol,
+                            Failure::Local,
+                        ])
                         .unwrap());
                     Fate { there: None, back: rng.below(200), answer, retry_after_ms: None }
                 }

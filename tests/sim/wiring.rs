@@ -12,8 +12,15 @@ use std::time::Duration;
 use tailhook::capture::FillRow;
 use tailhook::domain::TenantId;
 use tailhook::mapping::{Context, EventSpec, Mapping};
+use tailhook::registry::Routing;
+use tailhook::telemetry::Metrics;
+use tailhook::capture;
+use tailhook::app::pipeline;
+use tailhook::dispatch;
+use tailhook::store::Identity;
 use tailhook::registry::rows::{RowChange, Rules, snapshot_row};
 use tailhook::registry::seal::Sealer;
+use tailhook::store::memory::MemoryIndex;
 use tailhook::store::{Settings, Store, StoreError};
 use tokio::sync::watch;
 
@@ -42,8 +49,10 @@ pub(crate) fn context() -> Context {
 
 /// Opens a store on a copy of what is certain and says how far it is.
 pub(crate) async fn position_of(platter: &Arc<Platter>, world: &Arc<World>) -> Result<u64, StoreError> {
-    let _ = (platter, world);
-    Ok(0)
+    let index = MemoryIndex::default();
+    let disk = Arc::new(platter.mount());
+    let (store, _) = Store::open(store_settings(), disk, index.factory(), world.clone()).await?;
+    Ok(store.position().map_or(0, |lsn| lsn.0))
 }
 
 #[derive(serde::Deserialize)]
@@ -55,13 +64,14 @@ struct File {
 pub(crate) struct Sidecar {
     pub(crate) mapping: Arc<Mapping>,
     sealer: Sealer,
+    metrics: Metrics,
 }
 
 impl Sidecar {
     pub(crate) fn new() -> Self {
         let file: File = toml::from_str(MAPPING).unwrap();
         let mapping = Mapping::compile(file.event.into_iter().enumerate().collect()).unwrap();
-        Self { mapping: Arc::new(mapping), sealer: Sealer::from_base64(MASTER_KEY).unwrap() }
+        Self { mapping: Arc::new(mapping), sealer: Sealer::from_base64(MASTER_KEY).unwrap(), metrics: Metrics::new().unwrap() }
     }
 
     /// The rows of a first snapshot: memories and subscriptions, secrets sealed.
@@ -88,12 +98,53 @@ impl Sidecar {
     /// One life, until it is stopped, fails or is dropped.
     pub(crate) async fn run(
         &self,
-        _world: &Arc<World>,
-        _store: Store,
-        _source: SimSource,
-        _transport: SimTransport,
-        _stopped: watch::Receiver<bool>,
+        world: &Arc<World>,
+        store: Store,
+        source: SimSource,
+        transport: SimTransport,
+        stopped: watch::Receiver<bool>,
     ) -> anyhow::Result<()> {
-        std::future::pending().await
+        let position = store.position().unwrap_or_default();
+        let (routing, routes) = watch::channel(Arc::new(Routing::load(store.subscriptions(), position)));
+        let (status, _) = watch::channel(capture::Status::default());
+        let jitter = world.rng.fork();
+        let capture = capture::Parts {
+            source,
+            store: store.clone(),
+            rules: capture::Rules {
+                mapping: self.mapping.clone(),
+                context: context(),
+                subscriptions: "tailhook.webhook_subscriptions".to_owned(),
+                sealer: self.sealer.clone(),
+                check_url: Arc::new(|_| Ok(())),
+            },
+            routing,
+            status,
+            clock: world.clone(),
+            metrics: self.metrics.clone(),
+            identity: Identity {
+                system_id: String::new(),
+                timeline: 0,
+                database: String::new(),
+                slot: "tailhook".to_owned(),
+                publication: "tailhook".to_owned(),
+                epoch: [7; 16],
+                shadow_plan: String::new(),
+            },
+            accept_gap: None,
+        };
+        let dispatch = dispatch::Parts {
+            store: store.clone(),
+            transport,
+            routing: routes,
+            sealer: self.sealer.clone(),
+            clock: world.clone(),
+            settings: dispatch::Settings::default(),
+            metrics: self.metrics.clone(),
+            names: watch::channel(Arc::default()).1,
+            status: dispatch::Status::default(),
+            jitter: move || jitter.below(1 << 20) as f64 / f64::from(1 << 20),
+        };
+        pipeline::run(pipeline::Stages { store, capture, dispatch }, stopped).await
     }
 }
