@@ -6,7 +6,7 @@ use super::field::Malformed;
 use super::index::{Index, IndexError};
 use super::journal::{Journal, Segments};
 use super::outbox::{Settings, StoreError};
-use super::overlay::{Overlay, Scanned, Way, scan};
+use super::overlay::{Known, Overlay, Scanned, Way, scan};
 use super::state::State;
 use crate::clock::SharedClock;
 use bytes::Bytes;
@@ -76,7 +76,8 @@ impl Core {
         // the overlay first: what leaves it meanwhile is in the index
         let newer = self.read().overlay.peek(key);
         match newer {
-            Some(value) => Ok(value),
+            Some(Known::Here(value)) => Ok(Some(value)),
+            Some(Known::Gone) => Ok(None),
             None => Ok(self.index.get(key).map_err(|e| self.failed(e))?.map(Bytes::from)),
         }
     }
@@ -112,4 +113,10 @@ impl Core {
     pub(super) fn unreadable(&self, error: Malformed) -> StoreError {
         self.failed(IndexError(error.to_string()))
     }
+}
+
+/// Waits for `close`. Holds no guard of the channel, unlike `wait_for`'s answer.
+pub(super) async fn asked_to_close(closing: &mut watch::Receiver<bool>) {
+    // the sender lives as long as the store
+    let _ = closing.wait_for(|closing| *closing).await;
 }

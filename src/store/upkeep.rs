@@ -5,13 +5,13 @@
 //! references instead would not survive a replay over a partly newer index.
 use super::checkpoint;
 use super::codec;
-use super::core::Core;
+use super::core::{Core, asked_to_close};
 use super::entry::{Brief, brief};
 use super::field::Reader;
 use super::index::IndexError;
 use super::keys;
 use super::opening::REBUILD;
-use super::outbox::StoreError;
+use super::outbox::{StoreError, blocked};
 use super::overlay::{Scanned, Way};
 use super::reading::REMEMBERED_MS;
 use super::segment;
@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 const EVERY: Duration = Duration::from_secs(60);
@@ -41,13 +42,15 @@ pub(super) async fn run(core: Arc<Core>) -> Result<(), StoreError> {
     let mut broken = core.broken.subscribe();
     tokio::select! {
         biased;
-        why = broken.wait_for(Option::is_some) => {
-            let why = why.ok().and_then(|why| why.clone()).unwrap_or_default();
-            Err(StoreError::Index(why))
-        }
-        _ = closing.wait_for(|closing| *closing) => Ok(()),
+        why = failure(&mut broken) => Err(StoreError::Index(why)),
+        () = asked_to_close(&mut closing) => Ok(()),
         error = rounds(&core) => Err(error),
     }
+}
+
+async fn failure(broken: &mut watch::Receiver<Option<String>>) -> String {
+    let why = broken.wait_for(Option::is_some).await;
+    why.ok().and_then(|why| why.clone()).unwrap_or_default()
 }
 
 /// Ends only when the index fails.
@@ -251,7 +254,7 @@ async fn delete_segments(core: &Core, free_below: u64) -> Result<(), StoreError>
             return Ok(());
         }
         let name = segment::name(first);
-        core.disk.remove(&name).await.map_err(|e| StoreError::Blocked(e.to_string()))?;
+        core.disk.remove(&name).await.map_err(|e| blocked(&e))?;
         core.segments.forget(first);
         tracing::info!(file = name, "segment deleted: nothing lives in it");
     }
@@ -264,7 +267,7 @@ async fn note_outgrown(core: &Arc<Core>, live: u64) -> Result<(), StoreError> {
     let shadow = core.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).1;
     if size > LARGE && size > (live + shadow).saturating_mul(OUTGROWN) {
         tracing::info!(size, live, "the index has outgrown its data; it is rebuilt at the next start");
-        core.disk.create(REBUILD).await.map_err(|e| StoreError::Blocked(e.to_string()))?;
+        core.disk.create(REBUILD).await.map_err(|e| blocked(&e))?;
     }
     Ok(())
 }

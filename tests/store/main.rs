@@ -1,4 +1,5 @@
 //! The durable store through its own interface: what it promises, against disks and indices that fail.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod disk;
 mod durable;
 mod house;
@@ -6,3 +7,4 @@ mod index;
 mod lists;
 mod recovery;
 mod retention;
+mod throughput;
