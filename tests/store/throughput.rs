@@ -58,7 +58,9 @@ async fn commits_a_second() {
     let folder = tempfile::tempdir_in(".").unwrap();
     let flushes = Arc::new(AtomicU64::new(0));
     let counted = flushes.clone();
-    let observe_flush = FlushObserver::new(move |_| drop(counted.fetch_add(1, Ordering::Relaxed)));
+    let observe_flush = FlushObserver::new(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
     let settings = Settings { observe_flush, ..settings() };
     let disk = Arc::new(RealDisk::open(&folder.path().join("data")).unwrap());
     let index = || SledIndex::factory(folder.path().join("data/index"));
