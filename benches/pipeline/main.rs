@@ -96,8 +96,16 @@ async fn bench() -> anyhow::Result<()> {
     Box::pin(burst(&load, &mut requests, &sidecar, &api, &mut table)).await?;
     Box::pin(steady(&load, &mut requests, &mut table)).await?;
     sidecar.stop().await?;
-    println!("\n{table}");
+    println!("\n{}\n{table}", machine());
     Ok(())
+}
+
+/// Cores and processor, for whoever reads the table.
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let about = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = about.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    format!("{cores} cores, {}", name.map_or("unknown processor", |(_, name)| name))
 }
 
 /// Everything at once.

@@ -137,12 +137,11 @@ fn shadow_row(plan: &TablePlan, key: usize, values: Vec<Option<String>>) -> Resu
 }
 
 fn explain(error: PgError) -> SourceError {
-    let text = error.to_string();
     match error {
-        PgError::Unreachable(_) | PgError::Busy(_) => SourceError::Retry(text),
-        PgError::Login(_) => SourceError::RetrySlowly(text),
-        PgError::Privilege(_) | PgError::Setup(_) | PgError::NotYet(_) | PgError::Statement(_) => {
-            SourceError::Operator(text)
+        PgError::Unreachable(why) | PgError::Busy(why) => SourceError::Retry(why),
+        PgError::Login(why) => SourceError::RetrySlowly(why),
+        PgError::Privilege(why) | PgError::Setup(why) | PgError::NotYet(why) | PgError::Statement(why) => {
+            SourceError::Operator(why)
         }
     }
 }

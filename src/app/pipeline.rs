@@ -74,16 +74,14 @@ where
         }
         let deadline = Instant::now() + grace;
         while !ended.contains(&stage) {
-            match timeout_at(deadline, next(&mut tasks, &mut ended)).await {
-                Ok(end) => result = result.and(end.map(drop)),
-                Err(_) => {
-                    warn!(
-                        "{stage:?} did not end within {} s and is cut off; nothing durable is lost",
-                        grace.as_secs()
-                    );
-                    break;
-                }
-            }
+            let Ok(end) = timeout_at(deadline, next(&mut tasks, &mut ended)).await else {
+                warn!(
+                    "{stage:?} did not end within {} s and is cut off; nothing durable is lost",
+                    grace.as_secs()
+                );
+                break;
+            };
+            result = result.and(end.map(drop));
         }
     }
     result

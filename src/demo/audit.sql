@@ -1,5 +1,5 @@
 -- The ground truth: in the same transaction as each change, a trigger writes which event must come of it, and the state
--- that the event must carry. Written without regard to the mapping or to Tailhook's code.
+-- that the event must carry, under the names that the pack gives them. Knows nothing else of the mapping.
 
 CREATE SCHEMA audit;
 GRANT USAGE ON SCHEMA audit TO erp;
@@ -28,7 +28,7 @@ LANGUAGE sql AS $$
 $$;
 
 CREATE FUNCTION audit.clients() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
-DECLARE final jsonb := jsonb_build_object('name', new.name, 'phone', new.phone);
+DECLARE final jsonb := jsonb_build_object('customer_id', new.id, 'name', new.name, 'phone', new.phone);
 BEGIN
     PERFORM audit.note(CASE tg_op WHEN 'INSERT' THEN 'customer.created' ELSE 'customer.updated' END,
                        new.tenant_id, new.id, final);
@@ -49,7 +49,7 @@ BEGIN
 END $$;
 
 CREATE FUNCTION audit.sales_orders() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
-DECLARE final jsonb := jsonb_build_object('status', new.status, 'total', new.total);
+DECLARE final jsonb := jsonb_build_object('status', new.status, 'amount', new.total);
 BEGIN
     IF tg_op = 'INSERT' THEN
         PERFORM audit.note('sales_order.created', new.tenant_id, new.id, final);
@@ -62,27 +62,30 @@ END $$;
 
 CREATE FUNCTION audit.payments() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
-    PERFORM audit.note('payment.received', new.tenant_id, new.id, jsonb_build_object('invoice_id', new.invoice_id));
+    PERFORM audit.note('payment.received', new.tenant_id, new.id, 
+        jsonb_build_object('invoice_id', new.invoice_id, 'amount', new.applied_amount, 'date', new.date));
     RETURN NULL;
 END $$;
 
 CREATE FUNCTION audit.purchases() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
-    PERFORM audit.note('purchase_order.created', new.tenant_id, new.id, jsonb_build_object('total', new.total));
+    PERFORM audit.note('purchase_order.created', new.tenant_id, new.id, 
+        jsonb_build_object('amount', new.total, 'supplier_id', new.supplier_id));
     RETURN NULL;
 END $$;
 
 CREATE FUNCTION audit.stock_items() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
     IF new.qty IS DISTINCT FROM old.qty THEN
-        PERFORM audit.note('inventory.updated', new.tenant_id, new.id, '{}');
+        PERFORM audit.note('inventory.updated', new.tenant_id, new.id, jsonb_build_object('qty', new.qty));
     END IF;
     RETURN NULL;
 END $$;
 
 CREATE FUNCTION audit.stock_alerts() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
-    PERFORM audit.note('inventory.low', new.tenant_id, new.id, '{}');
+    PERFORM audit.note('inventory.low', new.tenant_id, new.id,
+        jsonb_build_object('status', new.status, 'current_qty', new.current_qty));
     RETURN NULL;
 END $$;
 

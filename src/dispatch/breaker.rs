@@ -65,12 +65,12 @@ impl Breaker {
             (Sign::Fails, Self::Admitting(before)) => {
                 let failures = before.saturating_add(1);
                 let opens = settings.failures > 0 && failures >= settings.failures;
-                *self = if opens { self.refuse(settings, now) } else { Self::Admitting(failures) };
+                *self = if opens { Self::refuse(settings, now) } else { Self::Admitting(failures) };
                 !opens
             }
             (Sign::Fails, _) => {
                 if probe {
-                    *self = self.refuse(settings, now);
+                    *self = Self::refuse(settings, now);
                 }
                 false
             }
@@ -81,7 +81,7 @@ impl Breaker {
         !matches!(self, Self::Admitting(_))
     }
 
-    fn refuse(self, settings: &BreakerSettings, now: i64) -> Self {
+    fn refuse(settings: &BreakerSettings, now: i64) -> Self {
         Self::Refusing(now.saturating_add(millis(settings.open_for)))
     }
 }

@@ -94,7 +94,7 @@ impl Scheduler {
             let Some(lane) = self.lanes.get_mut(&id) else { return };
             lane.cursor = Some(pending.seq);
             lane.saw(pending.seq);
-            let counted = lane.owed.saw(pending.seq);
+            let counted = !lane.is_over(pending.seq) && lane.owed.saw(pending.seq);
             if let Some(endpoint) = lane.endpoint.filter(|_| counted) {
                 self.owes(endpoint, 1);
             }
@@ -124,16 +124,19 @@ impl Scheduler {
     /// The answer to `Want::Count`.
     pub fn counted(&mut self, id: SubscriptionId, page: &[Pending], limit: usize) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        lane.owed.count += page.len() as u64;
+        let owed = page.iter().filter(|pending| !lane.is_over(pending.seq)).count();
+        lane.owed.count += owed as u64;
         lane.owed.high = page.last().map(|p| p.seq).or(lane.owed.high);
         let endpoint = lane.endpoint;
         if page.len() < limit {
+            // What was read meanwhile is either counted now or over.
+            lane.owed.high = lane.owed.high.max(lane.seen);
             lane.owed.scanning = false;
         } else {
             self.counting.push_back(id);
         }
         if let Some(endpoint) = endpoint {
-            self.owes(endpoint, page.len() as i64);
+            self.owes(endpoint, owed as i64);
             self.crowd_out(endpoint);
         }
     }

@@ -9,6 +9,16 @@ use std::sync::Arc;
 /// Lanes that are looked at in one turn after a change.
 const REVIEWED: usize = 256;
 
+/// How far the review of lanes after a change of the routing has come.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) enum Review {
+    /// All seen.
+    #[default]
+    Done,
+    /// Go on after this lane; `None`: from the start.
+    After(Option<SubscriptionId>),
+}
+
 impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
     /// Lists lanes at start and after an overflow; goes on with a review.
     pub(super) fn keep_lanes(&mut self) -> Result<(), StoreError> {
@@ -19,9 +29,11 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
             }
             self.list_lanes = false;
         }
-        if let Some(after) = self.review.take() {
+        if let Review::After(after) = std::mem::take(&mut self.review) {
             let lanes = self.scheduler.lanes_after(after, REVIEWED);
-            self.review = lanes.last().filter(|_| lanes.len() == REVIEWED).map(|last| Some(*last));
+            if lanes.len() == REVIEWED {
+                self.review = Review::After(lanes.last().copied());
+            }
             for lane in lanes {
                 // What is gone stays gone until the routing says otherwise; no need to ask the store each time.
                 if !self.scheduler.is_gone(lane) || self.routed(lane).is_some() {
@@ -35,12 +47,11 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
     /// Opens, moves or closes a lane as its subscription says now.
     pub(super) fn refresh_lane(&mut self, lane: SubscriptionId) {
         let now = self.now();
-        match self.current(lane) {
-            Some(subscription) => self.scheduler.open_lane(lane, &facts(&subscription), now),
-            None => {
-                tracing::info!(subscription = %lane, "the subscription is gone, what it waits for is abandoned");
-                self.scheduler.close_lane(lane, "the subscription was deleted before this was sent", now);
-            }
+        if let Some(subscription) = self.current(lane) {
+            self.scheduler.open_lane(lane, &facts(&subscription), now);
+        } else {
+            tracing::info!(subscription = %lane, "the subscription is gone, what it waits for is abandoned");
+            self.scheduler.close_lane(lane, "the subscription was deleted before this was sent", now);
         }
     }
 
@@ -53,10 +64,13 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
 
     /// The active subscription, as it is now. The routing is published after the commit that changed it, so a
     /// subscription that it does not know (yet) is looked for in the store before anything is given up.
-    pub(super) fn current(&self, id: SubscriptionId) -> Option<Arc<Subscription>> {
+    pub(super) fn current(&mut self, id: SubscriptionId) -> Option<Arc<Subscription>> {
         self.routed(id).or_else(|| {
-            let stored = self.parts.store.subscriptions();
-            stored.into_iter().find(|s| s.id == id && s.active).map(Arc::new)
+            let store = &self.parts.store;
+            let stored = self.stored.get_or_insert_with(|| {
+                store.subscriptions().into_iter().filter(|s| s.active).map(|s| (s.id, Arc::new(s))).collect()
+            });
+            stored.get(&id).cloned()
         })
     }
 

@@ -110,7 +110,9 @@ impl Scheduler {
         });
         if let Some(from) = from {
             if let Some(endpoint) = self.endpoints.get_mut(&from) {
-                ready.iter().for_each(|(ticket, due, retry)| endpoint.remove(*ticket, *due, *retry));
+                for (ticket, due, retry) in &ready {
+                    endpoint.remove(*ticket, *due, *retry);
+                }
             }
             self.leave(id, from);
         }
@@ -120,7 +122,9 @@ impl Scheduler {
         if let Some(endpoint) = self.endpoints.get_mut(&to) {
             endpoint.lanes.insert(id);
             endpoint.owed += owed;
-            ready.iter().for_each(|(ticket, due, retry)| endpoint.insert(*ticket, *due, *retry));
+            for (ticket, due, retry) in ready {
+                endpoint.insert(ticket, due, retry);
+            }
         }
     }
 

@@ -3,18 +3,17 @@ use super::attempt::{Attempted, Attempting};
 use super::ledger::Ledger;
 use super::pick::Job;
 use super::refill::Want;
+use super::roll::Review;
 use super::scheduler::{Offered, Scheduler};
 use super::settings::{Now, Settings};
 use super::status::{Observer, Status};
 use crate::clock::SharedClock;
-use crate::domain::{EventName, Pending, SubscriptionId};
+use crate::domain::{EventName, Pending, Subscription, SubscriptionId};
 use crate::egress::Transport;
 use crate::registry::{Routing, seal::Sealer};
 use crate::store::{Record, Store, StoreError};
 use crate::telemetry::Metrics;
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -24,7 +23,7 @@ use tokio::time::{Instant, sleep_until};
 /// How long attempts may take to end after the stop.
 const DRAIN: Duration = Duration::from_secs(5);
 /// And their commits after that.
-const SETTLE: Duration = Duration::from_secs(1);
+const SETTLE: Duration = Duration::from_millis(800);
 /// When a store that failed is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Reads of the store in one turn: the loop must not be held up.
@@ -65,8 +64,6 @@ where
     Dispatch::new(parts, shutdown).run().await
 }
 
-type Fresh = Pin<Box<dyn Future<Output = (Vec<Pending>, bool)> + Send>>;
-
 /// Attempts under way: the job, and when it began (Unix milliseconds).
 type Jobs = BTreeMap<task::Id, (Job, i64)>;
 
@@ -77,13 +74,15 @@ pub(super) struct Dispatch<T, J> {
     observer: Observer,
     attempts: JoinSet<Attempted>,
     jobs: Jobs,
-    fresh: Fresh,
     shutdown: watch::Receiver<bool>,
     started: Instant,
     /// Lanes are to be listed (again).
     pub(super) list_lanes: bool,
-    /// The review of lanes after a change of the routing: the last lane seen.
-    pub(super) review: Option<Option<SubscriptionId>>,
+    pub(super) review: Review,
+    /// Somebody still publishes the routing.
+    routed: bool,
+    /// The store's active subscriptions, read at most once a turn.
+    pub(super) stored: Option<BTreeMap<SubscriptionId, Arc<Subscription>>>,
     /// The store failed: nothing is read, nothing committed before.
     again: Option<Instant>,
 }
@@ -96,11 +95,12 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
             observer: Observer::new(&parts),
             attempts: JoinSet::new(),
             jobs: Jobs::new(),
-            fresh: fresh(parts.store.clone()),
             shutdown,
             started: Instant::now(),
             list_lanes: true,
-            review: None,
+            review: Review::Done,
+            routed: true,
+            stored: None,
             again: None,
             parts,
         }
@@ -112,6 +112,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
 
     async fn run(mut self) -> Result<(), StoreError> {
         while !*self.shutdown.borrow() {
+            self.stored = None;
             self.ended()?;
             let busy = self.read();
             self.give_up();
@@ -175,7 +176,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
             self.again = Some(Instant::now() + AGAIN);
             return false;
         }
-        self.review.is_some() || self.list_lanes || self.scheduler.wants_more()
+        self.review != Review::Done || self.list_lanes || self.scheduler.wants_more()
     }
 
     fn read_wants(&mut self) -> Result<(), StoreError> {
@@ -277,20 +278,16 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         tokio::select! {
             biased;
             changed = self.shutdown.changed() => return Ok(changed.is_ok() && !*self.shutdown.borrow()),
-            (pending, overflowed) = &mut self.fresh => {
-                self.fresh = fresh(self.parts.store.clone());
-                self.offered(pending, overflowed);
-            }
+            (pending, overflowed) = self.parts.store.fresh() => self.offered(pending, overflowed),
             tickets = self.ledger.finished(), if self.ledger.has_commits() => {
                 let tickets = tickets?;
                 self.settled(&tickets);
             }
             Some(joined) = self.attempts.join_next_with_id() => self.attempt_ended(joined),
-            changed = self.parts.routing.changed() => {
-                if changed.is_err() {
-                    return Ok(false);
-                }
-                self.review = Some(None);
+            // Without a publisher (capture has stopped) the last routing holds; pending deliveries go on.
+            changed = self.parts.routing.changed(), if self.routed => {
+                self.routed = changed.is_ok();
+                self.review = Review::After(None);
             }
             () = self.parts.store.writable_changed(), if self.ledger.is_blocked() => self.again = Some(Instant::now()),
             () = task::yield_now(), if busy => {}
@@ -335,7 +332,5 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
     }
 }
 
-fn fresh(store: Store) -> Fresh {
-    // Kept across turns: a wait that is cancelled could lose what it had taken.
-    Box::pin(async move { store.fresh().await })
-}
+#[cfg(test)]
+mod tests;

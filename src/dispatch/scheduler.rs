@@ -94,7 +94,7 @@ impl Scheduler {
         let id = pending.subscription;
         let Some(lane) = self.lanes.get_mut(&id) else { return Offered::UnknownLane };
         let early = lane.was_early(pending.seq);
-        let over = early && !lane.items.contains_key(&pending.seq);
+        let over = lane.is_over(pending.seq) || (early && !lane.items.contains_key(&pending.seq));
         let counted = !over && lane.owed.saw(pending.seq);
         let endpoint = lane.endpoint;
         let stale = early || lane.seen >= Some(pending.seq);
@@ -287,3 +287,6 @@ fn expires(pending: &Pending, settings: &Settings, now: Now) -> i64 {
     let left = since.saturating_add(millis(settings.expire_after)).saturating_sub(now.wall);
     now.steady.saturating_add(left)
 }
+
+#[cfg(test)]
+mod tests;

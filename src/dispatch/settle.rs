@@ -70,7 +70,7 @@ impl Scheduler {
         }
         match (was_proven, endpoint.proven) {
             (false, true) => {
-                self.unproven_in_flight = self.unproven_in_flight.saturating_sub(endpoint.in_flight)
+                self.unproven_in_flight = self.unproven_in_flight.saturating_sub(endpoint.in_flight);
             }
             (true, false) => self.unproven_in_flight += endpoint.in_flight,
             _ => {}

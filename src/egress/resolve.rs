@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OnceCell, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use url::Host;
 
 /// How long an answer is used.
@@ -22,6 +22,8 @@ const FAILED_TTL: Duration = Duration::from_secs(2);
 const CAPACITY: usize = 4096;
 /// Lookups under way at most.
 const LOOKUPS: usize = 64;
+/// How long a lookup waits for its turn: names of others that hang are nothing this one did.
+const PERMIT: Duration = Duration::from_secs(1);
 /// Addresses of one name that are looked at.
 const ADDRESSES: usize = 16;
 
@@ -109,7 +111,10 @@ impl Resolver {
 
 async fn ask(permits: Arc<Semaphore>, name: String) -> Answer {
     let local = |what: &str| (Failure::Local, what.to_string());
-    let permit = permits.acquire_owned().await.map_err(|_| local("the resolver is closed"))?;
+    let permit = timeout(PERMIT, permits.acquire_owned())
+        .await
+        .map_err(|_| local("too many lookups are under way"))?
+        .map_err(|_| local("the resolver is closed"))?;
     let lookup = move || {
         let _held_until_done = permit;
         (name.as_str(), 0).to_socket_addrs().map(Iterator::collect::<Vec<_>>)
@@ -193,6 +198,15 @@ mod tests {
             resolver.entry(&format!("n{n}.test"), Instant::now());
         }
         assert!(resolver.cache.lock().unwrap().len() <= CAPACITY);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_behind_names_that_hang_is_charged_to_nobody() {
+        let resolver = Resolver { permits: Arc::new(Semaphore::new(0)), ..Resolver::default() };
+        let guard = guard(&[]);
+        let target = guard.parse("https://some.test/").unwrap();
+        let refusal = resolver.addresses(&guard, &target).await.unwrap_err();
+        assert_eq!(refusal.0, Failure::Local);
     }
 
     #[test]

@@ -233,6 +233,9 @@ mod tests {
         }
     }
 
+    /// Headers, now, what is found.
+    type Case<'a> = (&'a [(&'a str, &'a str)], Option<i64>, Result<(bool, bool), VerifyError>);
+
     #[test]
     fn verify_says_what_is_wrong() {
         let secret = published();
@@ -242,7 +245,7 @@ mod tests {
         let id = ("Webhook-Id", ID);
         let time = ("webhook-timestamp", "1614265330");
         let wrong_x = format!("sha256={}", "0".repeat(64));
-        let cases: &[(&[(&str, &str)], Option<i64>, Result<(bool, bool), VerifyError>)] = &[
+        let cases: &[Case] = &[
             (&[("X-SIGNATURE", &x)], None, Ok((true, false))),
             (&[("x-signature", &upper)], None, Ok((true, false))),
             (&[id, time, ("webhook-signature", TOKEN)], None, Ok((false, true))),

@@ -8,7 +8,7 @@ use super::disk::Disk;
 use super::field::{Malformed, Reader, Writer};
 use super::index::{Index, IndexError, MAX_WRITES, Write};
 use super::keys;
-use super::outbox::StoreError;
+use super::outbox::{StoreError, blocked};
 use super::overlay::Way;
 use super::segment::hex;
 use super::state::untag;
@@ -59,11 +59,11 @@ pub(super) async fn write(core: &Arc<Core>) -> Result<(), StoreError> {
             return stopped.map(drop);
         }
     };
-    core.disk.rename(&unfinished, &name(frame)).await.map_err(blocked)?;
+    core.disk.rename(&unfinished, &name(frame)).await.map_err(|e| blocked(&e))?;
     *core.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = (frame, bytes);
-    for old in core.disk.list().map_err(blocked)? {
+    for old in core.disk.list().map_err(|e| blocked(&e))? {
         if parse_name(&old).is_some_and(|old| old < frame) {
-            core.disk.remove(&old).await.map_err(blocked)?;
+            core.disk.remove(&old).await.map_err(|e| blocked(&e))?;
         }
     }
     tracing::info!(frame, bytes, "checkpoint written");
@@ -72,7 +72,7 @@ pub(super) async fn write(core: &Arc<Core>) -> Result<(), StoreError> {
 
 /// Returns the file's bytes, or `None` when the store closes meanwhile.
 async fn write_blocks(core: &Arc<Core>, file: &str, frame: u64) -> Result<Option<u64>, StoreError> {
-    core.disk.create(file).await.map_err(blocked)?;
+    core.disk.create(file).await.map_err(|e| blocked(&e))?;
     let mut blocks = Blocks::new(frame);
     let mut bytes = 0;
     for (from, to) in keys::LONG_LIVED {
@@ -100,18 +100,14 @@ async fn write_blocks(core: &Arc<Core>, file: &str, frame: u64) -> Result<Option
     }
     blocks.end();
     bytes += append(core, file, blocks.take()).await?;
-    core.disk.sync(file).await.map_err(blocked)?;
+    core.disk.sync(file).await.map_err(|e| blocked(&e))?;
     Ok(Some(bytes))
 }
 
 async fn append(core: &Core, file: &str, bytes: Vec<u8>) -> Result<u64, StoreError> {
     let len = bytes.len() as u64;
-    core.disk.append(file, bytes).await.map_err(blocked)?;
+    core.disk.append(file, bytes).await.map_err(|e| blocked(&e))?;
     Ok(len)
-}
-
-fn blocked(error: io::Error) -> StoreError {
-    StoreError::Blocked(error.to_string())
 }
 
 impl Core {

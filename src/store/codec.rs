@@ -273,3 +273,44 @@ pub(super) fn take_idempotent(r: &mut Reader) -> Result<Idempotent, Malformed> {
         at_ms: r.i64()?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry;
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_cut_body_is_malformed_at_every_length() {
+        let attempt = Attempt {
+            number: 3,
+            at_ms: 5,
+            outcome: Outcome {
+                answer: Err(Failure::Tls),
+                detail: Some("expired".into()),
+                retry_after_ms: Some(7),
+                duration_us: 9,
+            },
+            counted: false,
+        };
+        let key = DeliveryKey { tenant: TenantId::new("acme"), id: DeliveryId(Uuid::from_u128(1)) };
+        let batch = Batch { records: vec![Record::Attempted { key, attempt, next: Next::RetryAt(-1) }] };
+        let (body, places) = encode(&batch);
+        assert_eq!(decode(&body), Ok((batch, places)));
+        for len in 0..body.len() {
+            assert!(decode(&body[..len]).is_err(), "{len}");
+        }
+        assert!(decode(&[body, vec![0]].concat()).is_err(), "nothing may follow");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_judged_without_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..300), kind in 0_u8..16) {
+            let _ = decode(&bytes);
+            let _ = decode_event(&bytes);
+            let _ = entry::Entry::decode(&bytes);
+            bytes.splice(0..0, [1, 0, 0, 0, kind]);
+            let _ = decode(&bytes);
+        }
+    }
+}

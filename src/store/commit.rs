@@ -6,7 +6,7 @@ use super::apply::{Change, Mode, apply};
 use super::codec::{self, Place};
 use super::core::{Core, Stage, Unstarted, asked_to_close};
 use super::journal::{Group, Journal};
-use super::outbox::StoreError;
+use super::outbox::{StoreError, blocked};
 use super::record::{Batch, Record};
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,7 +99,7 @@ impl Committer {
         if cfg!(feature = "planted-ack-before-fsync")
             && let Err(error) = self.journal.sync().await
         {
-            self.block(StoreError::Blocked(error.to_string()));
+            self.block(blocked(&error));
         }
         applied
     }
@@ -134,16 +134,15 @@ impl Committer {
     }
 
     async fn write(&mut self, bodies: &[&[u8]]) -> Result<Group, StoreError> {
-        let blocked = |error: std::io::Error| StoreError::Blocked(error.to_string());
-        let free = self.core.disk.free_bytes().map_err(blocked)?;
+        let free = self.core.disk.free_bytes().map_err(|e| blocked(&e))?;
         if free < self.core.settings.min_free.saturating_add(Journal::size(bodies)) {
             return Err(StoreError::Blocked("less than store.min_free is free".to_owned()));
         }
-        let mut group = self.journal.prepare(bodies).await.map_err(blocked)?;
+        let mut group = self.journal.prepare(bodies).await.map_err(|e| blocked(&e))?;
         if cfg!(feature = "planted-ack-before-fsync") {
-            self.journal.write_unsynced(&mut group).await.map_err(blocked)?;
+            self.journal.write_unsynced(&mut group).await.map_err(|e| blocked(&e))?;
         } else {
-            let took = self.journal.write(&mut group).await.map_err(blocked)?;
+            let took = self.journal.write(&mut group).await.map_err(|e| blocked(&e))?;
             self.core.settings.observe_flush.observe(took);
         }
         Ok(group)
@@ -162,7 +161,7 @@ impl Committer {
         let (body, places) = codec::encode(&Batch::default());
         let probe = match self.journal.cut().await {
             Ok(()) => self.write(&[&body]).await,
-            Err(error) => Err(StoreError::Blocked(error.to_string())),
+            Err(error) => Err(blocked(&error)),
         };
         let group = match probe {
             Ok(group) => group,

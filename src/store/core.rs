@@ -6,7 +6,7 @@ use super::field::Malformed;
 use super::index::{Index, IndexError};
 use super::journal::{Journal, Segments};
 use super::outbox::{Settings, StoreError};
-use super::overlay::{Overlay, Scanned, Way, scan};
+use super::overlay::{Known, Overlay, Scanned, Way, scan};
 use super::state::State;
 use crate::clock::SharedClock;
 use bytes::Bytes;
@@ -76,7 +76,8 @@ impl Core {
         // the overlay first: what leaves it meanwhile is in the index
         let newer = self.read().overlay.peek(key);
         match newer {
-            Some(value) => Ok(value),
+            Some(Known::Here(value)) => Ok(Some(value)),
+            Some(Known::Gone) => Ok(None),
             None => Ok(self.index.get(key).map_err(|e| self.failed(e))?.map(Bytes::from)),
         }
     }

@@ -61,10 +61,10 @@ pub(super) async fn run(core: Arc<Core>) -> Result<(), StoreError> {
 /// At the end a failure costs only a longer replay.
 async fn last(core: &Arc<Core>, waiting: usize) -> Result<(), StoreError> {
     let behind = core.indexed.load(Ordering::Acquire) < core.read().applied.frame;
-    if waiting > 0 || behind {
-        if let Err(error) = generation(core).await {
-            tracing::warn!(%error, "the index was left behind; it will catch up at the next start");
-        }
+    if (waiting > 0 || behind)
+        && let Err(error) = generation(core).await
+    {
+        tracing::warn!(%error, "the index was left behind; it will catch up at the next start");
     }
     Ok(())
 }

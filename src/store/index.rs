@@ -7,6 +7,9 @@ use std::sync::Arc;
 #[error("index: {0}")]
 pub struct IndexError(pub String);
 
+/// A key and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
 /// One write: key and value, `None` deletes.
 pub type Write = (Vec<u8>, Option<Vec<u8>>);
 
@@ -30,9 +33,9 @@ pub trait Index: Send + Sync + Debug + 'static {
     /// Point read.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError>;
     /// Up to `limit` pairs of `[from, to)`, ascending.
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, IndexError>;
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, IndexError>;
     /// Up to `limit` pairs of `[from, to)`, descending.
-    fn scan_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, IndexError>;
+    fn scan_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, IndexError>;
     /// Applies at most `MAX_WRITES` writes atomically (not durable).
     fn apply(&self, writes: Vec<Write>) -> Result<(), IndexError>;
     /// As durable as the engine can; the journal does not rely on it.

@@ -102,7 +102,9 @@ pub(super) fn successor(key: &[u8]) -> Vec<u8> {
 fn join(letter: u8, parts: &[&[u8]]) -> Vec<u8> {
     let mut key = Vec::with_capacity(1 + parts.iter().map(|p| p.len()).sum::<usize>());
     key.push(letter);
-    parts.iter().for_each(|part| key.extend_from_slice(part));
+    for part in parts {
+        key.extend_from_slice(part);
+    }
     key
 }
 

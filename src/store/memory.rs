@@ -1,5 +1,5 @@
 //! The index in memory, for the simulation. Knows nothing of what it holds.
-use super::index::{Index, IndexError, IndexFactory, Reset, Write};
+use super::index::{Index, IndexError, IndexFactory, Pair, Reset, Write};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,6 +27,7 @@ impl MemoryIndex {
         self.lock().clear();
     }
     /// An independent copy: what the index was at this moment.
+    #[must_use]
     pub fn fork(&self) -> Self {
         Self { map: Arc::new(Mutex::new(self.lock().clone())) }
     }
@@ -39,7 +40,7 @@ impl Index for MemoryIndex {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
         Ok(self.lock().get(key).cloned())
     }
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, IndexError> {
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, IndexError> {
         if from >= to {
             return Ok(Vec::new());
         }
@@ -50,7 +51,7 @@ impl Index for MemoryIndex {
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect())
     }
-    fn scan_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, IndexError> {
+    fn scan_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, IndexError> {
         if from >= to {
             return Ok(Vec::new());
         }

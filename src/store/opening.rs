@@ -12,12 +12,11 @@ use super::flush::{FULL, batches};
 use super::index::{Index, IndexError, IndexFactory, Reset};
 use super::journal::Segments;
 use super::keys;
-use super::outbox::{Recovery, StoreError};
+use super::outbox::{Recovery, StoreError, blocked, unreadable};
 use super::overlay::{Overlay, Way, scan};
-use super::segment::{self, Found, SegmentReader, Step, read_failed};
+use super::segment::{self, Found, SegmentReader, Step};
 use super::state::{Applied, History, State, untag};
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 
 /// A file that says: rebuild the index. Left by a store whose index failed.
@@ -94,7 +93,7 @@ pub(super) async fn open(disk: &dyn Disk, factory: &IndexFactory) -> Result<Open
     if opened.recovery.torn_bytes > 0 {
         let name = segment::name(opened.segments.active().unwrap_or_default());
         tracing::warn!(bytes = opened.recovery.torn_bytes, file = name, "a torn tail is cut off");
-        disk.truncate(&name, opened.active_len).await.map_err(blocked)?;
+        disk.truncate(&name, opened.active_len).await.map_err(|e| blocked(&e))?;
     }
     // A kill may have left frames that were written and not synced. They are believed from here on (their position is
     // confirmed at once), so they must survive a power cut. Older segments were synced before the next one was begun.
@@ -102,22 +101,18 @@ pub(super) async fn open(disk: &dyn Disk, factory: &IndexFactory) -> Result<Open
         disk.sync(&segment::name(active)).await.map_err(blocked)?;
     }
     if files.rebuild {
-        disk.remove(REBUILD).await.map_err(blocked)?;
+        disk.remove(REBUILD).await.map_err(|e| blocked(&e))?;
     }
     Ok(opened)
 }
 
-fn blocked(error: io::Error) -> StoreError {
-    StoreError::Blocked(error.to_string())
-}
-
 async fn survey(disk: &dyn Disk) -> Result<Files<'_>, StoreError> {
     let mut files = Files { disk, segments: BTreeMap::new(), checkpoints: Vec::new(), rebuild: false };
-    for name in disk.list().map_err(read_failed)? {
+    for name in disk.list().map_err(|e| unreadable(&e))? {
         if let Some(first) = segment::parse_name(&name) {
-            files.segments.insert(first, disk.len(&name).map_err(read_failed)?);
+            files.segments.insert(first, disk.len(&name).map_err(|e| unreadable(&e))?);
         } else if checkpoint::is_unfinished(&name) {
-            disk.remove(&name).await.map_err(blocked)?;
+            disk.remove(&name).await.map_err(|e| blocked(&e))?;
         } else {
             files.checkpoints.extend(checkpoint::parse_name(&name));
             files.rebuild |= name == REBUILD;
@@ -146,7 +141,7 @@ async fn begin(files: &Files<'_>, factory: &IndexFactory) -> Result<Opened, Stor
         .apply(vec![(keys::APPLIED.to_vec(), Some(Applied::default().encode()))])
         .and_then(|()| index.flush())
         .map_err(why)?;
-    files.disk.create(&segment::name(1)).await.map_err(blocked)?;
+    files.disk.create(&segment::name(1)).await.map_err(|e| blocked(&e))?;
     Ok(Opened {
         index,
         state: State::default(),
@@ -276,9 +271,9 @@ impl Replay {
                     StoreError::Damaged(format!("{hole} before file {}", segment::name(first))).into()
                 );
             }
-            let mut reader = SegmentReader::open(files.disk, first).map_err(read_failed)?;
+            let mut reader = SegmentReader::open(files.disk, first).map_err(|e| unreadable(&e))?;
             loop {
-                match reader.next(expected).map_err(read_failed)? {
+                match reader.next(expected).map_err(|e| unreadable(&e))? {
                     Step::Frame(found) => self.frame(first, &found)?,
                     Step::End => break,
                     Step::Flaw if Some(first) == newest => {

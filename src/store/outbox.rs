@@ -14,6 +14,7 @@ use crate::clock::SharedClock;
 use crate::domain::{Delivery, FilterStatus};
 use crate::domain::{DeliveryId, Lsn, Pending, Subscription, SubscriptionId};
 use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -40,6 +41,13 @@ pub enum StoreError {
     /// A file of the data folder cannot be read. Worth a second try.
     #[error("the data folder cannot be read: {0}")]
     Read(String),
+}
+
+pub(super) fn blocked(error: &io::Error) -> StoreError {
+    StoreError::Blocked(error.to_string())
+}
+pub(super) fn unreadable(error: &io::Error) -> StoreError {
+    StoreError::Read(error.to_string())
 }
 
 /// The `[store]` section, without its path.
@@ -227,6 +235,9 @@ impl Store {
         if body.len() > MAX_BODY {
             return Err(StoreError::TooLarge(body.len()));
         }
+        if self.core.is_closing() {
+            return Err(StoreError::Closed);
+        }
         let (answer, answered) = oneshot::channel();
         let queued = Queued { body, places, records: batch.records, answer };
         self.core.queue.send(queued).await.map_err(|_| StoreError::Closed)?;
@@ -237,6 +248,7 @@ impl Store {
     pub async fn close(&self) {
         self.core.closing.send_replace(true);
         if *self.core.stage.borrow() == Stage::Idle {
+            // `run`, if it is called at all, does the rest
             return;
         }
         // the sender lives in `core`: waiting cannot fail

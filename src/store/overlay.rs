@@ -1,7 +1,7 @@
 //! What is acknowledged but not yet in the index: a newer layer over the index. Knows keys and values as bytes only.
 //!
 //! Two generations: `dirty` takes writes, `flushing` is on its way into the index and still readable.
-use super::index::{Index, IndexError};
+use super::index::{Index, IndexError, Pair};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -18,6 +18,13 @@ pub(super) struct Slot {
     pub(super) value: Option<Bytes>,
     /// No older layer has the key: deleting it leaves no trace. So what comes and goes within one generation costs nothing.
     fresh: bool,
+}
+
+/// What the overlay says of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Known {
+    Here(Bytes),
+    Gone,
 }
 
 pub(super) type Layer = BTreeMap<Vec<u8>, Slot>;
@@ -41,14 +48,15 @@ pub(super) enum Way {
 }
 
 impl Overlay {
-    /// `None`: ask the index. `Some(None)`: deleted.
-    pub(super) fn peek(&self, key: &[u8]) -> Option<Option<Bytes>> {
+    /// `None`: ask the index.
+    pub(super) fn peek(&self, key: &[u8]) -> Option<Known> {
         let slot = self.dirty.get(key).or_else(|| self.flushing.as_ref()?.get(key))?;
-        Some(slot.value.clone())
+        Some(slot.value.clone().map_or(Known::Gone, Known::Here))
     }
     pub(super) fn get(&self, index: &dyn Index, key: &[u8]) -> Result<Option<Bytes>, IndexError> {
         match self.peek(key) {
-            Some(value) => Ok(value),
+            Some(Known::Here(value)) => Ok(Some(value)),
+            Some(Known::Gone) => Ok(None),
             None => Ok(index.get(key)?.map(Bytes::from)),
         }
     }
@@ -112,10 +120,13 @@ impl Overlay {
     }
 }
 
+/// Hands an overlay to a closure, behind whatever lock.
+pub(super) type Look<'a> = &'a dyn Fn(&mut dyn FnMut(&Overlay));
+
 /// Scans index and overlay as one. `overlay` hands the overlay to a closure (behind whatever lock), always before the index
 /// is read, so that an entry that moves from one to the other meanwhile is not missed.
 pub(super) fn scan(
-    overlay: &dyn Fn(&mut dyn FnMut(&Overlay)),
+    overlay: Look<'_>,
     index: &dyn Index,
     range: (&[u8], &[u8]),
     way: Way,
@@ -153,7 +164,7 @@ pub(super) fn scan(
 }
 
 /// How far both layers were read: a layer that filled its page says nothing about what lies beyond. `None`: to the end.
-fn edge(newer: &Pairs, older: &[(Vec<u8>, Vec<u8>)], way: Way, want: usize) -> Option<Vec<u8>> {
+fn edge(newer: &Pairs, older: &[Pair], way: Way, want: usize) -> Option<Vec<u8>> {
     let newer_edge = match way {
         Way::Up => newer.last_key_value(),
         Way::Down => newer.first_key_value(),
@@ -187,7 +198,7 @@ mod tests {
         overlay.put(b"b".to_vec(), b"1".to_vec(), true);
         overlay.begin_flush();
         overlay.remove(b"b".to_vec());
-        assert_eq!((overlay.dirty(), overlay.peek(b"b")), (1, Some(None)));
+        assert_eq!((overlay.dirty(), overlay.peek(b"b")), (1, Some(Known::Gone)));
     }
 
     proptest! {

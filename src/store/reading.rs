@@ -4,10 +4,10 @@ use super::core::Core;
 use super::entry::{Entry, Locator, brief, decode_pending};
 use super::field::Reader;
 use super::keys;
-use super::outbox::{Filter, Page, Store, StoreError};
+use super::outbox::{Filter, Page, Store, StoreError, unreadable};
 use super::overlay::Way;
 use super::record::Idempotent;
-use super::segment::{self, read_failed};
+use super::segment;
 use super::state::untag;
 use crate::domain::{Delivery, DeliveryKey, Event, FilterStatus, Pending, Status, SubscriptionId, TenantId};
 use bytes::Bytes;
@@ -160,7 +160,7 @@ impl Core {
         let bytes = match self.disk.read(&name, at.offset, at.len as usize) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(read_failed(error)),
+            Err(error) => return Err(unreadable(&error)),
         };
         let damaged = || {
             StoreError::Damaged(format!("file {name}, byte {}: an event is not what was written", at.offset))

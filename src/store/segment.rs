@@ -1,7 +1,7 @@
 //! The journal's files: their names, reading them frame by frame, judging a bad place. Knows nothing of what frames say.
 use super::disk::Disk;
 use super::frame::{self, Flaw, HEADER};
-use super::outbox::StoreError;
+use super::outbox::{StoreError, unreadable};
 use std::io;
 
 const PREFIX: &str = "journal-";
@@ -103,7 +103,7 @@ impl<'a> SegmentReader<'a> {
     /// At a flaw in the last segment: is it a torn append (how many bytes to cut), or is acknowledged data lost?
     pub(super) fn judge(&self, expected: u64) -> Result<u64, StoreError> {
         let torn = self.len - self.at;
-        let rest = self.disk.read(&self.name, self.at, torn as usize).map_err(read_failed)?;
+        let rest = self.disk.read(&self.name, self.at, torn as usize).map_err(|e| unreadable(&e))?;
         match frame::proof_of_loss(&rest, expected) {
             None => Ok(torn),
             Some(good) => {
@@ -115,8 +115,4 @@ impl<'a> SegmentReader<'a> {
     pub(super) fn damaged(&self, why: &str) -> StoreError {
         StoreError::Damaged(format!("file {}, byte {}: {why}", self.name, self.at))
     }
-}
-
-pub(super) fn read_failed(error: io::Error) -> StoreError {
-    StoreError::Read(error.to_string())
 }

@@ -2,7 +2,7 @@
 //!
 //! It may lose everything at a power cut without an error, it panics on some damaged files, and it gives no space back:
 //! the store checks what it finds, rebuilds, and never asks it for durability.
-use super::index::{Index, IndexError, IndexFactory, Reset, Write};
+use super::index::{Index, IndexError, IndexFactory, Pair, Reset, Write};
 use std::any::Any;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -74,7 +74,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "it panicked".to_owned())
 }
 
-fn pair(found: sled::Result<(sled::IVec, sled::IVec)>) -> sled::Result<(Vec<u8>, Vec<u8>)> {
+fn pair(found: sled::Result<(sled::IVec, sled::IVec)>) -> sled::Result<Pair> {
     found.map(|(key, value)| (key.to_vec(), value.to_vec()))
 }
 
@@ -82,13 +82,13 @@ impl Index for SledIndex {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
         guarded(|| Ok(self.db.get(key)?.map(|value| value.to_vec())))
     }
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, IndexError> {
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, IndexError> {
         if from >= to {
             return Ok(Vec::new());
         }
         guarded(|| self.db.range(from..to).take(limit).map(pair).collect())
     }
-    fn scan_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, IndexError> {
+    fn scan_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, IndexError> {
         if from >= to {
             return Ok(Vec::new());
         }

@@ -11,7 +11,7 @@ use super::field::Reader;
 use super::index::IndexError;
 use super::keys;
 use super::opening::REBUILD;
-use super::outbox::StoreError;
+use super::outbox::{StoreError, blocked};
 use super::overlay::{Scanned, Way};
 use super::reading::REMEMBERED_MS;
 use super::segment;
@@ -254,7 +254,7 @@ async fn delete_segments(core: &Core, free_below: u64) -> Result<(), StoreError>
             return Ok(());
         }
         let name = segment::name(first);
-        core.disk.remove(&name).await.map_err(|e| StoreError::Blocked(e.to_string()))?;
+        core.disk.remove(&name).await.map_err(|e| blocked(&e))?;
         core.segments.forget(first);
         tracing::info!(file = name, "segment deleted: nothing lives in it");
     }
@@ -267,7 +267,7 @@ async fn note_outgrown(core: &Arc<Core>, live: u64) -> Result<(), StoreError> {
     let shadow = core.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).1;
     if size > LARGE && size > (live + shadow).saturating_mul(OUTGROWN) {
         tracing::info!(size, live, "the index has outgrown its data; it is rebuilt at the next start");
-        core.disk.create(REBUILD).await.map_err(|e| StoreError::Blocked(e.to_string()))?;
+        core.disk.create(REBUILD).await.map_err(|e| blocked(&e))?;
     }
     Ok(())
 }

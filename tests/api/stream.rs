@@ -32,7 +32,7 @@ fn lookups(url: &str, sealer: &Sealer) -> Lookups {
                     .map_err(failed)
             })
         }),
-        open_snapshot: Box::new(move |name| {
+        open_snapshot: Box::new(move |name, _| {
             let (url, sealer) = (snapshot_url.clone(), sealer.clone());
             Box::pin(async move {
                 let snapshot = Snapshot::open(&url, &name, "tailhook", &[]).await.map_err(failed)?;
@@ -77,7 +77,7 @@ pub async fn follow(
     let settings = Settings::new(&url, "tailhook", "tailhook").unwrap();
     let mut source = PostgresSource::new(settings, lookups(&url, &sealer), Arc::new(SystemClock));
     source.survey().await.unwrap();
-    let point = source.create_slot().await.unwrap();
+    let point = source.create_slot(&[]).await.unwrap();
     let mut own = Routing::default();
     loop {
         let rows = source.fill().await.unwrap();

@@ -9,19 +9,19 @@ use crate::witness;
 use crate::world::World;
 use std::sync::Arc;
 use std::time::Duration;
+use tailhook::app::pipeline;
+use tailhook::capture;
 use tailhook::capture::FillRow;
+use tailhook::dispatch;
 use tailhook::domain::TenantId;
 use tailhook::mapping::{Context, EventSpec, Mapping};
 use tailhook::registry::Routing;
-use tailhook::telemetry::Metrics;
-use tailhook::capture;
-use tailhook::app::pipeline;
-use tailhook::dispatch;
-use tailhook::store::Identity;
 use tailhook::registry::rows::{RowChange, Rules, snapshot_row};
 use tailhook::registry::seal::Sealer;
+use tailhook::store::Identity;
 use tailhook::store::memory::MemoryIndex;
 use tailhook::store::{Settings, Store, StoreError};
+use tailhook::telemetry::Metrics;
 use tokio::sync::watch;
 
 /// 32 bytes of base64.
@@ -71,7 +71,11 @@ impl Sidecar {
     pub(crate) fn new() -> Self {
         let file: File = toml::from_str(MAPPING).unwrap();
         let mapping = Mapping::compile(file.event.into_iter().enumerate().collect()).unwrap();
-        Self { mapping: Arc::new(mapping), sealer: Sealer::from_base64(MASTER_KEY).unwrap(), metrics: Metrics::new().unwrap() }
+        Self {
+            mapping: Arc::new(mapping),
+            sealer: Sealer::from_base64(MASTER_KEY).unwrap(),
+            metrics: Metrics::new().unwrap(),
+        }
     }
 
     /// The rows of a first snapshot: memories and subscriptions, secrets sealed.

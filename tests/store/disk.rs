@@ -18,25 +18,26 @@ struct Inner {
 }
 
 /// What goes wrong, while it is set.
+#[allow(clippy::struct_excessive_bools, reason = "faults are independent of each other")]
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Faults {
+pub(crate) struct Faults {
     /// Appends write this many bytes, then fail.
-    pub append: Option<usize>,
+    pub(crate) append: Option<usize>,
     /// Syncs fail.
-    pub sync: bool,
+    pub(crate) sync: bool,
     /// Syncs never return.
-    pub hang: bool,
+    pub(crate) hang: bool,
     /// Truncates fail.
-    pub truncate: bool,
+    pub(crate) truncate: bool,
     /// Creates fail, after having made the file.
-    pub create: bool,
+    pub(crate) create: bool,
     /// No space.
-    pub full: bool,
+    pub(crate) full: bool,
 }
 
 /// Clones share the files.
 #[derive(Debug, Clone, Default)]
-pub struct CrashDisk(Arc<Mutex<Inner>>);
+pub(crate) struct CrashDisk(Arc<Mutex<Inner>>);
 
 fn eio() -> io::Error {
     io::Error::other("EIO")
@@ -49,11 +50,11 @@ impl CrashDisk {
     fn file<T>(&self, name: &str, call: impl FnOnce(&mut File) -> T) -> io::Result<T> {
         self.lock().files.get_mut(name).map(call).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
-    pub fn faults(&self, faults: Faults) {
+    pub(crate) fn faults(&self, faults: Faults) {
         self.lock().faults = faults;
     }
     /// What a power cut leaves: what was synced, and `kept` bytes of what was not.
-    pub fn crash(&self, kept: usize) -> Self {
+    pub(crate) fn crash(&self, kept: usize) -> Self {
         let mut inner = self.lock().clone();
         inner.faults = Faults::default();
         for file in inner.files.values_mut() {
@@ -63,23 +64,23 @@ impl CrashDisk {
         Self(Arc::new(Mutex::new(inner)))
     }
     /// An independent copy, caches included.
-    pub fn fork(&self) -> Self {
+    pub(crate) fn fork(&self) -> Self {
         self.crash(usize::MAX)
     }
-    pub fn edit(&self, name: &str, edit: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn edit(&self, name: &str, edit: impl FnOnce(&mut Vec<u8>)) {
         self.file(name, |file| {
             edit(&mut file.bytes);
             file.durable = file.bytes.len();
         })
         .unwrap();
     }
-    pub fn delete(&self, name: &str) {
+    pub(crate) fn delete(&self, name: &str) {
         self.lock().files.remove(name).unwrap();
     }
-    pub fn names(&self, prefix: &str) -> Vec<String> {
+    pub(crate) fn names(&self, prefix: &str) -> Vec<String> {
         self.lock().files.keys().filter(|n| n.starts_with(prefix)).cloned().collect()
     }
-    pub fn bytes(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
         self.file(name, |f| f.bytes.clone()).unwrap()
     }
 }

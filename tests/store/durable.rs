@@ -114,9 +114,7 @@ async fn a_segment_that_cannot_be_made_is_made_later() {
 #[tokio::test(start_paused = true)]
 async fn commits_become_visible_in_the_order_of_the_calls() {
     let house = House::new().await;
-    let commits: Vec<_> = (1..50).map(|n| house.try_commit(captured(n, lane(1)))).collect();
     let mut done = tokio::task::JoinSet::new();
-    drop(commits);
     for n in 1..50 {
         let store = house.store.clone();
         done.spawn(async move { store.commit(Batch { records: captured(n, lane(1)) }).await });
@@ -145,11 +143,18 @@ async fn a_closed_store_has_written_everything_and_takes_no_more() {
 
 #[tokio::test(start_paused = true)]
 async fn a_crashed_store_answers_its_callers() {
-    let house = House::new().await;
-    let store = house.store.clone();
-    house.stop().await;
-    assert_eq!(store.commit(Batch { records: captured(1, lane(1)) }).await, Err(StoreError::Closed));
-    store.close().await;
+    for begun in [true, false] {
+        let house = House::new().await;
+        let store = house.store.clone();
+        if begun {
+            house.commit(captured(1, lane(1))).await;
+            house.stop().await;
+        } else {
+            store.close().await;
+        }
+        assert_eq!(store.commit(Batch { records: captured(2, lane(1)) }).await, Err(StoreError::Closed));
+        store.close().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,10 +11,10 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 /// The tests' day begins here.
-pub const NOON_MS: i64 = 1_771_063_200_000;
+pub(crate) const NOON_MS: i64 = 1_771_063_200_000;
 
 #[derive(Debug)]
-pub struct HandClock(pub AtomicI64);
+pub(crate) struct HandClock(pub(crate) AtomicI64);
 
 impl Clock for HandClock {
     fn now_us(&self) -> i64 {
@@ -23,30 +23,34 @@ impl Clock for HandClock {
 }
 
 /// A running store.
-pub struct House {
-    pub store: Store,
-    pub recovery: Recovery,
-    pub disk: CrashDisk,
-    pub index: MemoryIndex,
-    pub clock: Arc<HandClock>,
+pub(crate) struct House {
+    pub(crate) store: Store,
+    pub(crate) recovery: Recovery,
+    pub(crate) disk: CrashDisk,
+    pub(crate) index: MemoryIndex,
+    pub(crate) clock: Arc<HandClock>,
     loops: JoinSet<Result<(), StoreError>>,
 }
 
-pub fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings { min_free: 1, ..Settings::default() }
 }
 
 impl House {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::open(settings(), CrashDisk::default(), MemoryIndex::default()).await.unwrap()
     }
-    pub async fn open(settings: Settings, disk: CrashDisk, index: MemoryIndex) -> Result<Self, StoreError> {
+    pub(crate) async fn open(
+        settings: Settings,
+        disk: CrashDisk,
+        index: MemoryIndex,
+    ) -> Result<Self, StoreError> {
         let factory = index.factory();
         let mut house = Self::open_with(settings, disk, factory).await?;
         house.index = index;
         Ok(house)
     }
-    pub async fn open_with(
+    pub(crate) async fn open_with(
         settings: Settings,
         disk: CrashDisk,
         factory: IndexFactory,
@@ -60,38 +64,39 @@ impl House {
         Ok(Self { store, recovery, disk, index: MemoryIndex::default(), clock, loops })
     }
     /// Ends it as a crash does: no code of its own runs any more.
-    pub async fn stop(mut self) -> (CrashDisk, MemoryIndex) {
+    pub(crate) async fn stop(mut self) -> (CrashDisk, MemoryIndex) {
         self.loops.shutdown().await;
         (self.disk, self.index)
     }
-    pub async fn close(mut self) -> (CrashDisk, MemoryIndex) {
+    pub(crate) async fn close(mut self) -> (CrashDisk, MemoryIndex) {
         self.store.close().await;
         self.loops.join_next().await.unwrap().unwrap().unwrap();
         (self.disk, self.index)
     }
-    pub async fn commit(&self, records: Vec<Record>) {
+    pub(crate) async fn commit(&self, records: Vec<Record>) {
         self.store.commit(Batch { records }).await.unwrap();
     }
-    pub async fn try_commit(&self, records: Vec<Record>) -> Result<(), StoreError> {
+    pub(crate) async fn try_commit(&self, records: Vec<Record>) -> Result<(), StoreError> {
         self.store.commit(Batch { records }).await
     }
     /// Lets the index writer finish.
-    pub async fn settle(&self) {
+    pub(crate) async fn settle(&self) {
         tokio::time::sleep(Duration::from_secs(3)).await;
     }
 }
 
-pub fn tenant() -> TenantId {
+pub(crate) fn tenant() -> TenantId {
     TenantId::new("acme")
 }
-pub fn lane(n: u128) -> SubscriptionId {
+pub(crate) fn lane(n: u128) -> SubscriptionId {
     SubscriptionId(Uuid::from_u128(n))
 }
-pub fn event(n: u64) -> Arc<Event> {
+pub(crate) fn event(n: u64) -> Arc<Event> {
     let timestamp_us = NOON_MS * 1000 + n as i64 * 1000;
     Arc::new(Event {
         id: EventId(Uuid::from_u128(u128::from(n) + 1000)),
-        name: EventName::parse(if n % 2 == 0 { "invoice.created" } else { "payment.received" }).unwrap(),
+        name: EventName::parse(if n.is_multiple_of(2) { "invoice.created" } else { "payment.received" })
+            .unwrap(),
         tenant: tenant(),
         resource: Some(Resource { kind: "invoice".into(), id: (n % 3).to_string() }),
         timestamp_us,
@@ -99,12 +104,12 @@ pub fn event(n: u64) -> Arc<Event> {
         body: Bytes::from(format!("{{\"body\":{n}}}")),
     })
 }
-pub fn key(n: u64, to: SubscriptionId) -> DeliveryKey {
+pub(crate) fn key(n: u64, to: SubscriptionId) -> DeliveryKey {
     let event = event(n);
     DeliveryKey { tenant: tenant(), id: DeliveryId::derive(event.id, to, event.timestamp_us) }
 }
 /// What a captured change comes to: position, event, delivery.
-pub fn captured(n: u64, to: SubscriptionId) -> Vec<Record> {
+pub(crate) fn captured(n: u64, to: SubscriptionId) -> Vec<Record> {
     let event = event(n);
     vec![
         Record::Position(Lsn(n + 1)),
@@ -117,12 +122,12 @@ pub fn captured(n: u64, to: SubscriptionId) -> Vec<Record> {
         },
     ]
 }
-pub fn attempted(key: DeliveryKey, number: u32, next: Next) -> Record {
+pub(crate) fn attempted(key: DeliveryKey, number: u32, next: Next) -> Record {
     let answer = Ok(if next == Next::Delivered { 200 } else { 503 });
     let outcome = Outcome { answer, detail: Some("said so".into()), retry_after_ms: None, duration_us: 900 };
     Record::Attempted { key, attempt: Attempt { number, at_ms: NOON_MS, outcome, counted: true }, next }
 }
-pub fn identity(epoch: u8) -> Identity {
+pub(crate) fn identity(epoch: u8) -> Identity {
     Identity {
         system_id: "7000000000000000000".into(),
         timeline: 1,
@@ -133,7 +138,7 @@ pub fn identity(epoch: u8) -> Identity {
         shadow_plan: "public.invoices status".into(),
     }
 }
-pub fn subscription(n: u128) -> Record {
+pub(crate) fn subscription(n: u128) -> Record {
     Record::Subscription(Box::new(Subscription {
         id: lane(n),
         tenant: tenant(),
@@ -146,14 +151,14 @@ pub fn subscription(n: u128) -> Record {
         options: Options { rate: Some(5), ..Options::default() },
     }))
 }
-pub fn row(key: &str, columns: Option<&str>) -> Record {
+pub(crate) fn row(key: &str, columns: Option<&str>) -> Record {
     Record::Shadow {
         table: "public.invoices".into(),
         key: Bytes::from(key.to_owned()),
         columns: columns.map(|c| Bytes::from(c.to_owned())),
     }
 }
-pub fn remembered(key: &str, at_ms: i64) -> Record {
+pub(crate) fn remembered(key: &str, at_ms: i64) -> Record {
     Record::Idempotent(Box::new(Idempotent {
         tenant: tenant(),
         key: key.into(),
@@ -165,7 +170,7 @@ pub fn remembered(key: &str, at_ms: i64) -> Record {
 }
 
 /// Everything that can be asked, as text: two stores with the same history answer alike.
-pub fn answers(store: &Store) -> String {
+pub(crate) fn answers(store: &Store) -> String {
     let list = store.list(&tenant(), &Filter { limit: 100, ..Filter::default() }).unwrap();
     let lanes = store.lanes().unwrap();
     let due: Vec<_> = lanes.iter().map(|lane| store.due(*lane, None, 1000).unwrap()).collect();
@@ -189,7 +194,7 @@ pub fn answers(store: &Store) -> String {
 }
 
 /// A history with every kind of record in it, one frame an item.
-pub fn history() -> Vec<Vec<Record>> {
+pub(crate) fn history() -> Vec<Vec<Record>> {
     let (a, b) = (lane(1), lane(2));
     let abandoned = Record::Abandoned { key: key(3, a), reason: "expired".into(), at_ms: NOON_MS };
     vec![

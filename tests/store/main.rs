@@ -1,8 +1,11 @@
 //! The durable store through its own interface: what it promises, against disks and indices that fail.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod disk;
 mod durable;
 mod house;
 mod index;
 mod lists;
+mod real;
 mod recovery;
 mod retention;
+mod throughput;

@@ -3,7 +3,7 @@ use crate::disk::CrashDisk;
 use crate::house::*;
 use std::sync::{Arc, Mutex};
 use tailhook::domain::{Lsn, Next};
-use tailhook::store::index::Write;
+use tailhook::store::index::{Pair, Write};
 use tailhook::store::{Index, IndexError, MemoryIndex, Reset, Settings, StoreError};
 
 const FIRST: &str = "journal-0000000000000001";
@@ -35,11 +35,11 @@ async fn a_torn_last_frame_is_cut_at_every_offset() {
             let house = House::open(settings(), disk, index).await.unwrap();
             assert_eq!(house.recovery.torn_bytes, (len - start) as u64);
             assert_eq!(answers(&house.store), expected, "cut at {len}");
-            house.commit(captured(3, lane(1))).await;
+            house.commit(captured(4, lane(1))).await;
             let (disk, index) = house.stop().await;
             assert_eq!(disk.crash(0).bytes(FIRST).len(), end, "the tail is overwritten");
             let house = House::open(settings(), disk.crash(0), index).await.unwrap();
-            assert_eq!((house.recovery.torn_bytes, house.store.position()), (0, Some(Lsn(4))));
+            assert_eq!((house.recovery.torn_bytes, house.store.position()), (0, Some(Lsn(5))));
         }
     }
 }
@@ -141,10 +141,10 @@ impl Index for Recorder {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
         self.index.get(key)
     }
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, IndexError> {
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, IndexError> {
         self.index.scan(from, to, limit)
     }
-    fn scan_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, IndexError> {
+    fn scan_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, IndexError> {
         self.index.scan_back(from, to, limit)
     }
     fn apply(&self, writes: Vec<Write>) -> Result<(), IndexError> {

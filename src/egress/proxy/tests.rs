@@ -241,11 +241,14 @@ async fn the_request_is_whole_and_a_connection_carries_the_next_one() {
     assert!(seen[0].ends_with("\r\nContent-Length: 7\r\n\r\n{\"a\":1}"), "{}", seen[0]);
 }
 
+/// What is answered; the outcome's answer, detail and `Retry-After`.
+type Case<'a> = (&'a [u8], Result<u16, Failure>, Option<&'a str>, Option<u64>);
+
 #[tokio::test]
 async fn answers_become_outcomes() {
     let proxy = proxy(vec![]);
     let long = format!("HTTP/1.1 400 Bad\r\nContent-Length: 200000\r\n\r\n{}", "x".repeat(200_000));
-    let cases: Vec<(&[u8], Result<u16, Failure>, Option<&str>, Option<u64>)> = vec![
+    let cases: Vec<Case> = vec![
         (b"HTTP/1.1 204 No Content\r\n\r\n", Ok(204), None, None),
         (
             b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
