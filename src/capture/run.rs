@@ -86,8 +86,10 @@ pub async fn run<S: Source>(
             Ok(Ended::Blocked(why)) => {
                 error!("the replication connection is closed until the data folder can be written: {why}");
                 parts.status.send_modify(|status| status.problem = Some(why));
-                while !parts.store.vitals().writable {
-                    parts.store.writable_changed().await;
+                tokio::select! {
+                    biased;
+                    () = stop::requested(&mut shutdown) => return Ok(()),
+                    () = parts.store.writable() => {}
                 }
                 Duration::from_millis(100)
             }

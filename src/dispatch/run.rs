@@ -289,7 +289,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
                 self.routed = changed.is_ok();
                 self.review = Review::After(None);
             }
-            () = self.parts.store.writable_changed(), if self.ledger.is_blocked() => self.again = Some(Instant::now()),
+            () = self.parts.store.writable(), if self.ledger.is_blocked() => self.again = Some(Instant::now()),
             () = task::yield_now(), if busy => {}
             () = sleep_until(wake) => {}
         }

@@ -153,7 +153,7 @@ impl Committer {
             tracing::error!(%error, "commits are refused until the data folder can be written again");
         }
         self.blocked = Some(Blocked { error, retry_at: Instant::now() + RETRY });
-        self.core.writable.send_if_modified(|writable| std::mem::replace(writable, false));
+        self.core.writable.set(false);
     }
 
     /// Cuts off what a failure left, then proves with an empty frame that writing works.
@@ -173,7 +173,7 @@ impl Committer {
         let (answer, _nobody) = oneshot::channel();
         self.accept(vec![Queued { body, places, records: Vec::new(), answer }], &group).await?;
         self.blocked = None;
-        self.core.writable.send_replace(true);
+        self.core.writable.set(true);
         tracing::info!("the data folder can be written again");
         Ok(())
     }

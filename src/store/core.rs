@@ -3,6 +3,7 @@ use super::commit::Queued;
 use super::disk::Disk;
 use super::feed::Feed;
 use super::field::Malformed;
+use super::gate::Gate;
 use super::index::{Index, IndexError};
 use super::journal::{Journal, Segments};
 use super::outbox::{Settings, StoreError};
@@ -49,7 +50,7 @@ pub(super) struct Core {
     pub(super) unstarted: Mutex<Option<Unstarted>>,
     pub(super) closing: watch::Sender<bool>,
     pub(super) stage: watch::Sender<Stage>,
-    pub(super) writable: watch::Sender<bool>,
+    pub(super) writable: Gate,
     /// Why the index failed: ends `run`.
     pub(super) broken: watch::Sender<Option<String>>,
     /// Something waits for the index.
@@ -99,7 +100,7 @@ impl Core {
         hop.await.map_err(|e| StoreError::Index(e.to_string()))
     }
     pub(super) fn is_writable(&self) -> bool {
-        *self.writable.borrow()
+        self.writable.is_open()
     }
     pub(super) fn is_closing(&self) -> bool {
         *self.closing.borrow()

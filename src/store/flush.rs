@@ -22,7 +22,6 @@ const TRIES: u32 = 3;
 /// Runs until the committer has ended and everything is in the index.
 pub(super) async fn run(core: Arc<Core>) -> Result<(), StoreError> {
     let mut stage = core.stage.subscribe();
-    let mut writable = core.writable.subscribe();
     loop {
         let drained = *stage.borrow_and_update() >= Stage::Drained;
         let waiting = core.read().overlay.dirty();
@@ -45,14 +44,14 @@ pub(super) async fn run(core: Arc<Core>) -> Result<(), StoreError> {
                 () = sleep(PATIENCE) => {}
             }
         }
-        if *writable.borrow_and_update() {
+        if core.is_writable() {
             generation(&core).await?;
         } else {
             // a full disk: the index would only break
             tokio::select! {
                 biased;
                 _ = stage.changed() => {}
-                _ = writable.changed() => {}
+                () = core.writable.opened() => {}
             }
         }
     }

@@ -23,6 +23,7 @@ mod field;
 mod flush;
 mod folder;
 mod frame;
+mod gate;
 mod journal;
 mod keys;
 mod opening;

@@ -6,6 +6,7 @@ use super::core::{Core, Stage, Unstarted};
 use super::disk::Disk;
 use super::feed::Feed;
 use super::frame::MAX_BODY;
+use super::gate::Gate;
 use super::index::IndexFactory;
 use super::journal::Journal;
 use super::record::{Batch, Identity};
@@ -190,7 +191,7 @@ impl Store {
             unstarted: Mutex::new(Some(Unstarted { queue: waiting, journal })),
             closing: watch::Sender::new(false),
             stage: watch::Sender::new(Stage::Idle),
-            writable: watch::Sender::new(true),
+            writable: Gate::new(true),
             broken: watch::Sender::new(None),
             dirtied: Notify::new(),
             full: Notify::new(),
@@ -286,14 +287,9 @@ impl Store {
             writable: self.core.is_writable(),
         }
     }
-    /// Resolves when `vitals().writable` changes after this call.
-    pub async fn writable_changed(&self) {
-        // the sender lives in `core`: waiting cannot fail
-        let _ = self.core.writable.subscribe().changed().await;
-    }
-    /// `vitals().writable` as a value to watch: no change is missed between two waits.
-    pub fn watch_writable(&self) -> watch::Receiver<bool> {
-        self.core.writable.subscribe()
+    /// Resolves when `vitals().writable` is true; at once if it is. Cancel-safe.
+    pub async fn writable(&self) {
+        self.core.writable.opened().await;
     }
 }
 

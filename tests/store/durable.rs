@@ -67,7 +67,6 @@ async fn a_failing_disk_blocks_and_heals() {
         let house = House::new().await;
         house.commit(captured(1, lane(1))).await;
         house.disk.faults(faults);
-        let mut writable = house.store.watch_writable();
         for _ in 0..3 {
             let refused = house.try_commit(captured(2, lane(1))).await;
             assert!(matches!(refused, Err(StoreError::Blocked(_))), "{name}: {refused:?}");
@@ -76,9 +75,9 @@ async fn a_failing_disk_blocks_and_heals() {
             assert_eq!(house.store.due(lane(1), None, 10).unwrap().len(), 1);
             sleep(Duration::from_secs(2)).await;
         }
-        assert!(!*writable.borrow_and_update());
+        assert!(!house.store.vitals().writable);
         house.disk.faults(Faults::default());
-        tokio::time::timeout(Duration::from_secs(1), house.store.writable_changed()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(1), house.store.writable()).await.unwrap();
         assert!(house.store.vitals().writable);
         house.commit(captured(3, lane(1))).await;
         let (disk, index) = house.stop().await;
