@@ -20,13 +20,13 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 /// What one seed came to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) trace: u64,
     pub(crate) wrong: Vec<String>,
-    pub(crate) events: usize,
+    pub(crate) events: u64,
     pub(crate) lives: u64,
-    pub(crate) sent: usize,
+    pub(crate) sent: u64,
     pub(crate) server_crashes: u64,
 }
 
@@ -49,9 +49,9 @@ pub(crate) fn simulate(seed: u64, loud: bool) -> Report {
         Report {
             trace: world.trace(),
             wrong: world.wrong(),
-            events: truth.owed.len(),
+            events: truth.owed.len() as u64,
             lives,
-            sent: machine.net.log().len(),
+            sent: machine.net.log().len() as u64,
             server_crashes: machine.server.crashes(),
         }
     })
