@@ -213,6 +213,8 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
 
     fn offered(&mut self, pending: Vec<Pending>, overflowed: bool) {
         let now = self.now();
+        // what was read before the wait may be older than what is offered
+        self.stored = None;
         for pending in pending {
             let lane = pending.subscription;
             self.reopen(lane);

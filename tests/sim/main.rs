@@ -69,7 +69,11 @@ fn every_promise_holds_on_every_seed() {
             failed.push(*seed);
         }
         if !loud {
-            assert!(report.events >= 100 || !report.wrong.is_empty(), "seed {seed}: {} events", report.events);
+            assert!(
+                report.events >= 100 || !report.wrong.is_empty(),
+                "seed {seed}: {} events",
+                report.events
+            );
         }
     }
     let sum = |of: fn(&Report) -> u64| reports.iter().map(|(_, report)| of(report)).sum::<u64>();
