@@ -32,16 +32,22 @@ fn seeds() -> (Vec<u64>, bool) {
     }
 }
 
+/// After so many failing seeds no more are begun.
+const ENOUGH: usize = 8;
+
 /// Runs seeds on every core; a seed knows nothing of the others. A panic of one is its failure.
 fn run(seeds: &[u64], loud: bool) -> Vec<(u64, Report)> {
-    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let (next, failed, done) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
-        while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while failed.load(Ordering::Relaxed) < ENOUGH
+            && let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed))
+        {
             let report = catch_unwind(|| life::simulate(*seed, loud)).unwrap_or_else(|panic| {
                 let what = panic.downcast_ref::<String>().cloned();
                 let what = what.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
                 Report { wrong: vec![format!("a panic: {}", what.unwrap_or_default())], ..Report::default() }
             });
+            failed.fetch_add(usize::from(!report.wrong.is_empty()), Ordering::Relaxed);
             done.lock().unwrap().push((*seed, report));
         }
     };
