@@ -1,18 +1,20 @@
 //! Which stage may import which, which file may name which vendor, and how long a file may be. The tables are the
 //! architecture; this test is their guard. Comments and strings are left out of account.
+#![allow(clippy::unwrap_used, reason = "a test")]
 use std::path::{Path, PathBuf};
 
 /// A stage and what of ours it may import.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("clock", &[]),
+    ("stop", &[]),
     ("telemetry", &[]),
     ("mapping", &["domain"]),
-    ("store", &["domain", "clock", "telemetry"]),
+    ("store", &["domain", "clock", "stop", "telemetry"]),
     ("registry", &["domain", "store"]),
-    ("capture", &["domain", "mapping", "store", "registry", "postgres", "clock", "telemetry"]),
+    ("capture", &["domain", "mapping", "store", "registry", "postgres", "clock", "stop", "telemetry"]),
     ("egress", &["domain", "clock", "telemetry"]),
-    ("dispatch", &["domain", "store", "registry", "egress", "clock", "telemetry"]),
+    ("dispatch", &["domain", "store", "registry", "egress", "clock", "stop", "telemetry"]),
     ("postgres", &["domain", "clock", "telemetry"]),
     (
         "admin",
@@ -25,20 +27,20 @@ const ROOT: &[&str] = &["app", "cli", "config", "demo", "lib", "main"];
 
 /// Vendor crates that live in one place each: the name in Rust, and the path prefixes under `src/`.
 const VENDORS: &[(&str, &[&str])] = &[
-    ("sled", &["store/sled.rs"]),
+    ("sled", &["store/sled.rs", "store/mod.rs"]),
     ("pingora_core", &["egress/proxy.rs", "egress/proxy/"]),
     ("pingora_http", &["egress/proxy.rs", "egress/proxy/"]),
     ("postgres_protocol", &["capture/connection.rs", "capture/connection/"]),
-    ("tokio_postgres", &["postgres/", "demo/", "demo.rs", "cli/demo"]),
-    ("axum", &["admin/", "demo/", "demo.rs"]),
-    ("hyper", &["admin/", "demo/", "demo.rs"]),
-    ("tokio_rustls", &["demo/", "demo.rs"]),
+    ("tokio_postgres", &["postgres/", "demo/", "cli/demo"]),
+    ("axum", &["admin/", "demo/"]),
+    ("hyper", &["admin/", "demo/"]),
+    ("tokio_rustls", &["demo/", "egress/proxy/tests.rs"]),
     ("governor", &["dispatch/limit.rs"]),
     ("hmac", &["egress/"]),
     ("subtle", &["egress/", "admin/"]),
     ("chacha20poly1305", &["registry/seal.rs"]),
     ("minijinja", &["mapping/"]),
-    ("rustix", &["store/disk.rs", "store/disk/"]),
+    ("rustix", &["store/folder.rs", "egress/trust.rs", "egress/proxy.rs"]),
     ("prometheus", &["telemetry.rs"]),
 ];
 
@@ -203,7 +205,7 @@ fn planted_violations_are_reported() {
         ),
         ("mapping/rules.rs", "//! x\nfn f() { crate::clock::now() }", "mapping may not import clock"),
         ("dispatch/order.rs", "//! x\nuse crate::{\n    app,\n};", "dispatch may not import app"),
-        ("egress/sign.rs", "//! x\nuse sled::Db;", "only store/sled.rs may name sled"),
+        ("egress/sign.rs", "//! x\nuse sled::Db;", "only store/sled.rs, store/mod.rs may name sled"),
         ("capture/slot.rs", "//! x\nlet c = tokio_postgres::connect();", "may name tokio_postgres"),
         ("dispatch/run.rs", "//! x\nuse pingora_core::connectors::http::Connector;", "may name pingora_core"),
         ("admin/router.rs", "//! x\nuse crate::egress::Transport;", "only the guard"),

@@ -19,6 +19,7 @@ mod settled;
 mod subscriptions;
 
 pub use auth::Token;
+pub use axum::Router;
 pub use health::Health;
 pub use router::{router, tenant_routes};
 pub use serve::serve;

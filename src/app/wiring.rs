@@ -188,7 +188,7 @@ fn random() -> f64 {
 }
 
 /// The admin API's routes.
-pub(super) fn api(config: &Config, shared: &Shared) -> axum::Router {
+pub(super) fn api(config: &Config, shared: &Shared) -> admin::Router {
     let database = &config.database;
     let api_url = database.api_url.as_ref().unwrap_or(&database.url);
     let (guard, resolver) = (Arc::new(Guard::new(&shared.egress)), Arc::new(Resolver::default()));

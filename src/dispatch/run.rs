@@ -111,6 +111,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
     }
 
     async fn run(mut self) -> Result<(), StoreError> {
+        self.followed().await;
         while !*self.shutdown.borrow() {
             self.stored = None;
             self.ended()?;
@@ -124,6 +125,17 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
             }
         }
         self.drain().await
+    }
+
+    /// Before a first snapshot is complete nobody knows who subscribes, and nothing may be given up for want of one.
+    async fn followed(&mut self) {
+        while self.parts.store.position().is_none() && !*self.shutdown.borrow() {
+            tokio::select! {
+                biased;
+                changed = self.shutdown.changed() => if changed.is_err() { return },
+                changed = self.parts.routing.changed() => if changed.is_err() { return },
+            }
+        }
     }
 
     /// Takes in everything that has ended, without waiting.

@@ -98,7 +98,7 @@ pub(super) async fn open(disk: &dyn Disk, factory: &IndexFactory) -> Result<Open
     // A kill may have left frames that were written and not synced. They are believed from here on (their position is
     // confirmed at once), so they must survive a power cut. Older segments were synced before the next one was begun.
     if let Some(active) = opened.segments.active() {
-        disk.sync(&segment::name(active)).await.map_err(|e| blocked(&e))?;
+        disk.sync(&segment::name(active)).await.map_err(|error| blocked(&error))?;
     }
     if files.rebuild {
         disk.remove(REBUILD).await.map_err(|e| blocked(&e))?;

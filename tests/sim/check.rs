@@ -5,7 +5,7 @@ use crate::world::World;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tailhook::domain::{Delivery, DeliveryId, Event, EventId, Status};
+use tailhook::domain::{Delivery, DeliveryId, Event, EventId, Sequence, Status};
 
 /// What the store says at the end: every delivery with its event.
 pub(crate) type Ledger = Vec<(Delivery, Arc<Event>)>;
@@ -41,7 +41,7 @@ pub(crate) fn history(world: &World, truth: &Truth, ledger: &Ledger, net: &Net) 
             Some((_, event)) if event.id == one.event && net.body(event.id).as_ref() == Some(&event.body) => {
             }
             Some(_) => {
-                world.violated(format!("delivery {} was sent with another event or body", one.delivery))
+                world.violated(format!("delivery {} was sent with another event or body", one.delivery));
             }
             None => world.violated(format!("delivery {} was sent but nothing is known of it", one.delivery)),
         }
@@ -66,6 +66,7 @@ pub(crate) fn exactly_one_event_a_change(world: &World, owed_events: &[&Owed], e
         let place = (event.sequence.lsn.0, event.name.as_str(), event.tenant.as_str(), resource);
         given.entry(place).or_default().push((event, subscriptions));
     }
+    let mut numbered = BTreeMap::new();
     for (place, changes) in &owed {
         let mut matching = given.remove(place).unwrap_or_default();
         matching.sort_by_key(|(event, _)| event.sequence);
@@ -78,12 +79,17 @@ pub(crate) fn exactly_one_event_a_change(world: &World, owed_events: &[&Owed], e
             ));
         }
         for (change, (event, subscriptions)) in changes.iter().zip(matching) {
+            numbered.insert(event.sequence, change.place);
             if change.subscriptions != *subscriptions {
                 let asked = &change.subscriptions;
                 world.violated(format!("{} is owed to {asked:?} but is for {subscriptions:?}", event.id));
             }
             body_is_right(world, change, event);
         }
+    }
+    let in_order = |(one, two): ((&Sequence, _), (&Sequence, _))| one.0.lsn != two.0.lsn || one.1 < two.1;
+    if !numbered.iter().zip(numbered.iter().skip(1)).all(in_order) {
+        world.violated("events of a transaction are not numbered in the order of its changes".to_owned());
     }
     for (place, unknown) in given {
         world.violated(format!("{} event(s) for nothing that was committed: {place:x?}", unknown.len()));
@@ -155,6 +161,14 @@ fn ends_for_a_reason(world: &World, truth: &Truth, delivery: &Delivery, sent: &[
         world.violated(format!(
             "delivery {id} of {name} at {lsn:x} for {of} is {status} ({error:?}) after answers {answers:?}"
         ));
+    }
+    let steps = sent.windows(2).all(|pair| {
+        let again = pair[1].attempt == pair[0].attempt && pair[1].life > pair[0].life;
+        again || pair[1].attempt == pair[0].attempt + 1
+    });
+    if !steps || sent.first().is_some_and(|first| first.attempt != 1) {
+        let numbers: Vec<_> = sent.iter().map(|s| (s.life, s.attempt)).collect();
+        world.violated(format!("delivery {id}: attempts are numbered (life, number) {numbers:?}"));
     }
     for one in sent {
         let known = wish.is_some_and(|w| {

@@ -84,6 +84,7 @@ pub(crate) const PATTERNS: [&str; 8] = [
     "stock.*",
 ];
 
+#[allow(clippy::unnecessary_wraps, reason = "cells are options")]
 fn some(text: impl Into<String>) -> Option<String> {
     Some(text.into())
 }

@@ -19,9 +19,10 @@ mod wiring;
 mod witness;
 
 use life::Report;
-use std::panic::catch_unwind;
-use std::sync::Mutex;
+use std::cell::Cell;
+use std::panic::{catch_unwind, set_hook, take_hook};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, Once};
 
 /// The seeds to run, and whether the trace is printed: `SEED` names one, `SEEDS` says how many.
 fn seeds() -> (Vec<u64>, bool) {
@@ -35,18 +36,35 @@ fn seeds() -> (Vec<u64>, bool) {
 /// After so many failing seeds no more are begun.
 const ENOUGH: usize = 8;
 
-/// Runs seeds on every core; a seed knows nothing of the others. A panic of one is its failure.
+thread_local! {
+    /// Panics in this thread, those that a `JoinSet` has caught too.
+    static PANICS: Cell<u32> = const { Cell::new(0) };
+}
+
+fn count_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let print = take_hook();
+        set_hook(Box::new(move |panic| {
+            PANICS.set(PANICS.get() + 1);
+            print(panic);
+        }));
+    });
+}
+
+/// Runs seeds on every core; a seed knows nothing of the others.
 fn run(seeds: &[u64], loud: bool) -> Vec<(u64, Report)> {
+    count_panics();
     let (next, failed, done) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
         while failed.load(Ordering::Relaxed) < ENOUGH
             && let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed))
         {
-            let report = catch_unwind(|| life::simulate(*seed, loud)).unwrap_or_else(|panic| {
-                let what = panic.downcast_ref::<String>().cloned();
-                let what = what.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-                Report { wrong: vec![format!("a panic: {}", what.unwrap_or_default())], ..Report::default() }
-            });
+            PANICS.set(0);
+            let mut report = catch_unwind(|| life::simulate(*seed, loud)).unwrap_or_default();
+            if PANICS.get() > 0 {
+                report.wrong.push(format!("{} panic(s)", PANICS.get()));
+            }
             failed.fetch_add(usize::from(!report.wrong.is_empty()), Ordering::Relaxed);
             done.lock().unwrap().push((*seed, report));
         }

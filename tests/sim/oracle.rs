@@ -59,12 +59,12 @@ impl Truth {
         let mut rows = Rows::new();
         for txn in txns {
             let events = of_transaction(txn);
-            let before: BTreeSet<String> = active(&rows).map(|c| id(c)).collect();
+            let before: BTreeSet<String> = active(&rows).map(id).collect();
             for op in &txn.ops {
                 op.apply(&mut rows);
                 truth.learn(op);
             }
-            let after: BTreeSet<String> = active(&rows).map(|c| id(c)).collect();
+            let after: BTreeSet<String> = active(&rows).map(id).collect();
             for gone in before.difference(&after) {
                 truth.wishes.entry(gone.clone()).or_default().ended.push(txn.commit);
             }
@@ -75,7 +75,7 @@ impl Truth {
                 let asking = active(&rows).filter(|c| {
                     c[1].as_deref() == Some(&event.tenant) && asks(c[2].as_deref().unwrap(), event.name)
                 });
-                event.subscriptions = asking.map(|c| id(c)).collect();
+                event.subscriptions = asking.map(id).collect();
                 truth.owed.push(event);
             }
         }
@@ -180,7 +180,7 @@ fn event(txn: &Txn, rule: &Rule, images: Option<&Images<'_>>, place: (usize, usi
     let ids: Vec<&str> = rule.resource.1.iter().filter_map(|c| value(c)).collect();
     Owed {
         name: rule.name,
-        tenant: value_or_const(images.map(|_| value("tenant_id"))),
+        tenant: images.map_or(CONST_TENANT, |_| value("tenant_id").unwrap_or_default()).to_owned(),
         resource_type: rule.resource.0,
         resource_id: (!ids.is_empty()).then(|| ids.join(",")),
         lsn: txn.commit,
@@ -190,10 +190,6 @@ fn event(txn: &Txn, rule: &Rule, images: Option<&Images<'_>>, place: (usize, usi
         subscriptions: BTreeSet::new(),
         place,
     }
-}
-
-fn value_or_const(of_row: Option<Option<&str>>) -> String {
-    of_row.flatten().unwrap_or(CONST_TENANT).to_owned()
 }
 
 #[cfg(test)]

@@ -184,7 +184,7 @@ impl Server {
         match crate::wiring::position_of(&self.platter.certain(), &self.world).await {
             Ok(position) if position >= flushed => {}
             Ok(position) => {
-                self.world.violated(format!("confirmed {flushed:x} but only {position:x} is durable"))
+                self.world.violated(format!("confirmed {flushed:x} but only {position:x} is durable"));
             }
             Err(error) => self.world.violated(format!("what is durable cannot be opened: {error}")),
         }

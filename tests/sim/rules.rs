@@ -89,8 +89,8 @@ fn update(op: &Op, holds: impl Fn(&Cells, &Cells) -> bool) -> bool {
     matches!(op, Op::Update { old, new, .. } if holds(old, new))
 }
 
-fn status(cells: &Cells) -> &Option<String> {
-    &cells[TABLES[INVOICES].column("status")]
+fn status(cells: &Cells) -> Option<&str> {
+    cells[TABLES[INVOICES].column("status")].as_deref()
 }
 
 fn positive(cells: &Cells) -> bool {
@@ -116,9 +116,7 @@ pub(crate) static RULES: [Rule; 8] = [
         name: "invoice.sent",
         table: INVOICES,
         matches: |op| {
-            update(op, |old, new| {
-                status(old) != status(new) && status(new).as_deref() == Some("sent") && positive(new)
-            })
+            update(op, |old, new| status(old) != status(new) && status(new) == Some("sent") && positive(new))
         },
         at_commit: true,
         resource: ("invoice", &["id"]),

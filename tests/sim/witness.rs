@@ -100,7 +100,7 @@ pub(crate) fn agrees(world: &World, mapping: &Mapping, txns: &[Txn], from: u64, 
         match given.get(&event.id) {
             Some(again) if again == &**event => {}
             Some(_) => {
-                world.violated(format!("event {} is another one when the WAL is read again", event.id))
+                world.violated(format!("event {} is another one when the WAL is read again", event.id));
             }
             None => world.violated(format!(
                 "event {} ({}) has another id when the WAL is read again",
@@ -119,7 +119,9 @@ async fn the_mapping_derives_the_truth() {
         let world = World::new(seed, false);
         let (mut txns, _) = Erp::new(world.rng.fork()).history(LENGTH.0 as usize);
         // nobody needs to have asked
-        txns.iter_mut().for_each(|txn| txn.ops.retain(|op| op.table() != crate::schema::SUBSCRIPTIONS));
+        for txn in &mut txns {
+            txn.ops.retain(|op| op.table() != crate::schema::SUBSCRIPTIONS);
+        }
         let from = txns[2].commit;
         let truth = crate::oracle::Truth::of(&txns, from);
         let events = events(&sidecar.mapping, &txns, from);

@@ -199,11 +199,6 @@ impl Rig {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap()
     }
-    /// Waits for an end that nobody asked for.
-    pub(crate) async fn ended(&mut self) -> ExitStatus {
-        let mut child = self.child.take().expect("it runs");
-        tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap()
-    }
     /// A second connection to the ERP.
     pub(crate) async fn another(&self) -> Database {
         Database::connect(&self.cluster.superuser_url("postgres")).await.expect("a connection")

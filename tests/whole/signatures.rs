@@ -29,9 +29,9 @@ async fn openssl_and_the_official_verifier_agree() {
     verifier.verify(&body, &headers).expect("verified");
     assert!(verifier.verify(b"{}", &headers).is_err());
 
-    let lines: String = headers.iter().map(|(n, v)| format!("{n}: {}\n", v.to_str().unwrap())).collect();
+    let lines: Vec<_> = headers.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
     let (head, payload) = (rig.folder.path().join("headers"), rig.folder.path().join("body"));
-    std::fs::write(&head, lines).unwrap();
+    std::fs::write(&head, lines.join("\n")).unwrap();
     std::fs::write(&payload, &body).unwrap();
     let (head, payload) = (head.to_str().unwrap(), payload.to_str().unwrap());
     let verify = |secret| rig.tool(&["verify", "--secret", secret, "--headers", head, "--body", payload]);
