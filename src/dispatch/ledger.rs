@@ -4,10 +4,14 @@
 //! meanwhile is gathered for the next. What the store cannot take stays here until it can.
 use super::lane::Ticket;
 use crate::store::{Batch, Record, Store, StoreError};
+use std::time::Duration;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// Commits on their way at once.
 const PIPELINE: usize = 4;
+/// Under load outcomes are gathered this long, so that they share an fdatasync; the first after a pause goes at once.
+const GATHER: Duration = Duration::from_millis(5);
 /// Records in one commit.
 const BATCH: usize = 512;
 
@@ -24,11 +28,13 @@ pub(super) struct Ledger {
     gathered: Vec<Entry>,
     commits: JoinSet<Commit>,
     blocked: bool,
+    /// When the newest commit was sent off.
+    sent: Option<Instant>,
 }
 
 impl Ledger {
     pub(super) fn new(store: Store) -> Self {
-        Self { store, gathered: Vec::new(), commits: JoinSet::new(), blocked: false }
+        Self { store, gathered: Vec::new(), commits: JoinSet::new(), blocked: false, sent: None }
     }
     /// Gathers a record; its ticket comes back from `finished` when it is durable.
     pub(super) fn add(&mut self, record: Record, ticket: Ticket) {
@@ -49,11 +55,23 @@ impl Ledger {
     pub(super) fn unblock(&mut self) {
         self.blocked = false;
     }
+    /// When what is gathered may be sent off; `None`: nothing is gathered, or there is no room.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let waits = !self.blocked && !self.gathered.is_empty() && self.commits.len() < PIPELINE;
+        waits.then(|| self.sent.map_or_else(Instant::now, |sent| sent + GATHER))
+    }
+    /// Sends off what has been gathered long enough, or is many.
+    pub(super) fn flush_due(&mut self) {
+        if self.gathered.len() >= BATCH || self.due().is_some_and(|due| due <= Instant::now()) {
+            self.flush();
+        }
+    }
     /// Sends off what is gathered, as far as the pipeline has room.
     pub(super) fn flush(&mut self) {
         while !self.blocked && !self.gathered.is_empty() && self.commits.len() < PIPELINE {
             let rest = self.gathered.split_off(self.gathered.len().min(BATCH));
             let entries = std::mem::replace(&mut self.gathered, rest);
+            self.sent = Some(Instant::now());
             let store = self.store.clone();
             let batch = Batch { records: entries.iter().map(|(record, _)| record.clone()).collect() };
             self.commits.spawn(async move {

@@ -118,7 +118,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
             let busy = self.read();
             self.give_up();
             self.start();
-            self.ledger.flush();
+            self.ledger.flush_due();
             self.observer.levels(&self.scheduler);
             if !self.wait(busy).await? {
                 break;
@@ -289,6 +289,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
             self.again.unwrap_or_else(|| Instant::now() + DRAIN)
         };
         let wake = timer.filter(|_| !self.ledger.is_blocked()).map_or(again, |timer| timer.min(again));
+        let wake = self.ledger.due().map_or(wake, |due| due.min(wake));
         tokio::select! {
             biased;
             changed = self.shutdown.changed() => return Ok(changed.is_ok() && !*self.shutdown.borrow()),

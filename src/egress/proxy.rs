@@ -13,16 +13,16 @@ use super::trust::Bundle;
 use super::{EgressError, Request, Settings, Transport};
 use crate::clock::SharedClock;
 use crate::domain::{Failure, Outcome};
-use http::{HeaderValue, StatusCode, Version};
+use http::{HeaderValue, StatusCode};
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{ErrorTrait, ErrorType};
-use pingora_http::RequestHeader;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout, timeout_at};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -205,14 +205,16 @@ impl Inner {
         stream: Stream,
         deadline: Instant,
     ) -> Result<Answer, Fault> {
-        let head = self.head(request, target)?;
+        let wire = request.wire(&self.user_agent, &target.authority, &target.path);
+        let mut stream = stream;
+        let written = timeout_at(deadline, write(&mut stream, &wire)).await;
         let mut session = HttpSession::new_with_options(stream, peer);
-        let answered = match timeout_at(deadline, write(&mut session, head, &request.event.body)).await {
+        let answered = match written {
             Ok(Ok(())) => timeout_at(deadline, read_head(&mut session)).await,
             // The receiver may have answered and hung up without reading us to the end: look.
             Ok(Err(error)) => match timeout_at(deadline, read_head(&mut session)).await {
                 Ok(Err(fault)) if fault.failure == Failure::Connection => {
-                    Ok(Err(io_fault(&error, "sending")))
+                    Ok(Err(io_fault_text(format!("the connection broke while sending: {error}"))))
                 }
                 other => other,
             },
@@ -233,20 +235,6 @@ impl Inner {
         Ok(Answer { status: status.as_u16(), detail: printable(&kept.bytes), retry_after_ms })
     }
 
-    fn head(&self, request: &Request, target: &Target) -> Result<Box<RequestHeader>, Fault> {
-        let refused = |e: Box<pingora_core::Error>| Fault::new(Failure::Guard, e.to_string());
-        let headers = request.headers(&self.user_agent);
-        let mut head =
-            RequestHeader::build("POST", target.path.as_bytes(), Some(headers.len() + 2)).map_err(refused)?;
-        head.set_version(Version::HTTP_11);
-        head.insert_header("Host", target.authority.as_str()).map_err(refused)?;
-        for (name, value) in headers {
-            head.insert_header(name.to_string(), value).map_err(refused)?;
-        }
-        head.insert_header("Content-Length", request.event.body.len().to_string()).map_err(refused)?;
-        Ok(Box::new(head))
-    }
-
     /// Keeps the connection for the next request, if the receiver does.
     async fn release(&self, mut session: HttpSession, peer: &HttpPeer) {
         session.respect_keepalive();
@@ -259,15 +247,11 @@ impl Inner {
     }
 }
 
-async fn write(
-    session: &mut HttpSession,
-    head: Box<RequestHeader>,
-    body: &[u8],
-) -> Result<(), Box<pingora_core::Error>> {
-    session.write_request_header(head).await?;
-    session.write_body(body).await?;
-    session.finish_body().await?;
-    Ok(())
+/// Head and body in one write, so in one TLS record and one system call: the vendor's session makes two of each, which
+/// was a tenth of the sidecar's CPU time.
+async fn write(stream: &mut Stream, wire: &[u8]) -> std::io::Result<()> {
+    stream.write_all(wire).await?;
+    stream.flush().await
 }
 
 /// Reads up to the final status; informational answers are skipped.

@@ -61,6 +61,19 @@ pub fn is_reserved(name: &str) -> bool {
 }
 
 impl Request {
+    /// The whole request as it goes onto the connection. Names and values are checked, so nothing can break out of its line.
+    pub(super) fn wire(&self, user_agent: &HeaderValue, authority: &str, path: &str) -> Vec<u8> {
+        let body = &self.event.body;
+        let mut wire = Vec::with_capacity(640 + path.len() + body.len());
+        let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| wire.extend_from_slice(part));
+        put(&[b"POST ", path.as_bytes(), b" HTTP/1.1\r\nHost: ", authority.as_bytes(), b"\r\n"]);
+        for (name, value) in self.headers(user_agent) {
+            put(&[name.as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
+        }
+        put(&[b"Content-Length: ", body.len().to_string().as_bytes(), b"\r\n\r\n", body]);
+        wire
+    }
+
     /// All headers of SPEC 4 in the old module's spelling, then the subscription's own. A custom header that is
     /// reserved or no valid HTTP is left out: it was refused when it was written, so only SQL can have put it there.
     pub fn headers(&self, user_agent: &HeaderValue) -> Vec<(&str, HeaderValue)> {
