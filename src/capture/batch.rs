@@ -3,6 +3,7 @@
 use super::memory::Memory;
 use crate::domain::{DeliveryId, DeliveryKey, Event, Lsn, Transaction};
 use crate::mapping::{Context, Fault, Mapping, ShadowChange};
+use crate::registry::rows::RowChange;
 use crate::registry::seal::Sealer;
 use crate::registry::{Routing, rows};
 use crate::store::{Batch, Record, Store};
@@ -154,6 +155,9 @@ fn follow_subscriptions(
         let current = working.get_or_insert_with(|| routing.clone());
         let row_rules = rows::Rules { sealer: &rules.sealer, url: &*rules.check_url };
         for row in rows::changes(change, current, row_rules) {
+            if let RowChange::Refused(id, why) = &row {
+                tracing::warn!(subscription = %id, "a row of webhook_subscriptions is not routed: {why}");
+            }
             records.push(current.apply(row));
         }
     }
