@@ -71,7 +71,7 @@ pub(crate) struct Erp {
 pub(crate) const CLEAR: &str = "clear-secret-";
 
 /// Transactions of a history: at least and less than.
-pub(crate) const LENGTH: (u64, u64) = (110, 160);
+pub(crate) const LENGTH: (u64, u64) = (85, 125);
 
 pub(crate) const PATTERNS: [&str; 8] = [
     "*",
@@ -109,6 +109,8 @@ impl Erp {
             ops.push(op);
         }
         self.commit(ops);
+        // so that most of it is followed, whatever befalls the first snapshot
+        self.at_ms = 5_000;
         for number in 0..length {
             self.at_ms += match self.rng.below(100) {
                 0..60 => self.rng.below(20),
