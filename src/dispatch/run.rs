@@ -91,6 +91,7 @@ pub(super) struct Dispatch<T, J> {
 
 impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
     fn new(parts: Parts<T, J>, shutdown: watch::Receiver<bool>) -> Self {
+        let reviewed = parts.routing.borrow().clone();
         Self {
             scheduler: Scheduler::new(parts.settings.clone()),
             ledger: Ledger::new(parts.store.clone()),
@@ -102,7 +103,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
             list_lanes: true,
             review: Review::Done,
             routed: true,
-            reviewed: parts.routing.borrow().clone(),
+            reviewed,
             stored: None,
             again: None,
             parts,
