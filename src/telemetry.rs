@@ -56,6 +56,12 @@ impl Metrics {
         let build_info =
             made.keep(IntGaugeVec::new(Opts::new("tailhook_build_info", "Always 1"), &["version"]))?;
         build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let slot_safe_wal_bytes = made.gauge(
+            "tailhook_slot_safe_wal_bytes",
+            "WAL until max_slot_wal_keep_size loses the slot; -1: no limit, or not known yet",
+        )?;
+        // 0 would be an alarm
+        slot_safe_wal_bytes.set(-1);
         Ok(Self {
             deliveries: made.counters(
                 "webhook_deliveries_total",
@@ -98,10 +104,7 @@ impl Metrics {
                 "tailhook_slot_lag_seconds",
                 "Age of the oldest commit when it became durable here",
             ))?,
-            slot_safe_wal_bytes: made.gauge(
-                "tailhook_slot_safe_wal_bytes",
-                "WAL until max_slot_wal_keep_size loses the slot; -1: no limit",
-            )?,
+            slot_safe_wal_bytes,
             flush_seconds: made.histogram("tailhook_store_flush_seconds", "fdatasync of the journal")?,
             gaps: made.keep(IntCounter::new("tailhook_gap_total", "Gaps found"))?,
             index_lag: made.gauge("tailhook_index_lag_frames", "Journal frames not yet in the index")?,

@@ -59,6 +59,8 @@ fn wrong_usage_exits_2() {
         &["verify"],
         &["demo", "--for", "0s"],
         &["run", "--no"],
+        &["run", "--accept-gap=0/1"],
+        &["run", "--accept-gap=0/1-x"],
     ] {
         let run = run(arguments);
         assert_eq!(run.status, 2, "{arguments:?}: {}", run.stderr);

@@ -60,7 +60,7 @@ pub fn router(parts: Parts) -> Router {
         router = router.route(&path, admitted);
     }
     router
-        .fallback(|| async { Problem::not_found("this path").into_response() })
+        .fallback(|| async { Problem::not_found("path").into_response() })
         .layer(map_response(problems_only))
         .layer(from_fn_with_state(api.clone(), gate::host))
         .with_state(api)

@@ -23,9 +23,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Segments of the journal (DESIGN 4).
-const SEGMENT: u64 = 64 << 20;
-
 /// What several stages hold.
 pub(super) struct Shared {
     pub(super) store: Store,
@@ -49,8 +46,8 @@ pub(super) async fn store(
         history: config.store.history,
         history_max: config.store.history_max,
         min_free: config.store.min_free,
-        segment_bytes: SEGMENT,
         observe_flush: FlushObserver::new(move |took| flush_seconds.observe(took.as_secs_f64())),
+        ..store::Settings::default()
     };
     let index = SledIndex::factory(config.store.path.join("index"));
     Store::open(settings, Arc::new(disk), index, clock.clone()).await

@@ -3,6 +3,7 @@
 use super::memory::Memory;
 use crate::domain::{DeliveryId, DeliveryKey, Event, Lsn, Transaction};
 use crate::mapping::{Context, Fault, Mapping, ShadowChange};
+use crate::registry::rows::RowChange;
 use crate::registry::seal::Sealer;
 use crate::registry::{Routing, rows};
 use crate::store::{Batch, Record, Store};
@@ -11,8 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-/// Records in one frame; a larger batch becomes several, the shadow and the position in the last: events that come again
-/// after a crash in between are known by their ids.
+/// Bytes of event bodies in one frame, and records; a larger batch becomes several frames, the shadow and the position in
+/// the last: events that come again after a crash in between are known by their ids.
+const FRAME_BYTES: usize = 8 << 20;
 const FRAME_RECORDS: usize = 10_000;
 
 /// Says why a URL may not be routed to: the guard's part that needs no resolver.
@@ -127,17 +129,22 @@ pub(super) fn prepare(
     Ok(prepared)
 }
 
-fn frames(mut early: Vec<Record>, last: Vec<Record>) -> Vec<Batch> {
+fn frames(early: Vec<Record>, last: Vec<Record>) -> Vec<Batch> {
     let mut frames = Vec::new();
-    while early.len() > FRAME_RECORDS {
-        // an event and its deliveries stay together: the cut is before an event
-        let cut = (1..=FRAME_RECORDS).rev().find(|at| matches!(early.get(*at), Some(Record::Event(_))));
-        let rest = early.split_off(cut.unwrap_or(FRAME_RECORDS));
-        frames.push(Batch { records: early });
-        early = rest;
+    let (mut records, mut bytes) = (Vec::new(), 0);
+    for record in early {
+        // an event and its deliveries stay together: a frame ends before an event
+        if let Record::Event(event) = &record {
+            if bytes >= FRAME_BYTES || records.len() >= FRAME_RECORDS {
+                frames.push(Batch { records: std::mem::take(&mut records) });
+                bytes = 0;
+            }
+            bytes += event.body.len();
+        }
+        records.push(record);
     }
-    early.extend(last);
-    frames.push(Batch { records: early });
+    records.extend(last);
+    frames.push(Batch { records });
     frames
 }
 
@@ -154,6 +161,9 @@ fn follow_subscriptions(
         let current = working.get_or_insert_with(|| routing.clone());
         let row_rules = rows::Rules { sealer: &rules.sealer, url: &*rules.check_url };
         for row in rows::changes(change, current, row_rules) {
+            if let RowChange::Refused(id, why) = &row {
+                tracing::warn!(subscription = %id, "a row of webhook_subscriptions is not routed: {why}");
+            }
             records.push(current.apply(row));
         }
     }
@@ -180,4 +190,45 @@ fn route(event: Event, routing: &Routing, records: &mut Vec<Record>) -> (Arc<str
         });
     }
     (name, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{EventId, EventName, Sequence, SubscriptionId, TenantId};
+    use uuid::Uuid;
+
+    fn event(body: usize) -> [Record; 2] {
+        let (id, tenant) = (EventId(Uuid::nil()), TenantId::new("t"));
+        let subscription = SubscriptionId(Uuid::nil());
+        let event = Event {
+            id,
+            name: EventName::parse("a.b").unwrap(),
+            tenant: tenant.clone(),
+            resource: None,
+            timestamp_us: 0,
+            sequence: Sequence::default(),
+            body: Bytes::from(vec![b'x'; body]),
+        };
+        let key = DeliveryKey { tenant, id: DeliveryId::derive(id, subscription, 0) };
+        [
+            Record::Event(Arc::new(event)),
+            Record::Delivery { event: id, subscription, key, target_url: String::new() },
+        ]
+    }
+
+    #[test]
+    fn frames_are_bounded_and_keep_an_event_with_its_deliveries() {
+        let early: Vec<Record> = (0..40).flat_map(|_| event(1 << 20)).collect();
+        let cut = frames(early, vec![Record::Position(Lsn(7))]);
+        assert_eq!(cut.len(), 5);
+        for frame in &cut {
+            assert!(matches!(frame.records.first(), Some(Record::Event(_))));
+            assert!(frame.records.len() <= 17, "{}", frame.records.len());
+        }
+        let positions =
+            |frame: &Batch| frame.records.iter().filter(|r| matches!(r, Record::Position(_))).count();
+        assert_eq!(cut.iter().map(positions).collect::<Vec<_>>(), [0, 0, 0, 0, 1], "the position comes last");
+        assert_eq!(frames(Vec::new(), vec![Record::Position(Lsn(7))]).len(), 1);
+    }
 }

@@ -188,7 +188,12 @@ async fn prepare<S: Source>(parts: &mut Parts<S>) -> Result<Position, SessionErr
         _ => Remembered::Empty,
     };
     let from = match slot::judge(&parts.identity.slot, memory, &survey) {
-        Verdict::Start { from } => from,
+        Verdict::Start { from } => {
+            if let Some(range) = parts.accept_gap.take() {
+                warn!("--accept-gap={range}: there is no gap, so nothing is accepted");
+            }
+            from
+        }
         Verdict::FirstStart => fill::first(parts, &survey).await?,
         Verdict::Refill => {
             warn!("the first snapshot was interrupted before anything was followed: the slot is made again");

@@ -1,6 +1,7 @@
 //! `tailhook run`: the sidecar until a signal.
 use super::{Source, block_on, logs, signals::Stop};
 use crate::app;
+use crate::domain::Lsn;
 use tokio::sync::watch;
 
 /// Runs the sidecar until SIGTERM or SIGINT
@@ -13,8 +14,16 @@ Examples:
   tailhook run --accept-gap=0/1A2B3C8-0/1B00000")]
 pub(super) struct Arguments {
     /// Accepts a gap: must be exactly the range that was reported; what was committed in it has no events
-    #[arg(long, value_name = "FROM-TO")]
+    #[arg(long, value_name = "FROM-TO", value_parser = range)]
     accept_gap: Option<String>,
+}
+
+/// Whether it is the gap's own range is judged where the gap is.
+fn range(text: &str) -> Result<String, String> {
+    let (from, to) = text.split_once('-').ok_or("write it as it was reported, as 0/1A2B3C8-0/1B00000")?;
+    from.trim().parse::<Lsn>()?;
+    to.trim().parse::<Lsn>()?;
+    Ok(text.to_owned())
 }
 
 pub(super) fn main(arguments: Arguments, source: &Source) -> anyhow::Result<()> {

@@ -81,6 +81,8 @@ pub(super) struct Dispatch<T, J> {
     pub(super) review: Review,
     /// Somebody still publishes the routing.
     routed: bool,
+    /// The routing that lanes were last reviewed by.
+    reviewed: Arc<Routing>,
     /// The store's active subscriptions, read at most once a turn.
     pub(super) stored: Option<BTreeMap<SubscriptionId, Arc<Subscription>>>,
     /// The store failed: nothing is read, nothing committed before.
@@ -89,6 +91,7 @@ pub(super) struct Dispatch<T, J> {
 
 impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
     fn new(parts: Parts<T, J>, shutdown: watch::Receiver<bool>) -> Self {
+        let reviewed = parts.routing.borrow().clone();
         Self {
             scheduler: Scheduler::new(parts.settings.clone()),
             ledger: Ledger::new(parts.store.clone()),
@@ -100,6 +103,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
             list_lanes: true,
             review: Review::Done,
             routed: true,
+            reviewed,
             stored: None,
             again: None,
             parts,
@@ -302,13 +306,22 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
             // Without a publisher (capture has stopped) the last routing holds; pending deliveries go on.
             changed = self.parts.routing.changed(), if self.routed => {
                 self.routed = changed.is_ok();
-                self.review = Review::After(None);
+                self.routing_changed();
             }
             () = self.parts.store.writable(), if self.ledger.is_blocked() => self.again = Some(Instant::now()),
             () = task::yield_now(), if busy => {}
             () = sleep_until(wake) => {}
         }
         Ok(true)
+    }
+
+    /// A routing comes with every durable batch; lanes are reviewed only if a subscription changed.
+    fn routing_changed(&mut self) {
+        let routing = self.parts.routing.borrow_and_update().clone();
+        if !routing.same_subscriptions(&self.reviewed) {
+            self.review = Review::After(None);
+        }
+        self.reviewed = routing;
     }
 
     /// Lets what is in flight end, and makes it durable.

@@ -66,7 +66,8 @@ fn columns(rule: &Rule, table: &Table, problems: &mut Vec<Problem>) {
     missing.sort();
     missing.dedup();
     problems.extend(missing.into_iter().map(|column| {
-        let near = nearest(column, table).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+        let near = nearest(column, table).map(|name| format!("; did you mean {name}?"));
+        let near = near.unwrap_or_else(|| " (generated columns are not published)".to_owned());
         problem(rule, format!("{} has no column {column}{near}", rule.table))
     }));
     for (column, values) in &rule.becomes {

@@ -74,8 +74,15 @@ impl<'a> Run<'a> {
                 Value::Number(number) => Value::Number(Cow::Owned(number.negated())),
                 other => return Err(failed(&format!("'-' before {}", other.kind()))),
             },
-            Node::And(pair) => Value::Bool(self.truth(&pair.0)? && self.truth(&pair.1)?),
-            Node::Or(pair) => Value::Bool(self.truth(&pair.0)? || self.truth(&pair.1)?),
+            // as in minijinja, the operand that decides: `(new.amount or 0) > 5`
+            Node::And(pair) => {
+                let left = self.eval(&pair.0)?;
+                if left.is_true()? { self.eval(&pair.1)? } else { left }
+            }
+            Node::Or(pair) => {
+                let left = self.eval(&pair.0)?;
+                if left.is_true()? { left } else { self.eval(&pair.1)? }
+            }
             Node::Math(op, pair) => {
                 let (left, right) = (self.eval(&pair.0)?, self.eval(&pair.1)?);
                 self.math(*op, left, right)?

@@ -4,8 +4,9 @@ use super::error::PgError;
 use super::name::{TableName, quote};
 use super::publication;
 use super::session::{Patience, Session};
+use super::snapshot;
 use super::visibility::{self, Sight};
-use crate::domain::{SealedSecret, Table};
+use crate::domain::SealedSecret;
 use tokio_postgres::Client;
 
 /// How bad it is.
@@ -33,8 +34,6 @@ pub struct Finding {
 pub struct Needed {
     /// Which.
     pub table: TableName,
-    /// Columns that rules name.
-    pub columns: Vec<String>,
     /// A missing table parks the rules instead of refusing to start.
     pub optional: bool,
     /// The shadow reads it: SELECT, a primary key, and the sight of every row are needed.
@@ -65,6 +64,7 @@ fn warning(findings: &mut Findings, what: impl Into<String>, remedy: impl Into<O
 }
 
 /// Everything that must hold, found out with the role of `database.url`. A database that cannot be reached is a finding.
+/// What the rules say of tables and columns that are not there is the mapping's to find: it knows the lines.
 pub async fn check(url: &str, expected: &Expectation) -> Findings {
     let mut findings = Vec::new();
     if let Err(problem) = look(url, expected, &mut findings).await {
@@ -86,20 +86,67 @@ pub async fn sealed_secret(client: &Client, schema: &str) -> Result<Option<Seale
 
 async fn look(url: &str, expected: &Expectation, findings: &mut Findings) -> Result<(), PgError> {
     let session = Session::connect(url, Patience::ADMIN).await?;
+    findings.extend(fitness(&session, expected).await?);
+    published(session.client(), expected, findings).await
+}
+
+/// All of it but the publication, which `run` may be able to make.
+pub async fn fitness(session: &Session, expected: &Expectation) -> Result<Vec<Finding>, PgError> {
+    let mut findings = Vec::new();
     let client = session.client();
     let version = session.version().await?;
     if version < 140_000 {
         let what = format!("this is PostgreSQL {}; 14 or later is needed", version / 10_000);
-        error(findings, what, Some("-- upgrade the server".to_string()));
-        return Ok(());
+        error(&mut findings, what, Some("-- upgrade the server".to_string()));
+        return Ok(findings);
     }
-    server(client, expected, findings).await?;
+    server(client, expected, &mut findings).await?;
     let role: String = client.query_one("SELECT current_user::text", &[]).await?.get(0);
     for needed in &expected.tables {
-        table(client, needed, &role, findings).await?;
+        table(client, needed, &role, &mut findings).await?;
     }
-    ours(client, expected, &role, findings).await?;
-    published(client, expected, findings).await
+    ours(client, expected, &role, &mut findings).await?;
+    Ok(findings)
+}
+
+/// May the role of `url` do what the API does? Without that `run` starts, but no subscription can be made.
+pub async fn api(url: &str, schema: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Err(problem) = writes(url, schema, &mut findings).await {
+        warning(&mut findings, format!("the API's role (database.api_url): {problem}"), None);
+    }
+    findings
+}
+
+async fn writes(url: &str, schema: &str, findings: &mut Findings) -> Result<(), PgError> {
+    let session = Session::connect(url, Patience::ADMIN).await?;
+    let name = TableName::subscriptions(schema);
+    let sql = "SELECT current_user::text, has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+                      AND has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE')
+               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
+    let Some(row) = session.client().query_opt(sql, &[&name.schema, &name.name]).await? else {
+        return Ok(());
+    };
+    let (role, enough): (String, bool) = (row.get(0), row.get(1));
+    if !enough {
+        let remedy = format!(
+            "GRANT USAGE ON SCHEMA {} TO {role}; GRANT SELECT, INSERT, UPDATE ON {} TO {role};",
+            quote(schema),
+            name.quoted(),
+            role = quote(&role)
+        );
+        let what = format!("the role {role} may not write {name}: the API cannot make subscriptions");
+        warning(findings, what, Some(remedy));
+    }
+    Ok(())
+}
+
+/// The active rows of `webhook_subscriptions`, at most 10,000, in the order of `SUBSCRIPTION_COLUMNS`.
+pub async fn subscriptions(session: &Session, schema: &str) -> Result<Vec<snapshot::Values>, PgError> {
+    let select = snapshot::select(&TableName::subscriptions(schema), &snapshot::SUBSCRIPTION_COLUMNS);
+    let rows =
+        session.client().query(&format!("{select} WHERE t.active ORDER BY t.id LIMIT 10000"), &[]).await?;
+    Ok(rows.iter().map(snapshot::values).collect())
 }
 
 /// Settings, role, slots and senders.
@@ -159,16 +206,11 @@ async fn server(client: &Client, expected: &Expectation, findings: &mut Findings
 async fn table(client: &Client, needed: &Needed, role: &str, findings: &mut Findings) -> Result<(), PgError> {
     let name = &needed.table;
     let Some(table) = catalog::describe(client, catalog::Which::Name(name), None).await? else {
-        let what = format!("the table {name} does not exist");
         if needed.optional {
-            warning(findings, format!("{what}; its rules are parked"), None);
-        } else {
-            let remedy = "-- correct the mapping, or say optional = true".to_string();
-            error(findings, what, Some(remedy));
+            warning(findings, format!("the table {name} does not exist; its rules are parked"), None);
         }
         return Ok(());
     };
-    columns(&table, needed, findings);
     if needed.shadow {
         if table.primary_key.is_empty() {
             let remedy = format!("ALTER TABLE {} ADD PRIMARY KEY (…);", name.quoted());
@@ -181,19 +223,6 @@ async fn table(client: &Client, needed: &Needed, role: &str, findings: &mut Find
         readable(client, name, role, findings).await?;
     }
     Ok(())
-}
-
-fn columns(table: &Table, needed: &Needed, findings: &mut Findings) {
-    let missing: Vec<&str> =
-        needed.columns.iter().map(String::as_str).filter(|c| table.position(c).is_none()).collect();
-    if !missing.is_empty() {
-        let what = format!(
-            "{} has no column {} (generated columns are not published)",
-            needed.table,
-            missing.join(", ")
-        );
-        error(findings, what, Some("-- correct the mapping".to_string()));
-    }
 }
 
 /// SELECT, and the sight of every row.

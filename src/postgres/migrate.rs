@@ -94,13 +94,13 @@ async fn run(transaction: &Transaction<'_>, plan: &Plan) -> Result<Script, PgErr
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
     let script = script(transaction.client(), plan).await?;
     for statement in &script.sql {
-        transaction.batch_execute(statement).await.map_err(explain)?;
+        transaction.batch_execute(statement).await.map_err(|error| explain(error.into()))?;
     }
     Ok(script)
 }
 
-fn explain(error: tokio_postgres::Error) -> PgError {
-    match PgError::from(error) {
+fn explain(error: PgError) -> PgError {
+    match error {
         PgError::Privilege(why) => PgError::Privilege(format!(
             "{why}; run it with a DBA's role: `tailhook migrate --url postgres://…`, or print the SQL with --print"
         )),
@@ -124,7 +124,8 @@ async fn applied(client: &Client, schema: &str) -> Result<Option<Vec<i32>>, PgEr
         return Ok(None);
     }
     let versions = format!("SELECT version FROM {}.tailhook_migrations", quote(schema));
-    let versions: Vec<i32> = client.query(&versions, &[]).await?.iter().map(|row| row.get(0)).collect();
+    let versions = client.query(&versions, &[]).await.map_err(|error| explain(error.into()))?;
+    let versions: Vec<i32> = versions.iter().map(|row| row.get(0)).collect();
     let newest = MIGRATIONS.last().map_or(0, |(version, ..)| *version);
     match versions.iter().max() {
         Some(max) if *max > newest => Err(PgError::Setup(format!(
@@ -155,7 +156,8 @@ async fn grants(client: &Client, plan: &Plan) -> Result<Vec<String>, PgError> {
         let name = quote(role);
         if !may.enough {
             sql.push(format!("GRANT USAGE ON SCHEMA {schema} TO {name};"));
-            sql.push(format!("GRANT SELECT ON {subscriptions} TO {name};"));
+            // the ledger too: `migrate` says with this role whether there is anything to do
+            sql.push(format!("GRANT SELECT ON {subscriptions}, {schema}.tailhook_migrations TO {name};"));
         }
         if !may.sees_all && !may.has_policy {
             sql.push(format!(

@@ -45,9 +45,13 @@ impl Session {
     pub async fn connect(url: &str, patience: Patience) -> Result<Self, PgError> {
         let mut config = config(url)?;
         config.connect_timeout(patience.connect).application_name("tailhook");
-        let late = || PgError::Unreachable("the database cannot be reached: no answer in time".into());
+        let late = || unreached("the database cannot be reached: no answer in time");
         let opened = tokio::time::timeout(patience.connect, config.connect(NoTls)).await;
-        let (client, connection) = opened.map_err(|_| late())??;
+        let (client, connection) =
+            opened.map_err(|_| late())?.map_err(|error| match PgError::from(error) {
+                PgError::Unreachable(why) => unreached(&why),
+                other => other,
+            })?;
         let mut driver = JoinSet::new();
         driver.spawn(async move {
             if let Err(error) = connection.await {
@@ -71,6 +75,11 @@ impl Session {
         let row = self.client.query_one("SELECT current_setting('server_version_num')::int4", &[]).await?;
         Ok(row.get(0))
     }
+}
+
+/// There is no connection yet, so its address may be what is wrong.
+fn unreached(why: &str) -> PgError {
+    PgError::Unreachable(format!("{why}; is it running, and are host and port of database.url right?"))
 }
 
 /// The statements are ours and schema-qualified; the search path lends no name to anybody's function.

@@ -92,6 +92,9 @@ pub fn secret(text: &str) -> Result<(), Invalid> {
     if !(8..=500).contains(&text.chars().count()) {
         return refuse("the secret must have 8 to 500 characters");
     }
+    if text.contains('\0') {
+        return refuse("the secret must not hold a NUL character");
+    }
     if text.starts_with("sealed:") {
         return refuse("the secret must not begin with 'sealed:'");
     }
@@ -141,6 +144,10 @@ fn description(value: &Value) -> Result<String, String> {
     let text = value.as_str().ok_or("must be a string")?;
     if text.chars().count() > LONGEST_DESCRIPTION {
         return Err(format!("must have at most {LONGEST_DESCRIPTION} characters"));
+    }
+    if text.contains('\0') {
+        // Postgres stores none
+        return Err("must not hold a NUL character".into());
     }
     Ok(text.to_string())
 }
@@ -228,8 +235,16 @@ mod tests {
         for good in ["12345678", &"x".repeat(500), "ünïcödé8", &whsec(24), &whsec(64)] {
             assert_eq!(secret(good), Ok(()), "{good}");
         }
-        for bad in ["", "1234567", &"x".repeat(501), &whsec(23), &whsec(65), "whsec_%%%%%%", "sealed:v1:AAAA"]
-        {
+        for bad in [
+            "",
+            "1234567",
+            &"x".repeat(501),
+            &whsec(23),
+            &whsec(65),
+            "whsec_%%%%%%",
+            "sealed:v1:AAAA",
+            "12345678\0",
+        ] {
             let why = secret(bad).unwrap_err();
             assert!(bad.is_empty() || !why.message.contains(bad), "{bad}");
         }
@@ -259,6 +274,7 @@ mod tests {
             (json!({"headers": {"X-A": "a\r\nb"}}), "headers", "invalid"),
             (json!({"headers": {"X-A": "a", "x-a": "b"}}), "headers", "invalid"),
             (json!({"description": "x".repeat(1001)}), "description", "invalid"),
+            (json!({"description": "a\0b"}), "description", "invalid"),
         ] {
             let wrong = options(&object(bad.clone())).unwrap_err();
             assert_eq!((wrong[0].field.as_str(), wrong[0].code, wrong.len()), (field, code, 1), "{bad}");

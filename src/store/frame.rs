@@ -7,8 +7,9 @@
 
 /// Bytes before the body.
 pub(super) const HEADER: usize = 8 + FIXED;
-/// Largest value of `len`; a larger one is never believed.
-pub(super) const MAX_LEN: usize = 64 << 20;
+/// Largest value of `len`; a larger one is never believed. Capture cuts its events into small frames; what must stay in one
+/// is the shadow of a transaction, which is never larger than the transaction (`capture::transaction`).
+pub(super) const MAX_LEN: usize = 640 << 20;
 /// Largest body.
 pub(super) const MAX_BODY: usize = MAX_LEN - FIXED;
 const FIXED: usize = 1 + 8 + 4;

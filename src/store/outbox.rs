@@ -62,6 +62,8 @@ pub struct Settings {
     pub min_free: u64,
     /// Bytes after which a new segment begins (64 MiB; smaller in tests).
     pub segment_bytes: u64,
+    /// No larger batch is taken, in encoded bytes.
+    pub batch_bytes: usize,
     /// Is told how long each fdatasync of the journal took.
     pub observe_flush: FlushObserver,
 }
@@ -74,6 +76,7 @@ impl Default for Settings {
             history_max: 1_000_000,
             min_free: 1 << 30,
             segment_bytes: 64 << 20,
+            batch_bytes: MAX_BODY,
             observe_flush: FlushObserver::default(),
         }
     }
@@ -233,7 +236,7 @@ impl Store {
             return Ok(());
         }
         let (body, places) = codec::encode(&batch);
-        if body.len() > MAX_BODY {
+        if body.len() > self.core.settings.batch_bytes.min(MAX_BODY) {
             return Err(StoreError::TooLarge(body.len()));
         }
         if self.core.is_closing() {

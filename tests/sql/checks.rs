@@ -2,13 +2,12 @@
 use crate::cluster::{Cluster, Options};
 use crate::migrate::{plan, session};
 use tailhook::postgres::TableName;
-use tailhook::postgres::checks::{Expectation, Finding, Needed, Severity, check};
+use tailhook::postgres::checks::{Expectation, Finding, Needed, Severity, api, check};
 use tailhook::postgres::migrate::migrate;
 
 fn expectation(tables: &[&str]) -> Expectation {
     let needed = |name: &&str| Needed {
         table: TableName::parse(name),
-        columns: vec!["id".into(), "status".into()],
         optional: name.starts_with("optional"),
         shadow: true,
     };
@@ -54,20 +53,24 @@ async fn a_fit_database_has_no_errors_and_an_unfit_one_says_the_sql() {
     for (what, remedy) in [
         ("weak may not replicate", "ALTER ROLE weak REPLICATION;"),
         ("may not read public.invoices", "GRANT SELECT ON public.invoices TO weak"),
-        ("public.bare has no column status", ""),
         ("public.bare has no primary key", "ADD PRIMARY KEY"),
         (
             "public.bare has no primary key: once it is published",
             "ALTER TABLE public.bare REPLICA IDENTITY FULL",
         ),
         ("hides rows of public.hidden", "ALTER ROLE weak BYPASSRLS"),
-        ("public.absent does not exist", "optional = true"),
         ("lacks tables", "ALTER PUBLICATION tailhook ADD TABLE"),
         ("public.extra, which no rule needs", "ALTER PUBLICATION tailhook DROP TABLE public.extra"),
         ("hides rows of tailhook.webhook_subscriptions", "BYPASSRLS"),
     ] {
         has(&findings, what, remedy);
     }
+    // the API's role
+    let api_url = cluster.url("weak");
+    has(&api(&api_url, "tailhook").await, "weak may not write", "GRANT SELECT, INSERT, UPDATE ON tailhook.");
+    has(&api(&cluster.url("nobody"), "tailhook").await, "database.api_url", "");
+    cluster.sql("GRANT USAGE ON SCHEMA tailhook TO weak; GRANT SELECT, INSERT, UPDATE ON tailhook.webhook_subscriptions TO weak");
+    assert!(api(&api_url, "tailhook").await.is_empty());
     cluster.sql("SELECT pg_create_logical_replication_slot('tailhook', 'test_decoding')");
     has(&check(&url, &expectation(&["invoices"])).await, "somebody else's", "database.slot");
 }

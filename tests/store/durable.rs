@@ -158,8 +158,9 @@ async fn a_crashed_store_answers_its_callers() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_beyond_a_frame_is_refused_for_good() {
-    let house = House::new().await;
-    let huge = vec![row("1", Some(&"x".repeat(65 << 20)))];
+    let settings = Settings { batch_bytes: 1 << 20, ..settings() };
+    let house = House::open(settings, CrashDisk::default(), MemoryIndex::default()).await.unwrap();
+    let huge = vec![row("1", Some(&"x".repeat(1 << 20)))];
     assert!(matches!(house.try_commit(huge).await, Err(StoreError::TooLarge(_))));
     house.commit(captured(1, lane(1))).await;
     assert_eq!(house.try_commit(Vec::new()).await, Ok(()));

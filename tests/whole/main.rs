@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 mod gaps;
 mod kill;
+mod refusals;
 mod rig;
 mod shutdown;
 mod signatures;

@@ -33,6 +33,11 @@ async fn openssl_and_the_official_verifier_agree() {
     let (head, payload) = (rig.folder.path().join("headers"), rig.folder.path().join("body"));
     std::fs::write(&head, lines.join("\n")).unwrap();
     std::fs::write(&payload, &body).unwrap();
+    if let Some(keep) = std::env::var_os("KEEP_REQUEST") {
+        // for tools/verify-in-python
+        std::fs::copy(&head, std::path::Path::new(&keep).join("headers")).unwrap();
+        std::fs::copy(&payload, std::path::Path::new(&keep).join("body")).unwrap();
+    }
     let (head, payload) = (head.to_str().unwrap(), payload.to_str().unwrap());
     let verify = |secret| rig.tool(&["verify", "--secret", secret, "--headers", head, "--body", payload]);
     assert!(verify(SECRET).0.success());

@@ -56,6 +56,8 @@ fn values_are_judged_by_kind() {
         ("new.s < 'T'", "yes"),
         ("new.s < 5", "condition"),
         ("new.s == 5", "no"),
+        ("(new.z or 7) > 5 and (new.m or 7) < 5", "yes"),
+        ("(new.b and new.m) == 0.3 and (new.z and 1) is none", "yes"),
         ("new.b", "yes"),
         ("new.b == true", "yes"),
         ("not new.b", "no"),
