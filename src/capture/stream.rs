@@ -19,10 +19,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::warn;
 
-/// Decoded transactions that may wait while a batch is made durable; then reading pauses.
-const WAITING_CHANGES: usize = 20_000;
-/// Changes in one batch: bounds the frame and the time until the first of them is sent.
-const BATCH_CHANGES: usize = 1_000;
+/// Bytes of WAL messages whose transactions may wait, decoded, while a batch is made durable; then reading pauses.
+const WAITING_BYTES: usize = 32 << 20;
+/// Bytes in one batch, about a thousand small changes: bounds the frame and the time until the first of them is sent.
+const BATCH_BYTES: usize = 256 << 10;
 /// Storage that is blocked this long gives the connection up, so that Postgres' shutdown is not held (DESIGN 3).
 const BLOCKED: Duration = Duration::from_secs(5);
 /// A confirmation at least this often; the server's default timeout is 60 s.
@@ -45,8 +45,11 @@ struct Stream {
     memory: Memory,
     /// The stream pauses where a snapshot's rows are to be taken.
     fill_at: Option<Lsn>,
-    waiting: Vec<Transaction>,
-    waiting_changes: usize,
+    /// With the bytes of their messages.
+    waiting: Vec<(Transaction, usize)>,
+    waiting_bytes: usize,
+    /// Of the transaction that is not complete.
+    open_bytes: usize,
     committing: Option<Committing>,
     commit_began: Instant,
     /// The server asked for an answer beyond what was durable: answer as soon as it is (its shutdown waits for this).
@@ -65,7 +68,8 @@ pub(super) async fn run<S: Source>(
         memory: fill::memory(parts),
         fill_at: position.fill_at,
         waiting: Vec::new(),
-        waiting_changes: 0,
+        waiting_bytes: 0,
+        open_bytes: 0,
         committing: None,
         commit_began: Instant::now(),
         asked: None,
@@ -113,7 +117,7 @@ impl Stream {
                     self.confirm(parts).await?;
                     self.advance(parts).await?;
                 }
-                frame = parts.source.next(), if self.waiting_changes < WAITING_CHANGES => {
+                frame = parts.source.next(), if self.waiting_bytes < WAITING_BYTES => {
                     self.accept(parts, frame?).await?;
                     self.advance(parts).await?;
                 }
@@ -157,6 +161,7 @@ impl Stream {
                 }
             }
             Frame::Wal { start, end, data } => {
+                self.open_bytes += data.len();
                 let step = self.assembler.feed(start, data)?;
                 self.progress.wal(start, end, self.assembler.is_open());
                 match step {
@@ -167,8 +172,9 @@ impl Stream {
                     }
                     Step::Transaction(transaction) => {
                         self.progress.committed(transaction.end_lsn);
-                        self.waiting_changes += transaction.changes.len().max(1);
-                        self.waiting.push(*transaction);
+                        let bytes = std::mem::take(&mut self.open_bytes);
+                        self.waiting_bytes += bytes;
+                        self.waiting.push((*transaction, bytes));
                     }
                 }
             }
@@ -180,7 +186,7 @@ impl Stream {
     async fn advance<S: Source>(&mut self, parts: &mut Parts<S>) -> Result<(), SessionError> {
         if let Some(at) = self.fill_at.filter(|_| self.committing.is_none()) {
             let reached = match self.waiting.first() {
-                Some(transaction) => transaction.commit_lsn >= at,
+                Some((transaction, _)) => transaction.commit_lsn >= at,
                 None => self.progress.is_idle() && self.progress.complete() >= at,
             };
             if reached {
@@ -212,16 +218,16 @@ impl Stream {
     }
 
     fn take_batch(&mut self) -> Vec<Transaction> {
-        let mut changes = 0;
-        let fits = |transaction: &&Transaction| {
-            changes += transaction.changes.len();
-            changes <= BATCH_CHANGES && self.fill_at.is_none_or(|at| transaction.commit_lsn < at)
+        let mut taken = 0;
+        let fits = |(transaction, bytes): &&(Transaction, usize)| {
+            taken += bytes;
+            taken <= BATCH_BYTES && self.fill_at.is_none_or(|at| transaction.commit_lsn < at)
         };
         let count = self.waiting.iter().take_while(fits).count().max(1);
         let rest = self.waiting.split_off(count);
         let batch = std::mem::replace(&mut self.waiting, rest);
-        self.waiting_changes = self.waiting.iter().map(|t| t.changes.len().max(1)).sum();
-        batch
+        self.waiting_bytes = self.waiting.iter().map(|(_, bytes)| bytes).sum();
+        batch.into_iter().map(|(transaction, _)| transaction).collect()
     }
 
     /// A batch is durable: publish the routing, count, and answer the server if it asked.
