@@ -13,6 +13,9 @@ pub(super) fn read(section: Section<'_>, report: &Report<'_>) -> Admin {
     if section.has("jwt") {
         section.not_yet("jwt", "the ERP's own bearer tokens are not read; use [[admin.token]]");
     }
+    if section.flag("behind_proxy", false) {
+        section.not_yet("behind_proxy", "X-Forwarded-* is not read");
+    }
     let tokens = section.tables("token").into_iter().filter_map(|(line, entry)| {
         let Some(table) = entry.get_ref().as_table() else {
             report.add(line, "admin.token: is not a table; begin each token with [[admin.token]]");
@@ -30,7 +33,6 @@ pub(super) fn read(section: Section<'_>, report: &Report<'_>) -> Admin {
         allowed_hosts: section
             .list("allowed_hosts", "write host names", text)
             .unwrap_or(defaults.allowed_hosts),
-        behind_proxy: section.flag("behind_proxy", defaults.behind_proxy),
     };
     section.finish();
     admin

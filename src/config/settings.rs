@@ -268,8 +268,6 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// More names for the Host header.
     pub allowed_hosts: Vec<String>,
-    /// Whether `X-Forwarded-*` is believed.
-    pub behind_proxy: bool,
     /// `[[admin.token]]`
     pub tokens: Vec<AdminToken>,
 }
@@ -279,7 +277,6 @@ impl Default for Admin {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9400)),
             allowed_hosts: Vec::new(),
-            behind_proxy: false,
             tokens: Vec::new(),
         }
     }

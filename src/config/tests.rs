@@ -104,6 +104,7 @@ fn what_does_nothing_yet_is_refused() {
         ("admin", "tls = { cert = \"c\", key = \"k\" }"),
         ("admin", "jwt = { key_file = \"k\" }"),
         ("metrics", "tenant_label = true"),
+        ("admin", "behind_proxy = true"),
     ] {
         let text = match section {
             "database" => format!("{URL}{line}\n"),
