@@ -145,7 +145,7 @@ pub(super) struct EventCache {
     bytes: usize,
 }
 
-const CACHE_BYTES: usize = 16 << 20;
+const CACHE_BYTES: usize = 8 << 20;
 
 impl EventCache {
     pub(super) fn put(&mut self, at: Locator, event: Arc<Event>) {
