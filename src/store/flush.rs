@@ -14,9 +14,9 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 /// Entries that begin a generation at once.
-pub(super) const FULL: usize = 4096;
+pub(super) const FULL: usize = 8192;
 /// How long fewer entries wait: what changes again meanwhile is written once.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(1);
 const TRIES: u32 = 3;
 
 /// Runs until the committer has ended and everything is in the index.
