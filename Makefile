@@ -17,8 +17,7 @@ help:
 
 demo:
 	@tools/setup postgres cmake
-	cargo build --release --locked
-	target/release/tailhook demo $(if $(FOR),--for $(FOR))
+	cargo run --release --locked -- demo $(if $(FOR),--for $(FOR))
 
 test: lint unit mutants deny
 
