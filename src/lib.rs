@@ -11,6 +11,7 @@ pub mod demo;
 pub mod dispatch;
 pub mod domain;
 pub mod egress;
+pub mod fault;
 pub mod mapping;
 pub mod postgres;
 pub mod registry;

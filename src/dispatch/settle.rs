@@ -6,6 +6,7 @@ use super::retry::{Judged, Sign, Verdict, judge, sign};
 use super::scheduler::{EXPIRED, Scheduler, Timer};
 use super::settings::Now;
 use crate::domain::{Attempt, DeliveryKey, Failure, Next, Outcome};
+use crate::fault;
 
 /// After a fault of our own an endpoint rests this long.
 const HOLD_MS: i64 = 1_000;
@@ -114,9 +115,8 @@ impl Scheduler {
         let ending = match (judged.verdict, next) {
             (Verdict::Retry(wait), Next::RetryAt(at)) => {
                 item.pending.due_ms = at;
-                let lost = cfg!(feature = "planted-lost-retry")
-                    && judged.counted
-                    && item.pending.counted_attempts == 3;
+                let lost =
+                    fault::planted("lost-retry") && judged.counted && item.pending.counted_attempts == 3;
                 if lost { Ending::Lost } else { Ending::Retry(now.steady.saturating_add(wait)) }
             }
             _ => Ending::Final,

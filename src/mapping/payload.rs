@@ -2,6 +2,7 @@
 use super::cell::{self, push_string};
 use super::rules::{Data, Rule, Tenant};
 use crate::domain::{Cell, EventId, Operation, Resource, Table, TenantId, Transaction, event::derived_uuid};
+use crate::fault;
 use std::borrow::Cow;
 
 /// Why a match gives no event.
@@ -236,7 +237,7 @@ pub(super) fn event_id(
     rule: &str,
     tag: &[u8],
 ) -> EventId {
-    if cfg!(feature = "planted-id-from-counter") {
+    if fault::planted("id-from-counter") {
         return EventId(derived_uuid(transaction.commit_us / 1000, &[&counter().to_be_bytes()]));
     }
     EventId(derived_uuid(

@@ -8,6 +8,7 @@ use super::core::{Core, Stage, Unstarted, asked_to_close};
 use super::journal::{Group, Journal};
 use super::outbox::{StoreError, blocked};
 use super::record::{Batch, Record};
+use crate::fault;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -96,7 +97,7 @@ impl Committer {
         let applied = self.apply(&batch, group);
         // durable is durable, whatever became of the index: the answer is yes
         answer(batch, &Ok(()));
-        if cfg!(feature = "planted-ack-before-fsync")
+        if fault::planted("ack-before-fsync")
             && let Err(error) = self.journal.sync().await
         {
             self.block(blocked(&error));
@@ -139,7 +140,7 @@ impl Committer {
             return Err(StoreError::Blocked("less than store.min_free is free".to_owned()));
         }
         let mut group = self.journal.prepare(bodies).await.map_err(|e| blocked(&e))?;
-        if cfg!(feature = "planted-ack-before-fsync") {
+        if fault::planted("ack-before-fsync") {
             self.journal.write_unsynced(&mut group).await.map_err(|e| blocked(&e))?;
         } else {
             let took = self.journal.write(&mut group).await.map_err(|e| blocked(&e))?;

@@ -15,6 +15,7 @@ mod source;
 mod world;
 
 mod life;
+mod mutants;
 mod wiring;
 mod witness;
 

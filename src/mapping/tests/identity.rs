@@ -99,7 +99,6 @@ proptest! {
             let (a, b) = (default.commit(changes.0), full.commit(changes.1));
             prop_assert!(a.faults.is_empty(), "{:?}", a.faults);
             prop_assert_eq!(b.disagreements, 0);
-            #[cfg(not(feature = "planted-id-from-counter"))]
             prop_assert_eq!(a.events, b.events);
             prop_assert_eq!(default.shadow.len(), rows.len(), "a row is remembered as long as it lives");
             prop_assert_eq!(&default.shadow, &full.shadow);

@@ -94,12 +94,10 @@ fn a_body_may_be_too_large() {
     assert_eq!(derived.events[1].sequence.number, 1);
 }
 
-#[cfg(not(feature = "planted-id-from-counter"))]
 fn ids(world: &World, transaction: &crate::domain::Transaction) -> Vec<crate::domain::EventId> {
     world.look(transaction).events.iter().map(|event| event.id).collect()
 }
 
-#[cfg(not(feature = "planted-id-from-counter"))]
 #[test]
 fn ids_are_a_pure_function_of_the_change() {
     let rules = format!("{CREATED}row = 'change'\n{CREATED}rule = 'second'\n");
@@ -130,7 +128,6 @@ fn ids_are_a_pure_function_of_the_change() {
     assert!(first.iter().all(|id| id.0.get_version_num() == 8));
 }
 
-#[cfg(not(feature = "planted-id-from-counter"))]
 #[test]
 fn with_row_commit_the_id_is_that_of_the_first_matching_change() {
     let rules = "[[event]]\nname = 'a.b'\ntable = 'public.t'\non = 'update'\ntenant = 'tenant_id'\nwhen = 'new.n > 1'\n";
