@@ -93,6 +93,10 @@ impl Surplus {
     /// From how many finished deliveries changed in each minute.
     pub(super) fn of(minutes: &BTreeMap<i64, u64>, most: u64) -> Self {
         let mut surplus = minutes.values().sum::<u64>().saturating_sub(most);
+        if surplus == 0 {
+            // not even what a clock that was set back puts before the oldest
+            return Self::default();
+        }
         for (minute, count) in minutes {
             if surplus <= *count {
                 return Self { minute: *minute, of_that_minute: surplus };
@@ -288,5 +292,7 @@ mod tests {
                 .collect();
             assert_eq!(taken, gone, "at most {most}");
         }
+        let earlier = 59_000_000;
+        assert!(!Surplus::of(&minutes, 30).takes(earlier), "nothing is surplus");
     }
 }
