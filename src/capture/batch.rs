@@ -2,6 +2,7 @@
 //! Knows no connection and waits for nothing.
 use super::memory::Memory;
 use crate::domain::{DeliveryId, DeliveryKey, Event, Lsn, Transaction};
+use crate::fault;
 use crate::mapping::{Context, Fault, Mapping, ShadowChange};
 use crate::registry::rows::RowChange;
 use crate::registry::seal::Sealer;
@@ -142,6 +143,13 @@ fn frames(early: Vec<Record>, last: Vec<Record>) -> Vec<Batch> {
             bytes += event.body.len();
         }
         records.push(record);
+    }
+    if fault::planted("shadow-outside-frame") {
+        let (shadow, rest): (Vec<_>, Vec<_>) =
+            last.into_iter().partition(|r| matches!(r, Record::Shadow { .. }));
+        records.extend(rest);
+        frames.extend([Batch { records }, Batch { records: shadow }]);
+        return frames;
     }
     records.extend(last);
     frames.push(Batch { records });

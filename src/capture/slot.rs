@@ -2,6 +2,7 @@
 //! connection. It never lets a slot be made anew where something was followed before: that is a gap.
 use super::{SlotState, Survey};
 use crate::domain::Lsn;
+use crate::fault;
 use crate::store::Identity;
 use std::fmt;
 
@@ -127,12 +128,15 @@ fn following(slot: &str, identity: &Identity, position: Lsn, survey: &Survey) ->
         return Verdict::Gap(Gap { from: survey.wal_end, to: position, moving: Moving::From, reason });
     }
     let Some(state) = &survey.slot else {
+        if fault::planted("slot-made-anew") {
+            return Verdict::FirstStart;
+        }
         return to_the_end(format!("slot \"{slot}\" does not exist any more"));
     };
     if let Some(reason) = another_slot(slot, identity, state) {
         return to_the_end(reason);
     }
-    if state.confirmed > position {
+    if state.confirmed > position && !fault::planted("gap-not-seen") {
         let reason = format!(
             "slot \"{slot}\" was advanced by somebody else, or dropped and made anew: the WAL before {} is gone",
             state.confirmed

@@ -8,6 +8,7 @@ use super::run::{Parts, Position, SessionError};
 use super::source::{Frame, Source, SourceError};
 use super::transaction::{Assembler, DEFAULT_LIMIT, Step};
 use crate::domain::{Lsn, Transaction};
+use crate::fault;
 use crate::registry::Routing;
 use crate::stop;
 use crate::store::{Batch, Record, Store, StoreError};
@@ -16,7 +17,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::warn;
 
 /// Bytes of WAL messages whose transactions may wait, decoded, while a batch is made durable; then reading pauses.
@@ -52,8 +53,9 @@ struct Stream {
     open_bytes: usize,
     committing: Option<Committing>,
     commit_began: Instant,
-    /// The server asked for an answer beyond what was durable: answer as soon as it is (its shutdown waits for this).
-    asked: Option<Lsn>,
+    /// The server asked for an answer beyond what was durable, and since when: answer as soon as it is (its shutdown waits
+    /// for this).
+    asked: Option<(Lsn, Instant)>,
 }
 
 /// Streams until shutdown, an error, or blocked storage.
@@ -103,6 +105,7 @@ impl Stream {
         let mut status = interval(STATUS_INTERVAL);
         status.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let patience_ends = self.patience_ends();
             tokio::select! {
                 biased;
                 () = stop::requested(shutdown) => return self.finish(parts).await,
@@ -110,10 +113,10 @@ impl Stream {
                     Some(ended) => return Ok(ended),
                     None => self.advance(parts).await?,
                 },
+                () = sleep_until(patience_ends), if self.committing.is_some() => {
+                    return Ok(Ended::Blocked("Postgres or a batch has waited for the disk for 5 s".into()));
+                }
                 _ = status.tick() => {
-                    if self.committing.is_some() && self.commit_began.elapsed() > BLOCKED {
-                        return Ok(Ended::Blocked("a batch has waited for the disk for 5 s".into()));
-                    }
                     self.confirm(parts).await?;
                     self.advance(parts).await?;
                 }
@@ -123,6 +126,12 @@ impl Stream {
                 }
             }
         }
+    }
+
+    /// Several batches may each be quick enough, and still hold Postgres' shutdown.
+    fn patience_ends(&self) -> Instant {
+        let since = self.asked.map_or(self.commit_began, |(_, since)| since.min(self.commit_began));
+        since + BLOCKED
     }
 
     /// A session ends with a batch on its way. The next one starts from the store's position and the published routing, so
@@ -156,7 +165,7 @@ impl Stream {
             Frame::Keepalive { end, reply } => {
                 self.progress.keepalive(end);
                 if reply {
-                    self.asked = Some(end);
+                    self.asked = Some((end, self.asked.map_or_else(Instant::now, |(_, since)| since)));
                     self.confirm(parts).await?;
                 }
             }
@@ -204,6 +213,10 @@ impl Stream {
         }
         let prepared = if self.waiting.is_empty() {
             let Some(position) = self.progress.idle_position(Instant::now()) else { return Ok(()) };
+            if fault::planted("idle-confirm-without-frame") {
+                self.progress.durable(position);
+                return Ok(());
+            }
             let frames = vec![Batch { records: vec![Record::Position(position)] }];
             Prepared { frames, position, ..Prepared::default() }
         } else {
@@ -252,7 +265,7 @@ impl Stream {
 
     async fn confirm<S: Source>(&mut self, parts: &mut Parts<S>) -> Result<(), SourceError> {
         let feedback = self.progress.feedback();
-        if self.asked.is_some_and(|asked| asked <= feedback.flushed) {
+        if self.asked.is_some_and(|(end, _)| end <= feedback.flushed) {
             self.asked = None;
         }
         parts.metrics.slot_lag_bytes.set(self.progress.lag_bytes() as i64);
@@ -278,7 +291,8 @@ impl Stream {
 fn publish<S>(parts: &Parts<S>, prepared: Prepared) {
     let Prepared { routing, position, oldest_us, events, faults, .. } = prepared;
     parts.routing.send_modify(|current| {
-        let mut next = routing.unwrap_or_else(|| Routing::clone(current));
+        let fresh = routing.filter(|_| !fault::planted("stale-subscription"));
+        let mut next = fresh.unwrap_or_else(|| Routing::clone(current));
         next.applied = position;
         *current = Arc::new(next);
     });

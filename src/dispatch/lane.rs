@@ -4,6 +4,7 @@
 //! the rest stays in the store and is read again when its turn comes.
 use super::endpoint::EndpointId;
 use crate::domain::{Ordering, Pending, SubscriptionId};
+use crate::fault;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Place in a lane: journal frame and number in it.
@@ -173,6 +174,7 @@ impl Lane {
 
     fn order_of(&self, pending: &Pending) -> Option<u64> {
         match self.ordering {
+            Ordering::Resource if fault::planted("reordered-resource") => None,
             Ordering::Resource => pending.order,
             Ordering::Endpoint => Some(0),
             Ordering::None => None,

@@ -8,6 +8,7 @@ use super::lane::{Admission, Ending, Lane, State, Successor, Ticket};
 use super::refill::HELD;
 use super::settings::{Now, Settings, millis};
 use crate::domain::{EndpointKey, Pending, SubscriptionId};
+use crate::fault;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What became of an offer.
@@ -172,9 +173,14 @@ impl Scheduler {
         let Some(item) = self.lanes.get(&ticket.lane).and_then(|lane| lane.items.get(&ticket.seq)) else {
             return;
         };
-        // A due time further off than any wait we give is a wall clock that was wrong.
-        let longest =
-            millis(self.settings.backoff.max.mul_f64(1.0 + self.settings.backoff.jitter.clamp(0.0, 1.0)));
+        // A due time further off than any wait we give is a wall clock that was wrong. Nothing waits for its first attempt:
+        // its due time is that of the commit, by the server's clock, which may be ahead of ours.
+        let backoff = &self.settings.backoff;
+        let longest = match item.pending.attempts {
+            0 => 0,
+            _ if fault::planted("wait-by-wall-clock") => i64::MAX,
+            _ => millis(backoff.max.mul_f64(1.0 + backoff.jitter.clamp(0.0, 1.0))),
+        };
         let wait = item.pending.due_ms.saturating_sub(now.wall).clamp(0, longest);
         self.wait_until(ticket, now.steady.saturating_add(wait), now);
     }

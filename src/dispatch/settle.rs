@@ -116,7 +116,8 @@ impl Scheduler {
             (Verdict::Retry(wait), Next::RetryAt(at)) => {
                 item.pending.due_ms = at;
                 let lost =
-                    fault::planted("lost-retry") && judged.counted && item.pending.counted_attempts == 3;
+                    fault::planted("lost-retry") && judged.counted && item.pending.counted_attempts == 3
+                        || fault::planted("breaker-swallows") && !judged.counted;
                 if lost { Ending::Lost } else { Ending::Retry(now.steady.saturating_add(wait)) }
             }
             _ => Ending::Final,

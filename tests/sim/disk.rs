@@ -1,9 +1,11 @@
 //! A simulated data folder: page cache and platter, power cuts, torn appends, EIO and ENOSPC. Knows no frames.
+use crate::plan::Kind;
 use crate::rng::Rng;
 use crate::world::World;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tailhook::store::Disk;
@@ -24,6 +26,8 @@ struct File {
 pub(crate) struct Platter {
     files: Mutex<BTreeMap<String, File>>,
     life: Mutex<u64>,
+    /// Nothing fits until then.
+    full_until_ms: AtomicU64,
     world: Arc<World>,
     rng: Rng,
     /// No faults and no time: for looking at a copy.
@@ -47,6 +51,7 @@ impl Platter {
         Arc::new(Self {
             files: Mutex::default(),
             life: Mutex::new(0),
+            full_until_ms: AtomicU64::new(0),
             world: world.clone(),
             rng,
             still: false,
@@ -98,8 +103,40 @@ impl Platter {
             File { bytes: file.bytes[..len].to_vec(), durable: len, poisoned: None }
         };
         let files = self.files.lock().unwrap().iter().map(|(n, f)| (n.clone(), sure(f))).collect();
+        self.still(files)
+    }
+    /// What would be read after a restart, as a disk of its own.
+    pub(crate) fn copy(&self) -> Arc<Self> {
+        self.still(self.files.lock().unwrap().clone())
+    }
+    fn still(&self, files: BTreeMap<String, File>) -> Arc<Self> {
         let (world, rng) = (self.world.clone(), Rng::new(0));
-        Arc::new(Self { files: Mutex::new(files), life: Mutex::new(0), world, rng, still: true })
+        let full_until_ms = AtomicU64::new(0);
+        Arc::new(Self {
+            files: Mutex::new(files),
+            life: Mutex::new(0),
+            full_until_ms,
+            world,
+            rng,
+            still: true,
+        })
+    }
+    /// Turns one bit; says where. `None`: there is none.
+    pub(crate) fn flip(&self, rng: &Rng) -> Option<String> {
+        let mut files = self.files.lock().unwrap();
+        let all: u64 = files.values().map(|file| file.bytes.len() as u64).sum();
+        let mut at = rng.below(all) as usize;
+        for (name, file) in files.iter_mut() {
+            if let Some(byte) = file.bytes.get_mut(at) {
+                *byte ^= 1 << rng.below(8);
+                return Some(format!("{name}, byte {at}"));
+            }
+            at -= file.bytes.len();
+        }
+        None
+    }
+    fn is_full(&self) -> bool {
+        self.world.faulty(Kind::Disk) && self.world.ms() < self.full_until_ms.load(Ordering::Relaxed)
     }
     /// Is this text anywhere in a file?
     pub(crate) fn holds(&self, text: &str) -> Option<String> {
@@ -116,8 +153,12 @@ impl SimDisk {
         if self.platter.still {
             return Ok(());
         }
-        let slow = self.platter.world.strikes(rng, 20);
-        let ms = if slow { rng.below(at_most) } else { rng.below(usual) };
+        let world = &self.platter.world;
+        let ms = match () {
+            () if world.strikes(Kind::Disk, rng, 1) => rng.below(15_000),
+            () if world.strikes(Kind::Disk, rng, 20) => rng.below(at_most),
+            () => rng.below(usual),
+        };
         if ms > 0 {
             sleep(Duration::from_millis(ms)).await;
         } else {
@@ -134,8 +175,13 @@ impl SimDisk {
     }
     fn fault(&self, what: &str, permille: u64) -> io::Result<()> {
         let Platter { world, rng, still, .. } = &*self.platter;
-        if *still || !world.strikes(rng, permille) {
+        if *still || !world.strikes(Kind::Disk, rng, permille) {
             return Ok(());
+        }
+        if rng.permille(100) {
+            let ms = rng.below(30_000);
+            world.note(|| format!("the disk is full for {ms} ms"));
+            self.platter.full_until_ms.store(world.ms() + ms, Ordering::Relaxed);
         }
         let kind = if rng.permille(500) { io::ErrorKind::StorageFull } else { io::ErrorKind::Other };
         world.note(|| format!("{what} fails: {kind}"));
@@ -168,7 +214,8 @@ impl Disk for SimDisk {
     }
     async fn append(&self, name: &str, bytes: Vec<u8>) -> io::Result<()> {
         self.takes(1, 20).await?;
-        if let Err(error) = self.fault("append", 4) {
+        let full = if self.platter.is_full() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) };
+        if let Err(error) = full.and_then(|()| self.fault("append", 4)) {
             // a full disk takes what still fits
             let fits = self.platter.rng.below(bytes.len() as u64 + 1) as usize;
             self.with(name, |file| file.bytes.extend_from_slice(&bytes[..fits]))?;
@@ -212,13 +259,14 @@ impl Disk for SimDisk {
         self.platter.files.lock().unwrap().remove(name).map(drop).ok_or_else(|| missing(name))
     }
     fn free_bytes(&self) -> io::Result<u64> {
-        Ok(1 << 40)
+        Ok(if self.platter.is_full() { 0 } else { 1 << 40 })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Plan;
 
     fn durable(platter: &Platter) -> Vec<u8> {
         platter.files.lock().unwrap()["a"].bytes.clone()
@@ -228,7 +276,7 @@ mod tests {
     async fn only_what_was_synced_is_sure_to_survive() {
         let mut lengths = std::collections::BTreeSet::new();
         for seed in 0..60 {
-            let world = World::new(seed, false);
+            let world = World::new(&Plan::whole(seed), false);
             world.faults_off();
             let platter = Platter::new(&world);
             let disk = platter.mount();
@@ -247,7 +295,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn bytes_of_a_failed_sync_are_not_trusted_by_a_later_one() {
-        let world = World::new(1, false);
+        let world = World::new(&Plan::whole(1), false);
         world.faults_off();
         let platter = Platter::new(&world);
         let disk = platter.mount();
@@ -264,7 +312,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_earlier_life_has_no_disk() {
-        let world = World::new(1, false);
+        let world = World::new(&Plan::whole(1), false);
         let platter = Platter::new(&world);
         let disk = platter.mount();
         platter.crash();

@@ -55,6 +55,22 @@ pub(crate) struct Txn {
     pub(crate) ops: Vec<Op>,
 }
 
+/// A stretch of WAL that is followed: commits at or after `from` and before `to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+}
+
+impl Span {
+    pub(crate) fn from(from: u64) -> Self {
+        Self { from, to: u64::MAX }
+    }
+    pub(crate) fn holds(&self, commit: u64) -> bool {
+        (self.from..self.to).contains(&commit)
+    }
+}
+
 /// Makes the history. What rolls back is never made: the server never sends it.
 pub(crate) struct Erp {
     rng: Rng,
@@ -71,7 +87,7 @@ pub(crate) struct Erp {
 pub(crate) const CLEAR: &str = "clear-secret-";
 
 /// Transactions of a history: at least and less than.
-pub(crate) const LENGTH: (u64, u64) = (85, 125);
+pub(crate) const LENGTH: (u64, u64) = (105, 150);
 
 pub(crate) const PATTERNS: [&str; 8] = [
     "*",

@@ -1,23 +1,29 @@
 //! One seed: lives of the sidecar, ended by power cuts, kills and orderly stops, until everything that is owed has come
 //! to its end. Then the invariants.
 use crate::check::{self, Ledger};
+use crate::damage;
 use crate::disk::Platter;
 use crate::erp::{CLEAR, Erp, LENGTH, Txn};
 use crate::net::Net;
 use crate::oracle::Truth;
+use crate::plan::{Kind, Plan};
 use crate::postgres::Server;
 use crate::rng::Rng;
 use crate::source::SimSource;
 use crate::wiring;
 use crate::witness;
 use crate::world::World;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tailhook::domain::TenantId;
+use tailhook::capture;
+use tailhook::domain::{Lsn, TenantId};
 use tailhook::store::memory::MemoryIndex;
 use tailhook::store::{Filter, Store, StoreError};
 use tokio::sync::watch;
 use tokio::time::sleep;
+
+/// A stop takes at most this long: the graces of `app::pipeline`, when a disk hangs.
+const STOP: Duration = Duration::from_secs(20);
 
 /// What one seed came to.
 #[derive(Debug, Default)]
@@ -28,23 +34,27 @@ pub(crate) struct Report {
     pub(crate) lives: u64,
     pub(crate) sent: u64,
     pub(crate) server_crashes: u64,
+    /// Transactions of its history.
+    pub(crate) length: usize,
+    pub(crate) gaps: u64,
 }
 
-/// Within this time everything must have ended once nothing goes wrong any more: retries wait at most minutes here.
-const PATIENCE_MS: u64 = 1_800_000;
+/// Within this time everything must have ended once nothing goes wrong any more: after a restart with a clock set back a
+/// retry waits `backoff.max`, an hour.
+const PATIENCE_MS: u64 = 2 * 3_600_000;
 
-/// Runs one seed. `loud` prints the trace.
-pub(crate) fn simulate(seed: u64, loud: bool) -> Report {
+/// Runs one plan. `loud` prints the trace.
+pub(crate) fn simulate(plan: &Plan, loud: bool) -> Report {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let world = World::new(seed, loud);
+        let world = World::new(plan, loud);
         let machine = Machine::new(&world);
         let (lives, ledger) = machine.live().await;
         let truth = machine.truth();
         check::history(&world, &truth, &ledger, &machine.net);
-        let from = machine.server.slot().map_or(u64::MAX, |slot| slot.from);
-        witness::agrees(&world, &machine.sidecar.mapping, &machine.txns, from, &ledger);
+        let spans = machine.server.spans();
+        witness::agrees(&world, &machine.sidecar.mapping, &machine.txns, &spans, &ledger);
         machine.nothing_leaked();
         Report {
             trace: world.trace(),
@@ -53,6 +63,8 @@ pub(crate) fn simulate(seed: u64, loud: bool) -> Report {
             lives,
             sent: machine.net.log().len() as u64,
             server_crashes: machine.server.crashes(),
+            length: machine.txns.len(),
+            gaps: spans.len() as u64 - 1,
         }
     })
 }
@@ -78,12 +90,16 @@ struct Machine {
     txns: Arc<Vec<Txn>>,
     tenants: Vec<String>,
     sidecar: wiring::Sidecar,
+    /// The gap that the sidecar has reported, as `--accept-gap` takes it.
+    reported: Mutex<Option<String>>,
 }
 
 impl Machine {
     fn new(world: &Arc<World>) -> Self {
         let rng = world.rng.fork();
-        let (txns, mut tenants) = Erp::new(world.rng.fork()).history(rng.range(LENGTH.0, LENGTH.1) as usize);
+        let length = rng.range(LENGTH.0, LENGTH.1) as usize;
+        let (mut txns, mut tenants) = Erp::new(world.rng.fork()).history(length);
+        txns.truncate(world.plan.length.unwrap_or(usize::MAX).max(1));
         tenants.push(crate::rules::CONST_TENANT.to_owned());
         let txns = Arc::new(txns);
         for txn in txns.iter() {
@@ -92,11 +108,21 @@ impl Machine {
         let platter = Platter::new(world);
         let sidecar = wiring::Sidecar::new();
         let server = Server::new(world, &platter, txns.clone(), sidecar.filler());
-        Self { world: world.clone(), rng, platter, net: Net::new(world), server, txns, tenants, sidecar }
+        Self {
+            world: world.clone(),
+            rng,
+            platter,
+            net: Net::new(world),
+            server,
+            txns,
+            tenants,
+            sidecar,
+            reported: Mutex::default(),
+        }
     }
 
     fn truth(&self) -> Truth {
-        Truth::of(&self.txns, self.server.slot().map_or(u64::MAX, |slot| slot.from))
+        Truth::of(&self.txns, &self.server.spans())
     }
 
     /// Life after life; returns how many, and what the store says after the last.
@@ -105,7 +131,7 @@ impl Machine {
         let mut index = MemoryIndex::default();
         let mut older = index.fork();
         let mut lives = 0;
-        while self.world.ms() < over_ms {
+        while self.world.ms() < over_ms && self.world.faulty(Kind::Deaths) {
             lives += 1;
             let end = match self.rng.below(10) {
                 0..5 => End::PowerCut,
@@ -132,6 +158,21 @@ impl Machine {
             }
             older = index.fork();
             sleep(Duration::from_millis(self.rng.below(3_000))).await;
+            self.server.meddle();
+            damage::flip(&self.world, &self.platter, &index, &self.tenants).await;
+        }
+        for _ in 0..50 {
+            if !self.server.is_wronged() {
+                break;
+            }
+            lives += 1;
+            self.world.note(|| format!("life {lives}, until a gap is accepted"));
+            self.life(lives, &index, 60_000, End::Stop).await;
+            self.server.abandon();
+            self.platter.kill();
+        }
+        if self.server.is_wronged() {
+            self.world.violated("a gap is neither reported nor passed".to_owned());
         }
         lives += 1;
         self.world.note(|| format!("life {lives}, the last"));
@@ -148,12 +189,12 @@ impl Machine {
                 let (position, confirmed) =
                     (store.position().map_or(0, |p| p.0), self.server.confirmed_ever());
                 self.world.note(|| format!("opened at {position:x}: {recovery:?}"));
-                if position < confirmed {
+                if position < confirmed && !self.server.is_accepted() {
                     self.world.violated(format!("confirmed {confirmed:x} but {position:x} is what survived"));
                 }
                 Some(store)
             }
-            Err(StoreError::Blocked(why)) if self.world.faulty() => {
+            Err(StoreError::Blocked(why)) if self.world.faulty(Kind::Disk) => {
                 self.world.note(|| format!("the store does not open: {why}"));
                 None
             }
@@ -170,21 +211,65 @@ impl Machine {
         let Ok(Some(store)) = opening else { return };
         let (stop, stopped) = watch::channel(false);
         let source = SimSource::new(&self.server);
-        let run = self.sidecar.run(&self.world, store, source, self.net.transport(number), stopped);
+        let (status, mut seen) = watch::channel(capture::Status::default());
+        let end_of = wiring::Ends {
+            source,
+            transport: self.net.transport(number),
+            stopped,
+            status,
+            accept_gap: self.operator(),
+        };
+        let run = self.sidecar.run(&self.world, store, end_of);
         tokio::pin!(run);
         tokio::select! {
             biased;
             result = &mut run => self.ended(&result),
+            () = self.listen(&mut seen) => {}
+            () = self.set_clocks() => {}
             () = sleep(Duration::from_millis(ms)) => {
                 if end == End::Stop {
                     stop.send_replace(true);
-                    match tokio::time::timeout(Duration::from_secs(10), &mut run).await {
+                    match tokio::time::timeout(STOP, &mut run).await {
                         Ok(Ok(())) => self.world.note(|| "stopped".to_owned()),
                         Ok(Err(error)) => self.world.note(|| format!("stopped with {error:#}")),
-                        Err(_) => self.world.violated("does not stop within 10 s".to_owned()),
+                        Err(_) => self.world.violated(format!("does not stop within {STOP:?}")),
                     }
                 }
             }
+        }
+    }
+
+    /// What the operator does about a reported gap: nothing yet, a slip of the pen, or the right thing.
+    fn operator(&self) -> Option<String> {
+        let range = self.reported.lock().unwrap().take()?;
+        let (from, to) = range.split_once('-')?;
+        match self.rng.below(10) {
+            0..2 => None,
+            2 => Some(format!("0/1-{to}")),
+            _ => {
+                self.server.accept(from.parse::<Lsn>().unwrap().0);
+                self.world.note(|| format!("--accept-gap={range}"));
+                Some(range)
+            }
+        }
+    }
+
+    /// Reads what the sidecar says of gaps.
+    async fn listen(&self, seen: &mut watch::Receiver<capture::Status>) {
+        while seen.changed().await.is_ok() {
+            let gap = seen.borrow_and_update().gap.clone();
+            if let Some((range, _)) = gap.as_deref().and_then(|gap| gap.split_once(':')) {
+                self.world.note(|| format!("gap {range} is reported"));
+                *self.reported.lock().unwrap() = Some(range.to_owned());
+            }
+        }
+        std::future::pending().await
+    }
+
+    async fn set_clocks(&self) {
+        loop {
+            sleep(Duration::from_millis(self.rng.below(120_000))).await;
+            self.world.set_clock(&self.rng);
         }
     }
 
@@ -202,7 +287,7 @@ impl Machine {
         let store = loop {
             match self.open(index).await {
                 Some(store) => break store,
-                None if !self.world.faulty() => return Ledger::new(),
+                None if !self.world.faulty(Kind::Disk) => return Ledger::new(),
                 None => {
                     self.platter.kill();
                     self.world.faults_off();
@@ -211,7 +296,10 @@ impl Machine {
         };
         let (stop, stopped) = watch::channel(false);
         let source = SimSource::new(&self.server);
-        let run = self.sidecar.run(&self.world, store.clone(), source, self.net.transport(number), stopped);
+        let (status, _seen) = watch::channel(capture::Status::default());
+        let end_of =
+            wiring::Ends { source, transport: self.net.transport(number), stopped, status, accept_gap: None };
+        let run = self.sidecar.run(&self.world, store.clone(), end_of);
         tokio::pin!(run);
         let mut before = Ledger::new();
         tokio::select! {
@@ -224,7 +312,7 @@ impl Machine {
                 }
                 before = self.ledger(&store);
                 stop.send_replace(true);
-                match tokio::time::timeout(Duration::from_secs(10), &mut run).await {
+                match tokio::time::timeout(STOP, &mut run).await {
                     Ok(Ok(())) => {}
                     other => self.world.violated(format!("the last stop came to {other:?}")),
                 }

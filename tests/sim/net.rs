@@ -1,5 +1,6 @@
 //! Simulated receivers and the network before them: latency, moods, every kind of answer, lost answers. Records every
 //! request. Knows nothing of retries or order.
+use crate::plan::Kind;
 use crate::rng::Rng;
 use crate::world::World;
 use std::collections::BTreeMap;
@@ -88,7 +89,7 @@ impl Net {
     }
 
     fn mood(&self, url: &str) -> Mood {
-        if !self.world.faulty() {
+        if !self.world.faulty(Kind::Net) {
             return Mood::Healthy;
         }
         let now = self.world.ms();
@@ -141,7 +142,7 @@ impl Net {
             }
             Mood::Flaky => match rng.below(10) {
                 0..5 => answered(rng.below(400), rng.below(1500), 200),
-                5 => answered(rng.below(400), rng.below(800), 500),
+                5 => answered(rng.below(400), rng.below(800), rng.range(200, 600) as u16),
                 // received, but the answer is lost
                 6 => Fate { answer: Err(Failure::Connection), ..answered(rng.below(100), rng.below(100), 0) },
                 7 => Fate { back: deadline * 2, ..answered(rng.below(100), 0, 200) },

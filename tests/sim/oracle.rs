@@ -1,7 +1,7 @@
 //! The ground truth: which events and deliveries a history owes, computed from the ERP's whole rows alone. Knows
 //! nothing of the code under test but the words of the contract.
 use crate::encode::unchanged;
-use crate::erp::{Cells, Op, Rows, Txn};
+use crate::erp::{Cells, Op, Rows, Span, Txn};
 use crate::rules::{CONST_TENANT, RULES, Rule};
 use crate::schema::{SUBSCRIPTIONS, TABLES, json};
 use serde_json::{Map, Value};
@@ -53,8 +53,8 @@ fn asks(pattern: &str, name: &str) -> bool {
 }
 
 impl Truth {
-    /// The truth for somebody who follows from `from` on.
-    pub(crate) fn of(txns: &[Txn], from: u64) -> Self {
+    /// The truth for somebody who follows these stretches.
+    pub(crate) fn of(txns: &[Txn], spans: &[Span]) -> Self {
         let mut truth = Self::default();
         let mut rows = Rows::new();
         for txn in txns {
@@ -68,7 +68,7 @@ impl Truth {
             for gone in before.difference(&after) {
                 truth.wishes.entry(gone.clone()).or_default().ended.push(txn.commit);
             }
-            if txn.commit < from {
+            if !spans.iter().any(|span| span.holds(txn.commit)) {
                 continue;
             }
             for mut event in events {
@@ -215,7 +215,7 @@ mod tests {
             Op::Update { table: INVOICES, row: 1, old: draft.clone(), new: sent.clone() },
             Op::Update { table: INVOICES, row: 1, old: sent.clone(), new: sent.clone() },
         ];
-        let truth = Truth::of(&[txn(10, ops)], 0);
+        let truth = Truth::of(&[txn(10, ops)], &[Span::from(0)]);
         let names: Vec<&str> = truth.owed.iter().map(|o| o.name).collect();
         assert_eq!(names, ["invoice.created", "invoice.sent", "invoice.moved", "invoice.noted"]);
         assert_eq!(truth.owed[0].data["invoice_number"], "F-1");
@@ -237,8 +237,12 @@ mod tests {
             txn(30, vec![made(3)]),
             txn(40, vec![ended, made(4)]),
         ];
-        let counts: Vec<usize> = Truth::of(&history, 20).owed.iter().map(|o| o.subscriptions.len()).collect();
-        assert_eq!(counts, [1, 1, 0], "followed from 20; active from its own transaction to before its end");
+        let counts = |spans: &[Span]| -> Vec<usize> {
+            Truth::of(&history, spans).owed.iter().map(|o| o.subscriptions.len()).collect()
+        };
+        let (whole, gap) = (Span::from(20), [Span { from: 20, to: 30 }, Span::from(40)]);
+        assert_eq!(counts(&[whole]), [1, 1, 0], "active from its own transaction to before its end");
+        assert_eq!(counts(&gap), [1, 0], "nothing is owed of a gap");
     }
 
     #[test]
@@ -246,7 +250,7 @@ mod tests {
         let (mut names, mut ended) = (BTreeSet::new(), 0);
         for seed in 0..40 {
             let (txns, _) = Erp::new(Rng::new(seed)).history(LENGTH.0 as usize);
-            let truth = Truth::of(&txns, txns[1].commit);
+            let truth = Truth::of(&txns, &[Span::from(txns[1].commit)]);
             let asked = truth.owed.iter().filter(|o| !o.subscriptions.is_empty()).count();
             assert!(truth.owed.len() >= 100 && asked >= 60, "seed {seed}: {asked} of {}", truth.owed.len());
             names.extend(truth.owed.iter().map(|o| o.name));

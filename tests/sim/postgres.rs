@@ -1,11 +1,14 @@
 //! A simulated Postgres: the WAL of a history, one slot, a walsender that speaks real bytes, crashes that forget recent
-//! feedback. Checks what it is told. Knows nothing of the sidecar's inside but the `Source` seam.
+//! feedback, shutdowns that wait for it. Checks what it is told. Knows nothing of the sidecar's inside but the `Source` seam.
 use crate::disk::Platter;
 use crate::erp::{Rows, Txn};
+use crate::plan::Kind;
 use crate::rng::Rng;
+use crate::slots::Slots;
 use crate::world::World;
 use std::sync::{Arc, Mutex};
 use tailhook::capture::SlotState;
+use tailhook::domain::Lsn;
 
 /// Writes the rows of a first snapshot as the real source would.
 pub(crate) type Filler = Box<dyn Fn(&Rows) -> Vec<tailhook::capture::FillRow> + Send + Sync>;
@@ -15,24 +18,48 @@ pub(crate) type Filler = Box<dyn Fn(&Rows) -> Vec<tailhook::capture::FillRow> + 
 pub(crate) struct Slot {
     pub(crate) confirmed: u64,
     /// What a crash of the server falls back to.
-    on_disk: u64,
+    pub(crate) on_disk: u64,
     /// Its consistent point.
     pub(crate) from: u64,
     /// A walsender of an earlier life still holds it until then.
     held_until_ms: u64,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    slot: Option<Slot>,
-    /// Counts the server's starts: connections of an earlier one are dead.
-    start: u64,
-    up_at_ms: u64,
-    next_crash_ms: u64,
-    crashes: u64,
-    /// The furthest that was ever confirmed, crashes of the server or not.
-    confirmed_ever: u64,
+impl Slot {
+    pub(crate) fn at(from: u64) -> Self {
+        Self { confirmed: from, on_disk: from, from, held_until_ms: 0 }
+    }
 }
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) slot: Option<Slot>,
+    /// Counts the server's starts: connections of an earlier one are dead.
+    pub(crate) start: u64,
+    up_at_ms: u64,
+    next_end_ms: u64,
+    crashes: u64,
+    /// Where each earlier timeline ended.
+    timelines: Vec<(u32, Lsn)>,
+    /// A walsender streams.
+    pub(crate) streaming: bool,
+    /// It shuts down, and the walsender waits for the flush of everything.
+    stopping: Option<Stopping>,
+    /// The furthest that was ever confirmed of this slot, crashes of the server or not.
+    pub(crate) confirmed_ever: u64,
+    pub(crate) slots: Slots,
+}
+
+/// `pg_ctl stop -m fast`.
+#[derive(Debug, Clone, Copy)]
+struct Stopping {
+    since_ms: u64,
+    /// The walsender has sent everything and only waits since then.
+    sent_ms: Option<u64>,
+}
+
+/// A shutdown may wait so long for us: 5 s of a blocked disk, and the second until we look (SPEC 5.9).
+const HELD_MS: u64 = 6_000;
 
 /// The server; outlives every life of the sidecar.
 pub(crate) struct Server {
@@ -41,7 +68,7 @@ pub(crate) struct Server {
     pub(crate) txns: Arc<Vec<Txn>>,
     pub(crate) filler: Filler,
     platter: Arc<Platter>,
-    state: Mutex<State>,
+    pub(crate) state: Mutex<State>,
 }
 
 impl std::fmt::Debug for Server {
@@ -61,33 +88,122 @@ impl Server {
         filler: Filler,
     ) -> Arc<Self> {
         let rng = world.rng.fork();
-        let state = State { next_crash_ms: rng.below(40_000), ..State::default() };
+        let state = State {
+            slot: None,
+            start: 0,
+            up_at_ms: 0,
+            next_end_ms: rng.below(40_000),
+            crashes: 0,
+            timelines: Vec::new(),
+            streaming: false,
+            stopping: None,
+            confirmed_ever: 0,
+            slots: Slots::default(),
+        };
         let (world, platter) = (world.clone(), platter.clone());
         Arc::new(Self { world, rng, txns, filler, platter, state: Mutex::new(state) })
     }
 
-    /// Crashes when it is time to; returns the start that is up, if one is.
+    /// Ends when it is time to; returns the start that is up, if one is.
     pub(crate) fn tick(&self) -> Option<u64> {
         let now = self.world.ms();
         let mut state = self.state.lock().unwrap();
-        if now >= state.next_crash_ms && self.world.faulty() {
-            state.start += 1;
-            state.crashes += 1;
-            state.up_at_ms = now + self.rng.below(3_000);
-            state.next_crash_ms = state.up_at_ms + 1 + self.rng.below(60_000);
-            if let Some(slot) = &mut state.slot {
-                let back = slot.confirmed - slot.on_disk;
-                slot.confirmed = slot.on_disk;
-                slot.held_until_ms = 0;
-                self.world.note(|| format!("postgres crashes and forgets {back} bytes of feedback"));
+        if now >= state.next_end_ms && state.stopping.is_none() && self.world.faulty(Kind::Server) {
+            match self.rng.below(10) {
+                0..3 => {
+                    self.world.note(|| "postgres shuts down".to_owned());
+                    state.stopping = Some(Stopping { since_ms: now, sent_ms: None });
+                    if !state.streaming {
+                        self.go_down(&mut state);
+                    }
+                }
+                3 => self.promote(&mut state),
+                _ => self.crash(&mut state),
             }
+        }
+        if state.stopping.is_some_and(|stop| now > stop.sent_ms.unwrap_or(stop.since_ms) + 2 * HELD_MS) {
+            self.go_down(&mut state);
         }
         (now >= state.up_at_ms).then_some(state.start)
     }
 
+    /// What was confirmed since the slot was last written is forgotten.
+    fn crash(&self, state: &mut State) {
+        state.crashes += 1;
+        if let Some(slot) = &mut state.slot {
+            let back = slot.confirmed - slot.on_disk;
+            slot.confirmed = slot.on_disk;
+            slot.held_until_ms = 0;
+            self.world.note(|| format!("postgres crashes and forgets {back} bytes of feedback"));
+        }
+        if self.world.strikes(Kind::Slot, &self.rng, 20) {
+            self.lose_slot(state);
+        }
+        self.restart(state);
+    }
+
+    /// A standby with everything that we know takes over.
+    fn promote(&self, state: &mut State) {
+        let timeline = state.timelines.len() as u32 + 1;
+        let fork = Lsn(self.end_of_wal(state));
+        state.timelines.push((timeline, fork));
+        self.world.note(|| format!("a standby is promoted: timeline {timeline} ends at {fork}"));
+        self.restart(state);
+    }
+
+    fn restart(&self, state: &mut State) {
+        state.start += 1;
+        state.streaming = false;
+        state.stopping = None;
+        state.up_at_ms = self.world.ms() + self.rng.below(3_000);
+        state.next_end_ms = state.up_at_ms + 1 + self.rng.below(60_000);
+    }
+
+    /// The end of a shutdown; slots are written.
+    fn go_down(&self, state: &mut State) {
+        let Some(stop) = state.stopping else { return };
+        let held = self.world.ms() - stop.sent_ms.unwrap_or(stop.since_ms);
+        if held > HELD_MS {
+            self.world.violated(format!("postgres' shutdown was held up for {held} ms"));
+        }
+        self.world.note(|| format!("postgres is down, held up for {held} ms"));
+        if let Some(slot) = &mut state.slot {
+            slot.on_disk = slot.confirmed;
+        }
+        self.restart(state);
+    }
+
+    /// The walsender's connection has ended.
+    pub(crate) fn hung_up(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.streaming = false;
+        self.go_down(&mut state);
+    }
+
+    /// In a shutdown: the walsender has sent everything. Gives what must be flushed.
+    pub(crate) fn drained(&self) -> Option<u64> {
+        let now = self.world.ms();
+        let mut state = self.state.lock().unwrap();
+        let end = self.end_of_wal(&state);
+        let stop = state.stopping.as_mut()?;
+        stop.sent_ms.get_or_insert(now);
+        Some(end)
+    }
+
+    /// Connections are not taken any more.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.state.lock().unwrap().stopping.is_some()
+    }
+
     /// When something of its own happens next.
-    pub(crate) fn next_crash_ms(&self) -> u64 {
-        if self.world.faulty() { self.state.lock().unwrap().next_crash_ms } else { u64::MAX }
+    pub(crate) fn next_end_ms(&self) -> u64 {
+        if self.world.faulty(Kind::Server) { self.state.lock().unwrap().next_end_ms } else { u64::MAX }
+    }
+
+    /// The current timeline and where the earlier ones ended.
+    pub(crate) fn timelines(&self) -> (u32, Vec<(u32, Lsn)>) {
+        let ended = self.state.lock().unwrap().timelines.clone();
+        (ended.len() as u32 + 1, ended)
     }
 
     pub(crate) fn crashes(&self) -> u64 {
@@ -104,41 +220,39 @@ impl Server {
 
     /// How many transactions are committed by now.
     pub(crate) fn committed(&self) -> usize {
-        let now = self.world.ms();
-        self.txns.partition_point(|txn| txn.at_ms <= now)
+        self.committed_at(self.last_ms(&self.state.lock().unwrap()))
+    }
+    fn committed_at(&self, ms: u64) -> usize {
+        self.txns.partition_point(|txn| txn.at_ms <= ms)
+    }
+    /// In a shutdown nothing is written any more.
+    fn last_ms(&self, state: &State) -> u64 {
+        state.stopping.map_or_else(|| self.world.ms(), |stop| stop.since_ms)
     }
 
     /// End of WAL: behind the last commit, and what else the cluster writes since.
     pub(crate) fn wal_end(&self) -> u64 {
-        let committed = self.committed();
+        self.end_of_wal(&self.state.lock().unwrap())
+    }
+    pub(crate) fn end_of_wal(&self, state: &State) -> u64 {
+        let ms = self.last_ms(state);
+        let committed = self.committed_at(ms);
         let Some(last) = self.txns[..committed].last() else { return self.txns[0].commit - 8 };
         let room = self.txns.get(committed).map_or(1 << 24, |next| next.commit - last.end);
-        last.end + (room / 2).min((self.world.ms() - last.at_ms) / 8 * 8)
+        last.end + (room / 2).min((ms - last.at_ms) / 8 * 8)
     }
 
     pub(crate) fn slot_state(&self) -> Option<SlotState> {
         let now = self.world.ms();
+        let lost = self.is_lost();
         self.slot().map(|slot| SlotState {
             plugin: "pgoutput".to_owned(),
             database: DATABASE.to_owned(),
-            confirmed: tailhook::domain::Lsn(slot.confirmed),
-            restart: Some(tailhook::domain::Lsn(slot.from.min(slot.confirmed))),
-            wal_status: "reserved".to_owned(),
+            confirmed: Lsn(slot.confirmed),
+            restart: (!lost).then_some(Lsn(slot.from.min(slot.confirmed))),
+            wal_status: if lost { "lost" } else { "reserved" }.to_owned(),
             active_pid: (slot.held_until_ms > now).then_some(4711),
         })
-    }
-
-    pub(crate) fn make_slot(&self) -> u64 {
-        let from = self.wal_end();
-        let slot = Slot { confirmed: from, on_disk: from, from, held_until_ms: 0 };
-        self.state.lock().unwrap().slot = Some(slot);
-        self.world.note(|| format!("slot made at {from:x}"));
-        from
-    }
-
-    pub(crate) fn drop_slot(&self) {
-        self.state.lock().unwrap().slot = None;
-        self.world.note(|| "slot dropped".to_owned());
     }
 
     /// The rows as of a consistent point.
@@ -152,6 +266,7 @@ impl Server {
 
     /// The sidecar has died: for a while its walsender does not know.
     pub(crate) fn abandon(&self) {
+        self.hung_up();
         let until = self.world.ms() + self.rng.below(400);
         if let Some(slot) = &mut self.state.lock().unwrap().slot {
             slot.held_until_ms = until;
@@ -176,6 +291,9 @@ impl Server {
             if to_disk {
                 slot.on_disk = slot.confirmed;
             }
+        }
+        if state.stopping.is_some() && flushed >= self.end_of_wal(&state) {
+            self.go_down(&mut state);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The `Source` of the simulation: one connection to the simulated server. Every call may find the connection broken.
 use crate::encode;
 use crate::erp::Txn;
+use crate::plan::Kind;
 use crate::postgres::{DATABASE, SYSTEM_ID, Server};
 use crate::schema::TABLES;
 use bytes::Bytes;
@@ -60,7 +61,7 @@ impl SimSource {
             sleep(Duration::from_millis(latency)).await;
         }
         self.alive()?;
-        if self.server.world.strikes(&self.server.rng, permille) {
+        if self.server.world.strikes(Kind::Server, &self.server.rng, permille) {
             return self.cut("connection reset");
         }
         Ok(())
@@ -76,10 +77,16 @@ impl SimSource {
     }
 
     fn cut<T>(&mut self, what: &str) -> Result<T, SourceError> {
-        self.connection = None;
-        self.snapshot.clear();
+        self.hang_up();
         self.server.world.note(|| format!("postgres: {what}"));
         Err(broken(what))
+    }
+
+    fn hang_up(&mut self) {
+        self.snapshot.clear();
+        if self.connection.take().is_some_and(|connection| connection.streaming) {
+            self.server.hung_up();
+        }
     }
 
     /// Puts the frames of the next committed transaction into the queue.
@@ -121,11 +128,30 @@ impl SimSource {
         Ok(Some(Frame::Keepalive { end: Lsn(connection.complete), reply }))
     }
 
+    /// In a shutdown, when everything is sent: is it flushed? Asked again after every answer that says no.
+    fn farewell(&mut self) -> Option<Frame> {
+        if self.connection.as_ref().is_none_or(|c| !c.queue.is_empty()) || self.enqueue() {
+            return None;
+        }
+        let end = self.server.drained()?;
+        let now = self.server.world.ms();
+        let connection =
+            self.connection.as_mut().filter(|c| c.answer_by_ms.is_none() && c.pause_until_ms <= now)?;
+        connection.answer_by_ms = Some(now + TIMEOUT_MS);
+        connection.pause_until_ms = now + 1;
+        connection.complete = end;
+        connection.sent = connection.sent.max(end);
+        Some(Frame::Keepalive { end: Lsn(end), reply: true })
+    }
+
     fn wake_ms(&self) -> u64 {
         let committed = self.server.committed();
         let commit = self.server.txns.get(committed).map_or(u64::MAX, |txn| txn.at_ms);
         let keepalive = self.connection.as_ref().map_or(0, |c| c.keepalive_ms);
-        commit.min(keepalive).min(self.server.next_crash_ms())
+        match self.server.is_stopping() {
+            true => self.server.world.ms() + 100,
+            false => commit.min(keepalive).min(self.server.next_end_ms()),
+        }
     }
 
     fn take(&mut self) -> Result<Option<Frame>, SourceError> {
@@ -145,7 +171,7 @@ impl SimSource {
                 connection.complete = start.0;
             }
         }
-        if self.server.world.strikes(&rng, 2) {
+        if self.server.world.strikes(Kind::Server, &rng, 2) {
             return self.cut("connection lost in the stream");
         }
         Ok(Some(frame))
@@ -173,19 +199,22 @@ fn frames(txn: &Txn, connection: &mut Connection) {
 
 impl Source for SimSource {
     async fn survey(&mut self) -> Result<Survey, SourceError> {
-        self.connection = None;
-        self.snapshot.clear();
+        self.hang_up();
         sleep(Duration::from_millis(1 + self.server.rng.below(5))).await;
-        let Some(start) = self.server.tick() else { return self.cut("connection refused") };
+        let up = self.server.tick();
+        let Some(start) = up.filter(|_| !self.server.is_stopping()) else {
+            return self.cut("connection refused");
+        };
         self.connection = Some(Connection { start, ..Connection::default() });
         self.call(20).await?;
+        let (timeline, history) = self.server.timelines();
         Ok(Survey {
             system_id: SYSTEM_ID.to_owned(),
-            timeline: 1,
+            timeline,
             wal_end: Lsn(self.server.wal_end()),
             database: DATABASE.to_owned(),
             slot: self.server.slot_state(),
-            history: Vec::new(),
+            history,
         })
     }
 
@@ -227,6 +256,12 @@ impl Source for SimSource {
         if slot.active_pid.is_some() {
             return Err(broken("replication slot \"tailhook\" is active for PID 4711"));
         }
+        if slot.restart.is_none() {
+            return Err(SourceError::Gap(
+                "simulated: cannot read from a slot that has been invalidated".to_owned(),
+            ));
+        }
+        self.server.streams(from.0);
         let (world, from) = (self.server.world.clone(), from.0.max(slot.confirmed.0));
         if let Some(connection) = &mut self.connection {
             world.note(|| format!("streaming from {from:x}"));
@@ -250,6 +285,9 @@ impl Source for SimSource {
                 return Err(SourceError::Malformed("simulated: next before start".to_owned()));
             }
             if let Some(frame) = self.take()? {
+                return Ok(frame);
+            }
+            if let Some(frame) = self.farewell() {
                 return Ok(frame);
             }
             let waiting = self.connection.as_ref().is_some_and(|c| !c.queue.is_empty());
@@ -277,7 +315,7 @@ impl Source for SimSource {
             self.server.world.violated(format!("flushed {flushed:x} beyond written {}", feedback.written));
         }
         self.server.confirm(flushed, sent).await;
-        if self.server.world.strikes(&self.server.rng, 3) {
+        if self.server.world.strikes(Kind::Server, &self.server.rng, 3) {
             return self.cut("broken pipe");
         }
         Ok(())
@@ -290,94 +328,6 @@ impl Source for SimSource {
     }
 
     async fn stop(&mut self) {
-        self.connection = None;
-        self.snapshot.clear();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::disk::Platter;
-    use crate::erp::{Cells, Erp, Op};
-    use crate::schema::json;
-    use crate::world::World;
-    use tailhook::capture::transaction::{Assembler, Step};
-    use tailhook::domain::{Cell, Change};
-
-    /// Does the decoded change say what the ERP did?
-    fn same(op: &Op, change: &Change) -> bool {
-        let spec = &TABLES[op.table()];
-        let says = |cells: &Cells, i: usize, cell: &Cell| match cell {
-            Cell::Null => cells[i].is_none(),
-            Cell::NotSent => cells[i].as_ref().is_some_and(|v| v.len() > encode::TOASTED),
-            Cell::Json(text) => {
-                serde_json::from_slice(text).ok() == Some(json(spec.columns[i].1, cells[i].as_deref()))
-            }
-        };
-        let new = match op {
-            Op::Insert { new, .. } | Op::Update { new, .. } => Some(new),
-            Op::Delete { .. } | Op::Truncate { .. } => None,
-        };
-        let fits = match (new, &change.new) {
-            (Some(cells), Some(image)) => image.iter().enumerate().all(|(i, cell)| says(cells, i, cell)),
-            (None, None) => true,
-            _ => false,
-        };
-        fits && change.table.oid == spec.oid
-    }
-
-    /// With connections that break, the transactions come whole, in order, and decode to what was done.
-    #[tokio::test(start_paused = true)]
-    async fn the_stream_decodes_to_the_history() {
-        let world = World::new(3, false);
-        let (txns, _) = Erp::new(world.rng.fork()).history(60);
-        let server =
-            Server::new(&world, &Platter::new(&world), Arc::new(txns.clone()), Box::new(|_| Vec::new()));
-        let point = server.make_slot();
-        let txns: Vec<Txn> = txns.into_iter().filter(|txn| txn.commit >= point).collect();
-        let last = txns.last().unwrap().end;
-        let (mut from, mut seen, mut breaks) = (Lsn(point), Vec::new(), 0);
-        while from.0 < last {
-            let mut source = SimSource::new(&server);
-            let mut assembler = Assembler::new(1 << 20);
-            if source.survey().await.is_err() || source.start(from).await.is_err() {
-                continue;
-            }
-            while from.0 < last {
-                let frame = match source.next().await {
-                    Ok(Frame::Wal { start, data, .. }) => assembler.feed(start, data).unwrap(),
-                    Ok(Frame::Keepalive { end, .. }) => {
-                        let written = end;
-                        source.feedback(Feedback { written, flushed: Lsn(0) }).await.ok();
-                        continue;
-                    }
-                    Err(_) => break,
-                };
-                match frame {
-                    Step::Describe(oid) => match source.describe(oid).await {
-                        Ok(table) => drop(assembler.described(&table)),
-                        Err(_) => break,
-                    },
-                    Step::Transaction(txn) => {
-                        from = txn.end_lsn;
-                        seen.push(txn);
-                    }
-                    Step::Nothing => {}
-                }
-            }
-            breaks += 1;
-        }
-        assert!(breaks > 1, "a stream without a break shows nothing");
-        assert_eq!(seen.len(), txns.len());
-        for (txn, decoded) in txns.iter().zip(&seen) {
-            assert_eq!(
-                (txn.xid, txn.commit, txn.commit_us),
-                (decoded.xid, decoded.commit_lsn.0, decoded.commit_us)
-            );
-            assert_eq!(txn.ops.len(), decoded.changes.len(), "{txn:?}");
-            assert!(txn.ops.iter().zip(&decoded.changes).all(|(op, change)| same(op, change)), "{decoded:?}");
-        }
-        assert_eq!(world.wrong(), Vec::<String>::new());
+        self.hang_up();
     }
 }

@@ -60,6 +60,15 @@ struct File {
     event: Vec<EventSpec>,
 }
 
+/// The outside of one life.
+pub(crate) struct Ends {
+    pub(crate) source: SimSource,
+    pub(crate) transport: SimTransport,
+    pub(crate) stopped: watch::Receiver<bool>,
+    pub(crate) status: watch::Sender<capture::Status>,
+    pub(crate) accept_gap: Option<String>,
+}
+
 /// What every life starts with.
 pub(crate) struct Sidecar {
     pub(crate) mapping: Arc<Mapping>,
@@ -100,17 +109,10 @@ impl Sidecar {
     }
 
     /// One life, until it is stopped, fails or is dropped.
-    pub(crate) async fn run(
-        &self,
-        world: &Arc<World>,
-        store: Store,
-        source: SimSource,
-        transport: SimTransport,
-        stopped: watch::Receiver<bool>,
-    ) -> anyhow::Result<()> {
+    pub(crate) async fn run(&self, world: &Arc<World>, store: Store, ends: Ends) -> anyhow::Result<()> {
+        let Ends { source, transport, stopped, status, accept_gap } = ends;
         let position = store.position().unwrap_or_default();
         let (routing, routes) = watch::channel(Arc::new(Routing::load(store.subscriptions(), position)));
-        let (status, _) = watch::channel(capture::Status::default());
         let jitter = world.rng.fork();
         let capture = capture::Parts {
             source,
@@ -135,7 +137,7 @@ impl Sidecar {
                 epoch: [7; 16],
                 shadow_plan: String::new(),
             },
-            accept_gap: None,
+            accept_gap,
         };
         let dispatch = dispatch::Parts {
             store: store.clone(),

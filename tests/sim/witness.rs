@@ -2,7 +2,7 @@
 //! crash, replay and restart, so this reading must give exactly what the sidecar sent. Knows no store and no network.
 use crate::check::Ledger;
 use crate::encode;
-use crate::erp::{Op, Rows, Txn};
+use crate::erp::{Op, Rows, Span, Txn};
 use crate::schema::{TABLES, TableSpec, json};
 use crate::wiring;
 use crate::world::World;
@@ -59,9 +59,10 @@ fn decode(txn: &Txn) -> Transaction {
     unreachable!("a transaction ends with its commit")
 }
 
-/// Every event of the WAL from `from` on.
-fn events(mapping: &Mapping, txns: &[Txn], from: u64) -> BTreeMap<EventId, Event> {
-    let (before, after) = txns.split_at(txns.partition_point(|txn| txn.commit < from));
+/// Every event of one followed stretch of the WAL.
+fn events(mapping: &Mapping, txns: &[Txn], span: Span) -> BTreeMap<EventId, Event> {
+    let (before, after) = txns.split_at(txns.partition_point(|txn| txn.commit < span.from));
+    let after = &after[..after.partition_point(|txn| txn.commit < span.to)];
     let mut rows = Rows::new();
     before.iter().flat_map(|txn| &txn.ops).for_each(|op| op.apply(&mut rows));
     let mut shadow = Shadow::new();
@@ -94,8 +95,11 @@ fn events(mapping: &Mapping, txns: &[Txn], from: u64) -> BTreeMap<EventId, Event
 }
 
 /// What the sidecar has in its ledger must be what this reading gives.
-pub(crate) fn agrees(world: &World, mapping: &Mapping, txns: &[Txn], from: u64, ledger: &Ledger) {
-    let given = events(mapping, txns, from);
+pub(crate) fn agrees(world: &World, mapping: &Mapping, txns: &[Txn], spans: &[Span], ledger: &Ledger) {
+    let mut given = BTreeMap::new();
+    for span in spans {
+        given.extend(events(mapping, txns, *span));
+    }
     for (_, event) in ledger {
         match given.get(&event.id) {
             Some(again) if again == &**event => {}
@@ -114,17 +118,18 @@ pub(crate) fn agrees(world: &World, mapping: &Mapping, txns: &[Txn], from: u64, 
 #[tokio::test(start_paused = true)]
 async fn the_mapping_derives_the_truth() {
     use crate::erp::{Erp, LENGTH};
+    use crate::plan::Plan;
     let sidecar = wiring::Sidecar::new();
     for seed in 0..100 {
-        let world = World::new(seed, false);
+        let world = World::new(&Plan::whole(seed), false);
         let (mut txns, _) = Erp::new(world.rng.fork()).history(LENGTH.0 as usize);
         // nobody needs to have asked
         for txn in &mut txns {
             txn.ops.retain(|op| op.table() != crate::schema::SUBSCRIPTIONS);
         }
-        let from = txns[2].commit;
-        let truth = crate::oracle::Truth::of(&txns, from);
-        let events = events(&sidecar.mapping, &txns, from);
+        let span = Span::from(txns[2].commit);
+        let truth = crate::oracle::Truth::of(&txns, &[span]);
+        let events = events(&sidecar.mapping, &txns, span);
         let given = events.iter().map(|(id, event)| (*id, (event, BTreeSet::new()))).collect();
         let owed: Vec<_> = truth.owed.iter().collect();
         crate::check::exactly_one_event_a_change(&world, &owed, &given);

@@ -1,6 +1,7 @@
 //! What all simulated parts share: the seed's chance, time, whether faults happen, what went wrong, and the trace.
+use crate::plan::{Kind, Plan};
 use crate::rng::Rng;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tailhook::clock::Clock;
@@ -13,8 +14,11 @@ pub(crate) const BASE_US: i64 = 1_771_063_200_000_000;
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) rng: Rng,
+    pub(crate) plan: Plan,
     start: Instant,
     faults: AtomicBool,
+    /// How far the sidecar's wall clock is off.
+    skew_us: AtomicI64,
     trace: AtomicU64,
     loud: bool,
     wrong: Mutex<Vec<String>>,
@@ -22,9 +26,11 @@ pub(crate) struct World {
 
 impl World {
     /// Inside a paused runtime. `loud` prints the trace.
-    pub(crate) fn new(seed: u64, loud: bool) -> Arc<Self> {
+    pub(crate) fn new(plan: &Plan, loud: bool) -> Arc<Self> {
         Arc::new(Self {
-            rng: Rng::new(seed),
+            rng: Rng::new(plan.seed),
+            plan: plan.clone(),
+            skew_us: AtomicI64::new(0),
             start: Instant::now(),
             faults: AtomicBool::new(true),
             trace: AtomicU64::new(0xCBF2_9CE4_8422_2325),
@@ -40,16 +46,24 @@ impl World {
     pub(crate) fn at(&self, ms: u64) -> Instant {
         self.start + Duration::from_millis(ms)
     }
-    pub(crate) fn faulty(&self) -> bool {
-        self.faults.load(Ordering::Relaxed)
+    pub(crate) fn faulty(&self, kind: Kind) -> bool {
+        self.faults.load(Ordering::Relaxed) && self.plan.has(kind)
     }
     /// From now on nothing goes wrong any more: what is owed must come to its end.
     pub(crate) fn faults_off(&self) {
         self.faults.store(false, Ordering::Relaxed);
     }
     /// With faults on: true in `n` of 1000 draws of `rng`.
-    pub(crate) fn strikes(&self, rng: &Rng, n: u64) -> bool {
-        self.faulty() && rng.permille(n)
+    pub(crate) fn strikes(&self, kind: Kind, rng: &Rng, n: u64) -> bool {
+        self.faulty(kind) && rng.permille(n)
+    }
+    /// Somebody sets the sidecar's wall clock: up to two hours off the server's, either way.
+    pub(crate) fn set_clock(&self, rng: &Rng) {
+        if self.faulty(Kind::Clock) {
+            let off_ms = rng.below(4 * 3_600_000) as i64 - 2 * 3_600_000;
+            self.skew_us.store(off_ms * 1000, Ordering::Relaxed);
+            self.note(|| format!("the wall clock is set {off_ms} ms off"));
+        }
     }
     /// A line for people alone.
     pub(crate) fn say(&self, line: impl FnOnce() -> String) {
@@ -87,6 +101,6 @@ impl World {
 
 impl Clock for World {
     fn now_us(&self) -> i64 {
-        BASE_US + self.start.elapsed().as_micros() as i64
+        BASE_US + self.start.elapsed().as_micros() as i64 + self.skew_us.load(Ordering::Relaxed)
     }
 }

@@ -168,6 +168,24 @@ fn one_delivery_that_always_fails_does_not_block_its_endpoint() {
     assert!(rounds < 100, "{rounds} {:?}", world.ended);
 }
 
+/// Whatever the wall clocks say: the server's may be ahead of ours, and ours may be set back while we are down.
+#[test]
+fn clocks_that_disagree_hold_up_no_first_attempt_and_no_retry_for_ever() {
+    let hour = 3_600_000;
+    for (attempts, due_in, starts_after) in
+        [(0, 5 * hour, 0), (1, 5 * hour, hour + hour / 10), (1, 9_000, 9_000)]
+    {
+        let mut world = World::with_lanes(settings(), 1);
+        let due_ms = world.time().wall + due_in;
+        let pending = Pending { due_ms, attempts, ..world.create(1, None) };
+        world.scheduler.offer(pending, world.time());
+        world.now = starts_after - 1;
+        assert_eq!(world.start().len(), usize::from(starts_after == 0));
+        world.now = starts_after;
+        assert_eq!(world.start().len(), usize::from(starts_after > 0), "{attempts} {due_in}");
+    }
+}
+
 #[test]
 fn the_rate_delays_and_never_fails() {
     let mut world = World::with_lanes(settings(), 1);
