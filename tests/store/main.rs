@@ -5,6 +5,7 @@ mod durable;
 mod house;
 mod index;
 mod lists;
+mod power;
 mod real;
 mod recovery;
 mod retention;
