@@ -2,13 +2,15 @@
 # make test             everything that CI runs
 # make bench            the figures beside their limits
 # make sim SEEDS=n      more of the simulation
+# make power CUTS=n     more power cuts, at n moments of a recorded store (SEED=n: another recording)
 # make mutants          planted faults, each of which the simulation must catch
 
 FOR ?=
 SEEDS ?= 200
+CUTS ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit deny mutants sim bench
+.PHONY: help demo test lint unit deny mutants sim power bench
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -32,6 +34,10 @@ unit:
 sim:
 	@tools/setup cmake
 	SEEDS=$(SEEDS) cargo test --locked --release --test sim -- --nocapture
+
+power:
+	@tools/setup cmake
+	CUTS=$(CUTS) cargo test --locked --test store power:: -- --nocapture
 
 mutants:
 	@tools/setup cmake

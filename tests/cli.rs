@@ -57,6 +57,7 @@ fn wrong_usage_exits_2() {
         &[],
         &["token", "--scope", "all"],
         &["verify"],
+        &["store"],
         &["demo", "--for", "0s"],
         &["run", "--no"],
         &["run", "--accept-gap=0/1"],
@@ -70,7 +71,7 @@ fn wrong_usage_exits_2() {
 
 #[test]
 fn every_command_helps_with_an_example() {
-    for name in ["run", "check", "migrate", "verify", "token", "demo"] {
+    for name in ["run", "check", "migrate", "verify", "token", "store", "demo"] {
         let run = run(&[name, "--help"]);
         assert_eq!(run.status, 0, "{name}");
         assert!(run.stdout.contains(&format!("Examples:\n  tailhook {name}")), "{}", run.stdout);

@@ -118,6 +118,11 @@ fn following(slot: &str, identity: &Identity, position: Lsn, survey: &Survey) ->
     if let Some(reason) = another_history(slot, identity, survey) {
         return to_the_end(reason);
     }
+    if identity.epoch == Identity::LOST {
+        return to_the_end(
+            "frames of the journal were damaged, and `store verify --salvage` left them out".to_owned(),
+        );
+    }
     if let Some(gap) = another_timeline(identity.timeline, position, survey) {
         return Verdict::Gap(gap);
     }

@@ -5,6 +5,7 @@ mod logs;
 pub(crate) mod migrate;
 mod run;
 mod signals;
+mod store;
 pub(crate) mod token;
 mod verify;
 
@@ -40,6 +41,7 @@ enum Command {
     Migrate(migrate::Arguments),
     Verify(verify::Arguments),
     Token(token::Arguments),
+    Store(store::Arguments),
     Demo(demo::Arguments),
 }
 
@@ -53,6 +55,7 @@ pub fn main() -> ExitCode {
         Command::Migrate(arguments) => migrate::main(arguments, &config),
         Command::Verify(arguments) => verify::main(&arguments),
         Command::Token(arguments) => token::main(&arguments),
+        Command::Store(arguments) => store::main(&arguments, &config),
         Command::Demo(arguments) => demo::main(&arguments),
     };
     match done {

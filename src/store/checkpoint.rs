@@ -11,7 +11,7 @@ use super::keys;
 use super::outbox::{StoreError, blocked};
 use super::overlay::Way;
 use super::segment::hex;
-use super::state::untag;
+use super::state::{History, untag};
 use std::io;
 use std::sync::{Arc, PoisonError};
 
@@ -168,6 +168,18 @@ impl Blocks {
 /// Checks a whole checkpoint. `Err` says what is wrong with it.
 pub(super) fn verify(disk: &dyn Disk, frame: u64) -> Result<u64, String> {
     visit(disk, frame, &mut |_, _| Ok(()))
+}
+
+/// The same, and what the checkpoint says of positions.
+pub(super) fn history(disk: &dyn Disk, frame: u64) -> Result<History, String> {
+    let mut history = History::default();
+    visit(disk, frame, &mut |key, value| {
+        if key == keys::HISTORY {
+            history = History::decode(value).map_err(text)?;
+        }
+        Ok(())
+    })?;
+    Ok(history)
 }
 
 /// Puts a checked checkpoint into an empty index.

@@ -95,6 +95,9 @@ impl Committer {
     /// Makes what is durable visible, in order, and answers.
     async fn accept(&mut self, batch: Vec<Queued>, group: &Group) -> Result<(), StoreError> {
         let applied = self.apply(&batch, group);
+        if fault::planted("sled-flush-only") {
+            super::flush::generation(&self.core).await?;
+        }
         // durable is durable, whatever became of the index: the answer is yes
         answer(batch, &Ok(()));
         if fault::planted("ack-before-fsync")
@@ -140,7 +143,7 @@ impl Committer {
             return Err(StoreError::Blocked("less than store.min_free is free".to_owned()));
         }
         let mut group = self.journal.prepare(bodies).await.map_err(|e| blocked(&e))?;
-        if fault::planted("ack-before-fsync") {
+        if fault::planted("ack-before-fsync") || fault::planted("sled-flush-only") {
             self.journal.write_unsynced(&mut group).await.map_err(|e| blocked(&e))?;
         } else {
             let took = self.journal.write(&mut group).await.map_err(|e| blocked(&e))?;

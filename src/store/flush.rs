@@ -1,7 +1,8 @@
 //! The index writer: takes what is acknowledged into the index, a generation at a time, behind the journal. Knows no records.
 //!
-//! Deletes go first, then puts, then how far the index is complete. A crash in between is mended by replay: a delivery that is
-//! newer than the replayed record puts its place in the lane again, and no deleted place can be left behind.
+//! How far it will reach goes first, then deletes, then puts, then how far the index is complete. A crash in between is mended by
+//! replay: a delivery that is newer than the replayed record puts its place in the lane again, and no deleted place can be left
+//! behind. That an index reaches beyond the journal (an older copy of the journal beside it) shows in the first of these.
 use super::core::{Core, Stage};
 use super::index::{MAX_WRITES, Write};
 use super::keys;
@@ -106,8 +107,12 @@ pub(super) fn batches(layer: &Layer, applied: Applied) -> impl Iterator<Item = V
     let puts = layer.iter().filter(|(_, slot)| slot.value.is_some());
     let mut rest =
         deletes.chain(puts).map(|(key, slot)| (key.clone(), slot.value.as_ref().map(|v| v.to_vec())));
+    let mut reached = Some(applied);
     let mut applied = Some(applied);
     std::iter::from_fn(move || {
+        if let Some(reached) = reached.take() {
+            return Some(vec![(keys::REACHED.to_vec(), Some(reached.encode()))]);
+        }
         let writes: Vec<Write> = rest.by_ref().take(MAX_WRITES).collect();
         if writes.is_empty() {
             let applied = applied.take()?;

@@ -80,7 +80,17 @@ fn numbers(fixed: &[u8; FIXED]) -> (u64, u32) {
 /// Looks behind a bad place for a frame that proves that frame `lost` was once durable: a valid one with a later number whose
 /// append began after `lost`. Returns its offset. Anything else there is a torn append or stale garbage.
 pub(super) fn proof_of_loss(bytes: &[u8], lost: u64) -> Option<usize> {
-    let most = lost.saturating_add((bytes.len() / HEADER) as u64 + 1);
+    find(bytes, lost, |number, began| number > lost && began > lost)
+}
+
+/// Looks for the next frame that may stand in this journal where frame `expected` or a later one stood.
+pub(super) fn next_good(bytes: &[u8], expected: u64) -> Option<usize> {
+    find(bytes, expected, |number, _| number >= expected)
+}
+
+/// The first valid frame whose number, and the number with which its append began, fit: and no later than as many frames have room.
+fn find(bytes: &[u8], expected: u64, fits: impl Fn(u64, u64) -> bool) -> Option<usize> {
+    let most = expected.saturating_add((bytes.len() / HEADER) as u64 + 1);
     let last = bytes.len().checked_sub(HEADER)?;
     (0..=last).find(|&at| {
         let rest = &bytes[at..];
@@ -88,7 +98,7 @@ pub(super) fn proof_of_loss(bytes: &[u8], lost: u64) -> Option<usize> {
         let (number, lead) = numbers(fixed);
         let began = number.saturating_sub(u64::from(lead));
         // cheap tests first: the CRC is computed for next to nothing
-        fixed[0] == BATCH && number > lost && number <= most && began > lost && parse(rest).is_ok()
+        fixed[0] == BATCH && number <= most && fits(number, began) && parse(rest).is_ok()
     })
 }
 

@@ -15,6 +15,8 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 /// Up to where the index is complete. Written last in a generation.
 pub(super) const APPLIED: &[u8] = b"ma";
+/// Up to where anything in the index may reach. Written first in a generation.
+pub(super) const REACHED: &[u8] = b"mA";
 /// Identity, filling, position.
 pub(super) const HISTORY: &[u8] = b"mh";
 /// Of everything that outlives the journal's segments: what a checkpoint holds. `(from, to)` ranges.

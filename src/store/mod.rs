@@ -4,19 +4,23 @@
 //!
 //! The way of a batch: `outbox` (the handle) → `codec` → `commit` (group commit) → `journal` on a `disk` → `apply` (what it
 //! means) → `overlay` (acknowledged, readable) → `flush` → `index`. `opening` recovers, `reading` answers, `upkeep` and
-//! `checkpoint` keep the folder small.
+//! `checkpoint` keep the folder small. `verify` looks at a folder that nobody has open (`dissect`, `audit`), `salvage` mends it.
 pub mod disk;
 pub mod index;
 pub mod memory;
 pub mod outbox;
 pub mod record;
+pub mod salvage;
 pub mod sled;
+pub mod verify;
 
 mod apply;
+mod audit;
 mod checkpoint;
 mod codec;
 mod commit;
 mod core;
+mod dissect;
 mod entry;
 mod feed;
 mod field;
@@ -38,4 +42,6 @@ pub use index::{Index, IndexError, IndexFactory, Reset};
 pub use memory::MemoryIndex;
 pub use outbox::{Filter, FlushObserver, Page, Recovery, Settings, Store, StoreError, Vitals};
 pub use record::{Batch, Idempotent, Identity, Record};
+pub use salvage::{Salvaged, salvage};
 pub use sled::SledIndex;
+pub use verify::{Report, verify};

@@ -161,13 +161,14 @@ async fn keep(files: &Files<'_>, factory: &IndexFactory) -> Result<Opened, Troub
         Some(bytes) => Applied::decode(&bytes)?,
         None => return Err(Trouble::Index("it is empty".to_owned())),
     };
+    let reached = index.get(keys::REACHED)?.map_or(Ok(applied), |bytes| Applied::decode(&bytes))?;
     let oldest = files.segments.keys().next().copied().unwrap_or(1);
     if applied.frame + 1 < oldest {
         return Err(Trouble::Index("it is further behind than the journal reaches back".to_owned()));
     }
     let mut replay = Replay::new(index, applied)?;
     let (next, torn) = replay.walk(files, files.first_to_check(applied.frame)).await?;
-    if applied.frame >= next {
+    if applied.frame.max(reached.frame) >= next {
         return Err(Trouble::Index("it is ahead of the journal".to_owned()));
     }
     if replay.frames > 0 {

@@ -24,6 +24,11 @@ pub struct Identity {
     pub shadow_plan: String,
 }
 
+impl Identity {
+    /// The epoch of a history of which frames were lost. Nothing is streamed on from it: capture reports a gap.
+    pub const LOST: [u8; 16] = [0xFF; 16];
+}
+
 /// An answer to a request with an Idempotency-Key, kept for 24 hours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotent {

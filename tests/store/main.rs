@@ -1,11 +1,15 @@
 //! The durable store through its own interface: what it promises, against disks and indices that fail.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod damage;
 mod disk;
 mod durable;
 mod house;
 mod index;
 mod lists;
+mod power;
 mod real;
 mod recovery;
 mod retention;
+mod salvage;
 mod throughput;
+mod verify;

@@ -54,6 +54,13 @@ fn slot(survey: &mut Survey) -> &mut SlotState {
 type Row = (&'static str, fn(&mut Survey), &'static str);
 
 #[test]
+fn after_a_loss_nothing_is_followed() {
+    let lost = Identity { epoch: Identity::LOST, ..identity() };
+    let verdict = judged(Memory::Following(&lost, POSITION), |s| slot(s).confirmed = Lsn(100));
+    assert!(verdict.starts_with("0/64-0/C8: ") && verdict.contains("--salvage"), "{verdict}");
+}
+
+#[test]
 fn while_a_history_is_followed() {
     let rows: [Row; 19] = [
         ("all well", |_| {}, "Start { from: Lsn(100) }"),

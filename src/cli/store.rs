@@ -1,0 +1,159 @@
+//! `tailhook store verify`: is the data folder as it was written? Prints what `store::verify` found; judges nothing.
+use super::{Source, block_on, say};
+use crate::clock::{Clock, SystemClock};
+use crate::store::verify::{Finding, Loss, Part};
+use crate::store::{self, Index, RealDisk, Report, SledIndex};
+use anyhow::{Context, bail};
+use serde_json::json;
+use std::path::Path;
+
+/// Looks after the data folder while the sidecar is stopped
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tailhook store verify
+  tailhook store verify --config /etc/tailhook/tailhook.toml --json | jq .
+  tailhook store verify --salvage";
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Verify(Verify),
+}
+
+/// Reads every frame, every checkpoint and every delivery; exit status 1 if anything is damaged
+///
+/// Nothing is changed (the index's engine may tidy its own files). With --salvage a damaged journal is made one that opens: good
+/// frames stay, damaged files are kept beside it as salvage-<time>-…, the index is made anew. Events of lost frames are lost; `run`
+/// then reports a gap that begins before them, and streams nothing until --accept-gap.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+struct Verify {
+    /// Makes a damaged journal one that opens, and says what is lost
+    #[arg(long)]
+    salvage: bool,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn main(arguments: &Arguments, source: &Source) -> anyhow::Result<()> {
+    let Command::Verify(verify) = &arguments.command;
+    let folder = source.load()?.store.path;
+    let place = || format!("store.path = \"{}\"", folder.display());
+    if !folder.is_dir() {
+        bail!("{} is no folder: nothing was ever stored there", place());
+    }
+    let disk = RealDisk::open(&folder).with_context(place)?;
+    let report = look(&disk, &folder).with_context(place)?;
+    let salvaged = if verify.salvage && !report.is_fine() {
+        let stamp = (SystemClock.now_ms() / 1000).to_string();
+        let done = block_on(async { Ok(store::salvage(&disk, &report, &stamp).await?) });
+        Some(done.context("not salvaged")?)
+    } else {
+        None
+    };
+    if verify.json {
+        say(&as_json(&report, salvaged.as_ref()))?;
+    } else {
+        as_text(&report, salvaged.as_ref()).iter().try_for_each(|line| say(line))?;
+    }
+    if !report.is_fine() && salvaged.is_none() {
+        let damages = report.findings.iter().filter(|finding| finding.damage).count();
+        bail!("{}: {damages} damaged places", folder.display());
+    }
+    Ok(())
+}
+
+fn look(disk: &RealDisk, folder: &Path) -> Result<Report, store::StoreError> {
+    let folder = folder.join("index");
+    let index = if folder.is_dir() {
+        SledIndex::open(&folder).map_err(|error| error.0)
+    } else {
+        Err("it is missing".to_owned())
+    };
+    store::verify(disk, index.as_ref().map(|index| index as &dyn Index).map_err(String::as_str))
+}
+
+fn as_text(report: &Report, salvaged: Option<&store::Salvaged>) -> Vec<String> {
+    let mut lines: Vec<String> = report
+        .parts
+        .iter()
+        .map(|Part { file, bytes, holds }| format!("{file:<26} {bytes:>11} bytes  {holds}"))
+        .collect();
+    for Finding { damage, file, byte, what, remedy } in &report.findings {
+        let word = if *damage { "damage" } else { "note" };
+        let byte = byte.map(|byte| format!(", byte {byte}")).unwrap_or_default();
+        lines.push(format!("{word:<8} {file}{byte}: {what}\n         {remedy}"));
+    }
+    for loss in &report.losses {
+        lines.push(format!("lost     {}", range(loss)));
+        for (key, status) in &loss.deliveries {
+            lines.push(format!(
+                "         delivery {} of tenant {}, {}",
+                key.id,
+                key.tenant.as_str(),
+                status.as_str()
+            ));
+        }
+    }
+    if report.losses.iter().any(|loss| loss.deliveries.is_empty()) {
+        lines.push("         outcomes that stood there are forgotten: such deliveries are sent again, with the same id".to_owned());
+    }
+    match salvaged {
+        Some(done) => {
+            for (file, kept) in &done.kept {
+                lines.push(format!("salvaged {file}; as it was: {kept}"));
+            }
+            if let Some(position) = done.position.filter(|_| !report.losses.is_empty()) {
+                lines.push(format!(
+                    "salvaged the position is {position} again: `tailhook run` will report a gap from there"
+                ));
+            }
+            lines.push("salvaged the index will be made anew by `tailhook run`".to_owned());
+        }
+        None if report.is_fine() => lines.push("fine".to_owned()),
+        None => {}
+    }
+    lines
+}
+
+fn range(loss: &Loss) -> String {
+    let (from, to) = loss.frames;
+    let frames = if from == to { format!("frame {from}") } else { format!("frames {from} to {to}") };
+    let after = loss.after.map_or("the beginning".to_owned(), |lsn| lsn.to_string());
+    let until = loss.until.map_or("the end".to_owned(), |lsn| lsn.to_string());
+    format!("{frames}: events of transactions after {after}, up to {until}, and whatever else stood there")
+}
+
+fn as_json(report: &Report, salvaged: Option<&store::Salvaged>) -> String {
+    let lsn = |lsn: Option<crate::domain::Lsn>| lsn.map(|lsn| lsn.to_string());
+    let parts = report.parts.iter().map(|p| json!({"file": p.file, "bytes": p.bytes, "holds": p.holds}));
+    let findings = report.findings.iter().map(
+        |f| json!({"damage": f.damage, "file": f.file, "byte": f.byte, "what": f.what, "remedy": f.remedy}),
+    );
+    let losses = report.losses.iter().map(|l| {
+        let deliveries = l.deliveries.iter().map(
+            |(key, status)| json!({"id": key.id.to_string(), "tenant": key.tenant.as_str(), "status": status.as_str()}),
+        );
+        json!({"file": l.file, "byte": l.byte, "bytes": l.bytes, "first_frame": l.frames.0, "last_frame": l.frames.1,
+            "after": lsn(l.after), "until": lsn(l.until), "deliveries": deliveries.collect::<Vec<_>>()})
+    });
+    let salvaged = salvaged.map(|done| {
+        let kept = done.kept.iter().map(|(file, kept)| json!({"file": file, "kept": kept}));
+        json!({"position": lsn(done.position), "kept": kept.collect::<Vec<_>>()})
+    });
+    json!({
+        "fine": report.is_fine(),
+        "parts": parts.collect::<Vec<_>>(),
+        "findings": findings.collect::<Vec<_>>(),
+        "losses": losses.collect::<Vec<_>>(),
+        "salvaged": salvaged,
+    })
+    .to_string()
+}

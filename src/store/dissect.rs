@@ -1,0 +1,136 @@
+//! A damaged journal taken apart: which frames are good, where the bad bytes are, what is lost. Pure; changes nothing.
+use super::codec;
+use super::frame::{self, HEADER};
+use super::record::{Batch, Identity, Record};
+use super::state::History;
+use crate::domain::Lsn;
+
+/// A stretch of a segment's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// A whole frame.
+    Frame { number: u64, crc: u32, at: usize, len: usize },
+    /// Bytes that are none, where frames `from` to `to` (exclusive) must have stood.
+    Bad { at: usize, len: usize, from: u64, to: u64 },
+    /// Bytes of an append that was never acknowledged, at the end of the last segment: the next start cuts them off.
+    Torn { at: usize, len: usize },
+}
+
+/// All of a segment, in order. `following`: the first frame of the next segment; `None`: this is the last one.
+pub(super) fn dissect(bytes: &[u8], first: u64, following: Option<u64>) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let (mut at, mut expected) = (0, first);
+    while at < bytes.len() {
+        let rest = &bytes[at..];
+        if let Ok(frame) = frame::parse(rest)
+            && frame.number == expected
+        {
+            let len = HEADER + frame.body.len();
+            pieces.push(Piece::Frame { number: expected, crc: frame.crc, at, len });
+            (at, expected) = (at + len, expected + 1);
+            continue;
+        }
+        if following.is_none() && frame::proof_of_loss(rest, expected).is_none() {
+            pieces.push(Piece::Torn { at, len: rest.len() });
+            break;
+        }
+        let next = frame::next_good(rest, expected);
+        let len = next.unwrap_or(rest.len());
+        let number = next.and_then(|next| frame::parse(&rest[next..]).ok()).map(|frame| frame.number);
+        // without either, what stood there is part of the next loss
+        let to = number.or(following).unwrap_or(expected).max(expected);
+        pieces.push(Piece::Bad { at, len, from: expected, to });
+        (at, expected) = (at + len, to);
+    }
+    if let Some(to) = following.filter(|following| *following > expected) {
+        pieces.push(Piece::Bad { at, len: 0, from: expected, to });
+    }
+    pieces
+}
+
+/// What the good frames say of positions, in order.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Past {
+    pub(super) history: History,
+}
+
+impl Past {
+    pub(super) fn frame(&mut self, batch: &Batch) {
+        for record in &batch.records {
+            match record {
+                Record::Filling(identity) => {
+                    self.history =
+                        History { filling: Some(identity.clone()), ..std::mem::take(&mut self.history) };
+                    (self.history.identity, self.history.position) = (None, None);
+                }
+                Record::Identity(identity) => self.history.follow(identity.clone()),
+                Record::Position(lsn) => drop(self.history.advance(*lsn)),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A frame that says nothing, in place of a lost one: so that every other keeps its number.
+pub(super) fn empty(out: &mut Vec<u8>, number: u64) {
+    frame::encode(out, number, 0, &codec::encode(&Batch::default()).0);
+}
+
+/// The frame that ends a salvaged journal: the history is marked as lost and set back to where the loss begins, so that capture
+/// reports a gap from there and shadow and subscriptions are read anew when it is accepted.
+pub(super) fn set_back(out: &mut Vec<u8>, number: u64, history: &History, to: Lsn) {
+    let Some(identity) = history.identity.as_ref().or(history.filling.as_ref()) else {
+        // nothing that could be followed is known: a slot beside such a folder is a gap as it is
+        return empty(out, number);
+    };
+    // a position goes back only where another history begins: twice, lest it is marked already
+    let other = Identity { epoch: [0xFE; 16], ..identity.clone() };
+    let lost = Identity { epoch: Identity::LOST, ..identity.clone() };
+    let records = vec![Record::Identity(other), Record::Identity(lost), Record::Position(to)];
+    frame::encode(out, number, 0, &codec::encode(&Batch { records }).0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frames(numbers: &[u64]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        numbers.iter().for_each(|number| empty(&mut bytes, *number));
+        bytes
+    }
+
+    /// Frames by number, `n..m` lost, `~` torn.
+    fn seen(bytes: &[u8], first: u64, following: Option<u64>) -> String {
+        let word = |piece: &Piece| match piece {
+            Piece::Frame { number, .. } => number.to_string(),
+            Piece::Bad { from, to, .. } => format!("{from}..{to}"),
+            Piece::Torn { .. } => "~".to_owned(),
+        };
+        dissect(bytes, first, following).iter().map(word).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn what_is_lost_is_told_from_what_is_torn() {
+        let whole = frames(&[3, 4, 5, 6]);
+        let one = whole.len() / 4;
+        assert_eq!(seen(&whole, 3, None), "3 4 5 6");
+        for bit in 0..one * 8 {
+            let flip = |frame: usize| {
+                let mut bytes = whole.clone();
+                bytes[frame * one + bit / 8] ^= 1 << (bit % 8);
+                bytes
+            };
+            assert_eq!(seen(&flip(1), 3, None), "3 4..5 5 6", "bit {bit}");
+            assert_eq!(seen(&flip(3), 3, None), "3 4 5 ~", "bit {bit}");
+            assert_eq!(seen(&flip(3), 3, Some(7)), "3 4 5 6..7", "bit {bit}");
+            assert_eq!(seen(&flip(0), 3, Some(7)), "3..4 4 5 6", "bit {bit}");
+        }
+        let mut two = whole.clone();
+        two[one..3 * one].fill(0);
+        assert_eq!(seen(&two, 3, None), "3 4..6 6");
+        assert_eq!(seen(&whole[..one + 5], 3, Some(9)), "3 4..9");
+        assert_eq!(seen(&whole[..one + 5], 3, None), "3 ~");
+        assert_eq!(seen(&whole[..one], 3, Some(9)), "3 4..9");
+    }
+}

@@ -1,0 +1,158 @@
+//! A damaged journal is refused, named, and salvaged: what is lost is told exactly, everything else is there.
+use crate::damage::{FIRST, bounds};
+use crate::disk::CrashDisk;
+use crate::house::*;
+use tailhook::domain::{Lsn, Status};
+use tailhook::store::{Identity, Index, MemoryIndex, Record, Report, Settings, StoreError, salvage, verify};
+use tokio::task::yield_now;
+
+/// A store that lived through the history, closed.
+async fn lived(settings: Settings) -> (CrashDisk, MemoryIndex) {
+    let house = House::open(settings, CrashDisk::default(), MemoryIndex::default()).await.unwrap();
+    for records in history() {
+        house.commit(records).await;
+    }
+    house.close().await
+}
+
+/// What a store says that never got the lost frames (counted from 0), and was set back to `to`.
+async fn without(lost: &[usize], to: Lsn) -> String {
+    let house = House::new().await;
+    for (n, records) in history().into_iter().enumerate() {
+        let nothing = vec![Record::SubscriptionGone(lane(999))];
+        house.commit(if lost.contains(&n) { nothing } else { records }).await;
+    }
+    let identity = house.store.identity().or(house.store.filling());
+    let mark = identity.map(|identity| {
+        let other = Identity { epoch: [9; 16], ..identity.clone() };
+        let lost = Identity { epoch: Identity::LOST, ..identity };
+        vec![Record::Identity(other), Record::Identity(lost), Record::Position(to)]
+    });
+    house.commit(mark.unwrap_or(vec![Record::SubscriptionGone(lane(999))])).await;
+    answers(&house.store)
+}
+
+fn looked(disk: &CrashDisk, index: &MemoryIndex) -> Report {
+    verify(disk, Ok(index as &dyn Index)).unwrap()
+}
+
+async fn refused(disk: &CrashDisk, index: &MemoryIndex) {
+    for index in [index.fork(), MemoryIndex::default()] {
+        let error = House::open(settings(), disk.fork(), index).await.err();
+        let Some(error @ StoreError::Damaged(_)) = error else { panic!("{error:?}") };
+        let line = error.to_string();
+        assert!(line.contains("tailhook store verify --salvage") && !line.contains('\n'), "{line}");
+    }
+}
+
+/// Opens, and is as if the lost frames had never been.
+async fn salvaged(disk: &CrashDisk, index: &MemoryIndex, lost: &[usize], to: Lsn) {
+    assert!(looked(disk, index).is_fine(), "{:?}", looked(disk, index));
+    let house = House::open(settings(), disk.fork(), index.fork()).await.unwrap();
+    assert!(house.recovery.rebuilt.is_some());
+    assert_eq!(answers(&house.store), without(lost, to).await, "frames {lost:?}");
+    house.commit(captured(90, lane(1))).await;
+    let (disk, index) = house.close().await;
+    assert!(looked(&disk, &index).findings.is_empty(), "{:?}", looked(&disk, &index));
+    House::open(settings(), disk, index).await.unwrap();
+}
+
+/// The position up to the frames before `frame`, and the next one after it.
+fn around(frame: usize) -> (Option<Lsn>, Option<Lsn>) {
+    let position = |records: &Vec<Record>| {
+        records.iter().find_map(|r| if let Record::Position(lsn) = r { Some(*lsn) } else { None })
+    };
+    let history = history();
+    (history[..frame].iter().rev().find_map(position), history[frame + 1..].iter().find_map(position))
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_lost_frame_is_told_and_all_others_stay() {
+    let (disk, index) = lived(settings()).await;
+    let bounds = bounds(&disk, FIRST);
+    for frame in 0..history().len() - 1 {
+        let disk = disk.fork();
+        disk.edit(FIRST, |bytes| bytes[bounds[frame + 1] - 1] ^= 64);
+        let before = disk.bytes(FIRST);
+        refused(&disk, &index).await;
+        let report = looked(&disk, &index);
+        assert_eq!((report.is_fine(), report.losses.len()), (false, 1));
+        let loss = &report.losses[0];
+        assert_eq!(loss.frames, (frame as u64 + 1, frame as u64 + 1));
+        assert_eq!((loss.after, loss.until), around(frame), "frame {frame}");
+        // the index knows which delivery's event stood there, and what had become of it
+        let stood = [3, 4, 5, 8, 16, 18].iter().position(|n| *n == frame);
+        assert_eq!(loss.deliveries.len(), usize::from(stood.is_some()), "{loss:?}");
+        if frame == 3 {
+            assert_eq!(loss.deliveries, [(key(1, lane(1)), Status::Delivered)]);
+        }
+        let done = salvage(&disk, &report, "7").await.unwrap();
+        let kept = format!("salvage-7-{FIRST}");
+        assert_eq!(done.kept, [(FIRST.to_owned(), kept.clone())]);
+        assert_eq!(disk.bytes(&kept), before, "what was there is kept");
+        salvaged(&disk, &index, &[frame], loss.after.unwrap_or(Lsn(0))).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_losses_a_missing_file_and_a_torn_tail_are_salvaged_together() {
+    let small = Settings { segment_bytes: 900, ..settings() };
+    let (disk, index) = lived(small).await;
+    let names = disk.names("journal-");
+    assert!(names.len() > 4);
+    let first = |name: &String| usize::from_str_radix(name.rsplit('-').next().unwrap(), 16).unwrap() - 1;
+    let gone = first(&names[2])..first(&names[3]);
+    disk.delete(&names[2]);
+    disk.edit(&names[3], |bytes| bytes[9] ^= 1);
+    disk.edit(names.last().unwrap(), |bytes| bytes.extend_from_slice(&[5; 30]));
+    refused(&disk, &index).await;
+    let report = looked(&disk, &index);
+    let frames: Vec<_> = report.losses.iter().map(|loss| loss.frames).collect();
+    assert_eq!(
+        frames,
+        [(gone.start as u64 + 1, gone.end as u64), (gone.end as u64 + 1, gone.end as u64 + 1)]
+    );
+    let lost: Vec<usize> = (gone.start..=gone.end).collect();
+    let to = report.losses[0].after.unwrap();
+    let whole = disk.fork();
+    salvage(&whole, &report, "7").await.unwrap();
+    salvaged(&whole, &index, &lost, to).await;
+    // a crash anywhere in it: refused still, or done; a second call ends it
+    let mut ended = false;
+    for steps in 0.. {
+        if ended {
+            assert!(steps > 10, "{steps}");
+            break;
+        }
+        let disk = disk.fork();
+        tokio::select! {
+            biased;
+            done = salvage(&disk, &report, "7") => ended = done.is_ok(),
+            () = async { for _ in 0..steps { yield_now().await } } => {}
+        }
+        let disk = disk.crash(0);
+        let again = looked(&disk, &index);
+        if !again.is_fine() {
+            refused(&disk, &index).await;
+            salvage(&disk, &again, "8").await.unwrap();
+        }
+        salvaged(&disk, &index, &lost, to).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_would_be_a_guess_is_refused() {
+    // without the journal's beginning and without a checkpoint nobody knows what was remembered
+    let (disk, index) = lived(Settings { segment_bytes: 900, ..settings() }).await;
+    let names = disk.names("journal-");
+    disk.delete(&names[0]);
+    let before: Vec<_> = disk.names("").iter().map(|name| (name.clone(), disk.bytes(name))).collect();
+    let report = looked(&disk, &index);
+    assert!(!report.is_fine());
+    let error = salvage(&disk, &report, "7").await.err();
+    assert!(matches!(error, Some(StoreError::Damaged(_))), "{error:?}");
+    assert_eq!(
+        disk.names("").iter().map(|name| (name.clone(), disk.bytes(name))).collect::<Vec<_>>(),
+        before
+    );
+}
