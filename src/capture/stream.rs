@@ -8,6 +8,7 @@ use super::run::{Parts, Position, SessionError};
 use super::source::{Frame, Source, SourceError};
 use super::transaction::{Assembler, DEFAULT_LIMIT, Step};
 use crate::domain::{Lsn, Transaction};
+use crate::fault;
 use crate::registry::Routing;
 use crate::stop;
 use crate::store::{Batch, Record, Store, StoreError};
@@ -89,7 +90,9 @@ async fn settled(committing: &mut Option<Committing>) -> Result<Prepared, StoreE
 /// Returning `Ok` means that every frame has been fdatasynced.
 async fn commit(store: Store, mut prepared: Prepared) -> Result<Prepared, StoreError> {
     for frame in std::mem::take(&mut prepared.frames) {
+        fault::crash_point("capture.before-frame");
         store.commit(frame).await?;
+        fault::crash_point("capture.frame-durable");
     }
     Ok(prepared)
 }
@@ -171,6 +174,7 @@ impl Stream {
                         self.assembler.described(&table);
                     }
                     Step::Transaction(transaction) => {
+                        fault::crash_point("capture.decoded");
                         self.progress.committed(transaction.end_lsn);
                         let bytes = std::mem::take(&mut self.open_bytes);
                         self.waiting_bytes += bytes;
@@ -204,10 +208,12 @@ impl Stream {
         }
         let prepared = if self.waiting.is_empty() {
             let Some(position) = self.progress.idle_position(Instant::now()) else { return Ok(()) };
+            fault::crash_point("capture.idle-position");
             let frames = vec![Batch { records: vec![Record::Position(position)] }];
             Prepared { frames, position, ..Prepared::default() }
         } else {
             let transactions = self.take_batch();
+            fault::crash_point("capture.batch-taken");
             let routing = parts.routing.borrow().clone();
             batch::prepare(&transactions, &parts.rules, &routing, &parts.store, &self.memory)
                 .map_err(StoreError::Index)?
@@ -242,8 +248,10 @@ impl Stream {
             Err(StoreError::Blocked(why)) => return Ok(Some(Ended::Blocked(why))),
             Err(failed) => return Err(failed.into()),
         };
+        fault::crash_point("capture.batch-durable");
         self.progress.durable(prepared.position);
         publish(parts, prepared);
+        fault::crash_point("capture.published");
         if self.asked.is_some() {
             self.confirm(parts).await?;
         }
@@ -259,7 +267,10 @@ impl Stream {
         if self.progress.is_idle() && self.committing.is_none() {
             parts.metrics.slot_lag_seconds.set(0.0);
         }
-        parts.source.feedback(feedback).await
+        fault::crash_point("capture.before-confirm");
+        parts.source.feedback(feedback).await?;
+        fault::crash_point("capture.confirmed");
+        Ok(())
     }
 
     /// Shutdown: what is in flight becomes durable and is confirmed; what was only decoded comes again.
@@ -270,6 +281,7 @@ impl Stream {
             self.progress.durable(prepared.position);
             publish(parts, prepared);
         }
+        fault::crash_point("stop.before-last-confirm");
         parts.source.feedback(self.progress.feedback()).await?;
         Ok(Ended::Shutdown)
     }

@@ -95,8 +95,10 @@ impl Committer {
     /// Makes what is durable visible, in order, and answers.
     async fn accept(&mut self, batch: Vec<Queued>, group: &Group) -> Result<(), StoreError> {
         let applied = self.apply(&batch, group);
+        fault::crash_point("store.applied");
         // durable is durable, whatever became of the index: the answer is yes
         answer(batch, &Ok(()));
+        fault::crash_point("store.answered");
         if fault::planted("ack-before-fsync")
             && let Err(error) = self.journal.sync().await
         {
@@ -143,7 +145,9 @@ impl Committer {
         if fault::planted("ack-before-fsync") {
             self.journal.write_unsynced(&mut group).await.map_err(|e| blocked(&e))?;
         } else {
+            fault::crash_point("store.before-append");
             let took = self.journal.write(&mut group).await.map_err(|e| blocked(&e))?;
+            fault::crash_point("store.synced");
             self.core.settings.observe_flush.observe(took);
         }
         Ok(group)
