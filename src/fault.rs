@@ -1,5 +1,5 @@
-//! Faults on purpose, in debug builds alone: named crash points, and planted faults that the tests must catch. A release build
-//! has neither, whatever the environment says. Knows no stage.
+//! Faults on purpose, in debug builds alone: named crash points, planted faults that the tests must catch, and smaller numbers.
+//! A release build has none of them, whatever the environment says. Knows no stage.
 #[cfg(debug_assertions)]
 use std::sync::OnceLock;
 #[cfg(debug_assertions)]
@@ -58,4 +58,16 @@ mod tests {
         assert_eq!(parse("store.synced"), ("store.synced".to_owned(), 1));
         assert_eq!(parse("store.synced:3"), ("store.synced".to_owned(), 3));
     }
+}
+
+/// A number from the environment in place of the real one, so that a test meets in seconds what takes a day.
+#[inline]
+pub fn instead(name: &'static str, real: u64) -> u64 {
+    #[cfg(debug_assertions)]
+    if let Some(number) = std::env::var(name).ok().and_then(|text| text.parse().ok()) {
+        return number;
+    }
+    #[cfg(not(debug_assertions))]
+    let _ = name;
+    real
 }

@@ -11,6 +11,7 @@ use crate::domain::{
     Delivery, DeliveryId, DeliveryKey, Event, EventId, EventName, FilterStatus, Status, Subscription,
     SubscriptionId,
 };
+use crate::fault;
 use crate::registry::validate::Invalid;
 use crate::store::{Batch, Filter, Page, Record, Store, StoreError};
 use axum::Extension;
@@ -62,7 +63,9 @@ pub(super) async fn create(
     let answer = answer.to_string();
     let mut batch = batch(&event, &wanted);
     batch.records.extend(ticket.record(StatusCode::ACCEPTED, &answer, now_us / 1000));
+    fault::crash_point("admin.before-post");
     api.0.parts.store.commit(batch).await?;
+    fault::crash_point("admin.posted");
     let known = settings.known_events.contains(event.name.as_str());
     let label = if known { event.name.as_str() } else { "other" };
     api.0.parts.metrics.events.with_label_values(&[label]).inc();
@@ -241,7 +244,9 @@ pub(super) async fn retry(
     let mut batch = Batch::default();
     batch.push(Record::Retried { key, at_ms });
     batch.records.extend(ticket.record(StatusCode::ACCEPTED, &answer, at_ms));
+    fault::crash_point("admin.before-retry");
     api.0.parts.store.commit(batch).await?;
+    fault::crash_point("admin.retried");
     Ok(json(StatusCode::ACCEPTED, answer))
 }
 

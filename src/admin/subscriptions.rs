@@ -5,6 +5,7 @@ use super::problem::Problem;
 use super::query::Query;
 use super::{Api, BASE, body, objects};
 use crate::domain::{Secret, Subscription, SubscriptionId};
+use crate::fault;
 use crate::postgres::snapshot::SUBSCRIPTION_COLUMNS;
 use crate::registry::rows::{self, RowChange};
 use crate::registry::validate::{self, Invalid};
@@ -57,6 +58,7 @@ pub(super) async fn create(
         options: wish.options,
     };
     let written = api.0.parts.subscriptions.create(&subscription).await?;
+    fault::crash_point("admin.subscribed");
     (subscription.created_us, subscription.updated_us) = (written.created_us, written.updated_us);
     tracing::info!(subscription = %subscription.id, tenant = %subscription.tenant, "a subscription was created");
     let mut object = objects::subscription(&subscription);
@@ -67,6 +69,7 @@ pub(super) async fn create(
         let kept = api.0.parts.store.commit(crate::store::Batch { records: vec![record] }).await;
         kept.unwrap_or_else(|error| tracing::warn!(%error, "an idempotent answer could not be kept"));
     }
+    fault::crash_point("admin.subscription-answer");
     if generated {
         object.secret = Some(secret.expose());
     }
@@ -125,6 +128,7 @@ pub(super) async fn delete(
 ) -> Result<Response, Problem> {
     let id = parse_id(&id)?;
     let written = api.0.parts.subscriptions.deactivate(&caller.tenant, id).await?;
+    fault::crash_point("admin.unsubscribed");
     tracing::info!(subscription = %id, tenant = %caller.tenant, "a subscription was deleted");
     let effective = api.effective(id, false, written).await;
     let mut response = StatusCode::NO_CONTENT.into_response();

@@ -9,6 +9,7 @@ use crate::admin;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::dispatch;
+use crate::fault;
 use crate::registry::Routing;
 use crate::stop;
 use crate::store::{RealDisk, Recovery, Store};
@@ -32,11 +33,13 @@ pub async fn run(config: Config, options: Options, shutdown: watch::Receiver<boo
     let clock: SharedClock = Arc::new(SystemClock);
     let metrics = Metrics::new().context("metrics")?;
     let store = open_store(&config, &metrics, &clock).await?;
+    fault::crash_point("start.opened");
     let sealer = wiring::sealer(&config, store.subscriptions().iter().any(|s| s.secret.is_some()))?;
     preflight::run(&config, store.position().is_some()).await?;
     let listener = TcpListener::bind(config.admin.listen)
         .await
         .with_context(|| format!("admin.listen = \"{}\" cannot be listened on", config.admin.listen))?;
+    fault::crash_point("start.listening");
     let routing = Routing::load(store.subscriptions(), store.position().unwrap_or_default());
     let (routing, routes) = watch::channel(Arc::new(routing));
     let (status, capture_status) = watch::channel(crate::capture::Status::default());
@@ -70,6 +73,7 @@ pub async fn run(config: Config, options: Options, shutdown: watch::Receiver<boo
     info!("listening on http://{} (API, /healthz, /readyz, /metrics)", config.admin.listen);
     let result = run_pipeline(stages, health, shutdown).await;
     // the admin API goes last: it has answered 503 on /readyz since the stop began
+    fault::crash_point("stop.pipeline-ended");
     end.send_replace(true);
     while beside.join_next().await.is_some() {}
     if result.is_ok() {
@@ -95,6 +99,7 @@ where
         ended = &mut running => return ended,
         () = stop::requested(&mut shutdown) => {}
     }
+    fault::crash_point("stop.asked");
     health.set_stopping();
     end.send_replace(true);
     running.await

@@ -3,6 +3,7 @@
 use crate::capture::{self, Source};
 use crate::dispatch;
 use crate::egress::Transport;
+use crate::fault;
 use crate::stop;
 use crate::store::Store;
 use anyhow::Context as _;
@@ -72,6 +73,7 @@ where
             Stage::Dispatch => _ = stop_dispatch.send_replace(true),
             Stage::Store => store.close().await,
         }
+        fault::crash_point("stop.stage-asked");
         let deadline = Instant::now() + grace;
         while !ended.contains(&stage) {
             let Ok(end) = timeout_at(deadline, next(&mut tasks, &mut ended)).await else {

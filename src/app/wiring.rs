@@ -11,6 +11,7 @@ use crate::domain::{EventName, Ordering, TenantId};
 use crate::egress::guard::Guard;
 use crate::egress::resolve::Resolver;
 use crate::egress::{self, Proxy};
+use crate::fault;
 use crate::mapping::Context;
 use crate::postgres::TableName;
 use crate::postgres::subscriptions::Subscriptions;
@@ -21,6 +22,7 @@ use crate::telemetry::Metrics;
 use anyhow::Context as _;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// What several stages hold.
@@ -42,12 +44,16 @@ pub(super) async fn store(
     clock: &SharedClock,
 ) -> Result<(Store, Recovery), StoreError> {
     let flush_seconds = metrics.flush_seconds.clone();
+    let defaults = store::Settings::default();
+    let upkeep_ms = fault::instead("TAILHOOK_UPKEEP_MS", defaults.upkeep_every.as_millis() as u64);
     let settings = store::Settings {
         history: config.store.history,
         history_max: config.store.history_max,
         min_free: config.store.min_free,
+        segment_bytes: fault::instead("TAILHOOK_SEGMENT_BYTES", defaults.segment_bytes),
+        upkeep_every: Duration::from_millis(upkeep_ms),
         observe_flush: FlushObserver::new(move |took| flush_seconds.observe(took.as_secs_f64())),
-        ..store::Settings::default()
+        ..defaults
     };
     let index = SledIndex::factory(config.store.path.join("index"));
     Store::open(settings, Arc::new(disk), index, clock.clone()).await

@@ -133,6 +133,9 @@ pub(super) fn prepare(
 fn frames(early: Vec<Record>, last: Vec<Record>) -> Vec<Batch> {
     let mut frames = Vec::new();
     let (mut records, mut bytes) = (Vec::new(), 0);
+    if fault::planted("position-before-events") {
+        frames.push(Batch { records: last.clone() });
+    }
     for record in early {
         // an event and its deliveries stay together: a frame ends before an event
         if let Record::Event(event) = &record {

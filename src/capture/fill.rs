@@ -5,6 +5,7 @@ use super::memory::Memory;
 use super::run::{Parts, SessionError};
 use super::source::{FillRow, Source, Survey};
 use crate::domain::Lsn;
+use crate::fault;
 use crate::mapping::Plan;
 use crate::registry::Routing;
 use crate::store::{Batch, Identity, Record, Store};
@@ -29,7 +30,9 @@ pub(super) async fn first<S: Source>(parts: &mut Parts<S>, survey: &Survey) -> R
     let memory = Memory::new(plan, "");
     let tables: Vec<_> = memory.unfilled().cloned().collect();
     parts.store.commit(Batch { records: vec![Record::Filling(identity.clone())] }).await?;
+    fault::crash_point("first.noted");
     let from = parts.source.create_slot(&tables).await?;
+    fault::crash_point("first.slot");
     let mut unseen: Vec<_> = parts.store.subscriptions().iter().map(|s| s.id).collect();
     let mut rows = 0_u64;
     loop {
@@ -40,10 +43,13 @@ pub(super) async fn first<S: Source>(parts: &mut Parts<S>, survey: &Survey) -> R
         report(&mut rows, chunk.len());
         unseen.retain(|id| !chunk.iter().any(|row| matches!(row, FillRow::Subscription(s) if s.id == *id)));
         parts.store.commit(Batch { records: records(chunk, &memory) }).await?;
+        fault::crash_point("first.chunk");
     }
+    fault::crash_point("first.filled");
     let mut records: Vec<_> = unseen.into_iter().map(Record::SubscriptionGone).collect();
     records.extend([Record::Identity(identity), Record::Position(from)]);
     parts.store.commit(Batch { records }).await?;
+    fault::crash_point("first.complete");
     parts.routing.send_replace(Arc::new(Routing::load(parts.store.subscriptions(), from)));
     info!("first snapshot complete: {rows} rows as of {from}");
     Ok(from)
@@ -62,6 +68,7 @@ pub(super) async fn prepare<S: Source>(parts: &mut Parts<S>) -> Result<Option<Ls
         return Ok(None);
     }
     let at = parts.source.snapshot(&tables).await?;
+    fault::crash_point("again.snapshot");
     let names: Vec<_> = tables.iter().map(|table| table.table.to_string()).collect();
     info!("the mapping remembers more of {}: filling as of {at}", names.join(", "));
     Ok(Some(at))
@@ -90,12 +97,15 @@ pub(super) async fn again<S: Source>(
         // subscriptions have been followed all along
         let shadow = chunk.into_iter().filter(|row| matches!(row, FillRow::Shadow(..))).collect();
         parts.store.commit(Batch { records: records(shadow, memory) }).await?;
+        fault::crash_point("again.chunk");
         if told.elapsed() >= STATUS_INTERVAL {
             parts.source.feedback(progress.feedback()).await?;
             told = Instant::now();
         }
     }
+    fault::crash_point("again.filled");
     complete(&parts.store, parts.rules.mapping.plan(), memory).await?;
+    fault::crash_point("again.complete");
     info!("the shadow is filled: {rows} rows; all rules are in effect");
     Ok(())
 }

@@ -7,6 +7,7 @@ use super::source::{Source, SourceError, Survey};
 use super::stream::{self, Ended};
 use crate::clock::SharedClock;
 use crate::domain::Lsn;
+use crate::fault;
 use crate::registry::Routing;
 use crate::stop;
 use crate::store::{Batch, Identity, Record, Store, StoreError};
@@ -180,6 +181,7 @@ fn note<S>(parts: &Parts<S>, why: &str, failures: u32) -> Duration {
 /// Connects, judges what stands on the server, fills once if nothing was ever followed, and starts the stream.
 async fn prepare<S: Source>(parts: &mut Parts<S>) -> Result<Position, SessionError> {
     let survey = parts.source.survey().await?;
+    fault::crash_point("capture.surveyed");
     parts.rules.context.system_id.clone_from(&survey.system_id);
     let (identity, filling) = (parts.store.identity(), parts.store.filling());
     let memory = match (&identity, parts.store.position(), &filling) {
@@ -198,6 +200,7 @@ async fn prepare<S: Source>(parts: &mut Parts<S>) -> Result<Position, SessionErr
         Verdict::Refill => {
             warn!("the first snapshot was interrupted before anything was followed: the slot is made again");
             parts.source.drop_slot().await?;
+            fault::crash_point("refill.dropped");
             fill::first(parts, &survey).await?
         }
         Verdict::Wait { pid } => {
@@ -222,7 +225,9 @@ async fn prepare<S: Source>(parts: &mut Parts<S>) -> Result<Position, SessionErr
                 }
                 parts.source.drop_slot().await?;
             }
+            fault::crash_point("gap.accepted");
             let from = fill::first(parts, &survey).await?;
+            fault::crash_point("gap.followed");
             parts.accept_gap = None;
             from
         }
@@ -237,7 +242,9 @@ async fn prepare<S: Source>(parts: &mut Parts<S>) -> Result<Position, SessionErr
     };
     note_timeline(parts, &survey).await?;
     let fill_at = fill::prepare(parts).await?;
+    fault::crash_point("capture.before-start");
     parts.source.start(from).await?;
+    fault::crash_point("capture.started");
     info!("streaming from {from} (slot \"{}\", timeline {})", parts.identity.slot, survey.timeline);
     parts.status.send_replace(Status { streaming: true, ..Status::default() });
     Ok(Position { from, fill_at })

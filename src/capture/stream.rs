@@ -91,7 +91,9 @@ async fn settled(committing: &mut Option<Committing>) -> Result<Prepared, StoreE
 /// Returning `Ok` means that every frame has been fdatasynced.
 async fn commit(store: Store, mut prepared: Prepared) -> Result<Prepared, StoreError> {
     for frame in std::mem::take(&mut prepared.frames) {
+        fault::crash_point("capture.before-frame");
         store.commit(frame).await?;
+        fault::crash_point("capture.frame-durable");
     }
     Ok(prepared)
 }
@@ -180,6 +182,7 @@ impl Stream {
                         self.assembler.described(&table);
                     }
                     Step::Transaction(transaction) => {
+                        fault::crash_point("capture.decoded");
                         self.progress.committed(transaction.end_lsn);
                         let bytes = std::mem::take(&mut self.open_bytes);
                         self.waiting_bytes += bytes;
@@ -217,10 +220,12 @@ impl Stream {
                 self.progress.durable(position);
                 return Ok(());
             }
+            fault::crash_point("capture.idle-position");
             let frames = vec![Batch { records: vec![Record::Position(position)] }];
             Prepared { frames, position, ..Prepared::default() }
         } else {
             let transactions = self.take_batch();
+            fault::crash_point("capture.batch-taken");
             let routing = parts.routing.borrow().clone();
             batch::prepare(&transactions, &parts.rules, &routing, &parts.store, &self.memory)
                 .map_err(StoreError::Index)?
@@ -255,8 +260,10 @@ impl Stream {
             Err(StoreError::Blocked(why)) => return Ok(Some(Ended::Blocked(why))),
             Err(failed) => return Err(failed.into()),
         };
+        fault::crash_point("capture.batch-durable");
         self.progress.durable(prepared.position);
         publish(parts, prepared);
+        fault::crash_point("capture.published");
         if self.asked.is_some() {
             self.confirm(parts).await?;
         }
@@ -272,7 +279,10 @@ impl Stream {
         if self.progress.is_idle() && self.committing.is_none() {
             parts.metrics.slot_lag_seconds.set(0.0);
         }
-        parts.source.feedback(feedback).await
+        fault::crash_point("capture.before-confirm");
+        parts.source.feedback(feedback).await?;
+        fault::crash_point("capture.confirmed");
+        Ok(())
     }
 
     /// Shutdown: what is in flight becomes durable and is confirmed; what was only decoded comes again.
@@ -283,6 +293,7 @@ impl Stream {
             self.progress.durable(prepared.position);
             publish(parts, prepared);
         }
+        fault::crash_point("stop.before-last-confirm");
         parts.source.feedback(self.progress.feedback()).await?;
         Ok(Ended::Shutdown)
     }

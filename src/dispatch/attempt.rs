@@ -1,6 +1,7 @@
 //! One attempt's course: body, secret, request, answer. Knows no scheduler; what goes wrong is the outcome.
 use crate::domain::{EventName, Failure, Outcome, Pending, Subscription};
 use crate::egress::{Request, Transport};
+use crate::fault;
 use crate::registry::seal::Sealer;
 use crate::store::Store;
 use std::sync::Arc;
@@ -67,6 +68,7 @@ impl<T: Transport> Attempting<T> {
             timestamp: self.at_ms / 1000,
             deadline: self.timeout,
         };
+        fault::crash_point("dispatch.before-send");
         let limit = self.timeout.saturating_add(GRACE);
         let outcome = timeout(limit, self.transport.send(request)).await.unwrap_or_else(|_| Outcome {
             answer: Err(Failure::Timeout),
@@ -74,6 +76,7 @@ impl<T: Transport> Attempting<T> {
             retry_after_ms: None,
             duration_us: limit.as_micros() as u64,
         });
+        fault::crash_point("dispatch.sent");
         Attempted { outcome, event: about }
     }
 }

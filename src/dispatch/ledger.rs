@@ -3,6 +3,7 @@
 //! A commit waits for fdatasync; attempts do not wait for a commit. A few are on their way at once, what comes
 //! meanwhile is gathered for the next. What the store cannot take stays here until it can.
 use super::lane::Ticket;
+use crate::fault;
 use crate::store::{Batch, Record, Store, StoreError};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -75,7 +76,9 @@ impl Ledger {
             let store = self.store.clone();
             let batch = Batch { records: entries.iter().map(|(record, _)| record.clone()).collect() };
             self.commits.spawn(async move {
+                fault::crash_point("dispatch.before-commit");
                 let result = store.commit(batch).await;
+                fault::crash_point("dispatch.committed");
                 Commit { entries, result }
             });
         }

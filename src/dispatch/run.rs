@@ -10,6 +10,7 @@ use super::status::{Observer, Status};
 use crate::clock::SharedClock;
 use crate::domain::{EventName, Pending, Subscription, SubscriptionId};
 use crate::egress::Transport;
+use crate::fault;
 use crate::registry::{Routing, seal::Sealer};
 use crate::store::{Record, Store, StoreError};
 use crate::telemetry::Metrics;
@@ -158,6 +159,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
     }
 
     fn settled(&mut self, tickets: &[super::Ticket]) {
+        fault::crash_point("dispatch.outcomes-durable");
         let now = self.now();
         for ticket in tickets {
             self.scheduler.settled(*ticket, now);
@@ -170,6 +172,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
             Err(e) => (e.id(), Attempted::local("the attempt broke off".into(), None)),
         };
         let Some((job, at_ms)) = self.jobs.remove(&id) else { return };
+        fault::crash_point("dispatch.back");
         let now = self.now();
         let jitter = (self.parts.jitter)();
         let done = self.scheduler.done(&job, came.outcome, at_ms, now, jitter);
@@ -212,6 +215,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         match want {
             Want::Page { lane, after, limit } => {
                 let page = store.due(lane, after, limit)?;
+                fault::crash_point("dispatch.page-read");
                 self.reopen(lane);
                 self.scheduler.filled(lane, page, limit, now);
             }
@@ -276,6 +280,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
                 timeout: self.parts.settings.timeout,
                 at_ms: now.wall,
             };
+            fault::crash_point("dispatch.picked");
             let handle = self.attempts.spawn(attempting.make());
             self.jobs.insert(handle.id(), (job, now.wall));
         }
@@ -342,6 +347,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
             );
             self.attempts.shutdown().await;
         }
+        fault::crash_point("stop.drained");
         let deadline = Instant::now() + SETTLE;
         while !self.ledger.is_empty() && !self.ledger.is_blocked() {
             self.ledger.flush();

@@ -115,6 +115,7 @@ impl Scheduler {
         let ending = match (judged.verdict, next) {
             (Verdict::Retry(wait), Next::RetryAt(at)) => {
                 item.pending.due_ms = at;
+                fault::crash_point("dispatch.retry-planned");
                 let lost =
                     fault::planted("lost-retry") && judged.counted && item.pending.counted_attempts == 3
                         || fault::planted("breaker-swallows") && !judged.counted;

@@ -13,6 +13,7 @@ use super::trust::Bundle;
 use super::{EgressError, Request, Settings, Transport};
 use crate::clock::SharedClock;
 use crate::domain::{Failure, Outcome};
+use crate::fault;
 use http::{HeaderValue, StatusCode};
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::protocols::Stream;
@@ -158,6 +159,7 @@ impl Inner {
             }
         }
         let (peer, stream) = self.connect(&peers, deadline).await?;
+        fault::crash_point("egress.connected");
         self.exchange(request, &target, peer, stream, deadline).await
     }
 
@@ -208,6 +210,7 @@ impl Inner {
         let wire = request.wire(&self.user_agent, &target.authority, &target.path);
         let mut stream = stream;
         let written = timeout_at(deadline, write(&mut stream, &wire)).await;
+        fault::crash_point("egress.written");
         let mut session = HttpSession::new_with_options(stream, peer);
         let answered = match written {
             Ok(Ok(())) => timeout_at(deadline, read_head(&mut session)).await,
@@ -221,6 +224,7 @@ impl Inner {
             Err(_) => timeout(Duration::ZERO, read_head(&mut session)).await,
         };
         let status = answered.map_err(|_| Fault::timeout("waiting for the answer"))??;
+        fault::crash_point("egress.answered");
         let retry_after_ms = session
             .get_header(http::header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok())

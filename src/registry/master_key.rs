@@ -1,5 +1,6 @@
 //! Where the master key comes from: the environment, or a file that is made at the first run. Knows no rows.
 use super::seal::{SealError, Sealer};
+use crate::fault;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::fs::{File, OpenOptions};
@@ -71,7 +72,9 @@ fn make(file: &Path, random: [u8; 32]) -> Result<Sealer, KeyError> {
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside).map_err(io)?;
     open.write_all(text.as_bytes()).and_then(|()| open.write_all(b"\n")).map_err(io)?;
     open.sync_all().map_err(io)?;
+    fault::crash_point("key.written");
     let linked = std::fs::hard_link(&beside, file);
+    fault::crash_point("key.linked");
     std::fs::remove_file(&beside).map_err(io)?;
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
     match linked {

@@ -12,6 +12,7 @@ use super::outbox::{StoreError, blocked};
 use super::overlay::Way;
 use super::segment::hex;
 use super::state::{History, untag};
+use crate::fault;
 use std::io;
 use std::sync::{Arc, PoisonError};
 
@@ -59,13 +60,16 @@ pub(super) async fn write(core: &Arc<Core>) -> Result<(), StoreError> {
             return stopped.map(drop);
         }
     };
+    fault::crash_point("checkpoint.synced");
     core.disk.rename(&unfinished, &name(frame)).await.map_err(|e| blocked(&e))?;
+    fault::crash_point("checkpoint.renamed");
     *core.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = (frame, bytes);
     for old in core.disk.list().map_err(|e| blocked(&e))? {
         if parse_name(&old).is_some_and(|old| old < frame) {
             core.disk.remove(&old).await.map_err(|e| blocked(&e))?;
         }
     }
+    fault::crash_point("checkpoint.alone");
     tracing::info!(frame, bytes, "checkpoint written");
     Ok(())
 }
@@ -73,6 +77,7 @@ pub(super) async fn write(core: &Arc<Core>) -> Result<(), StoreError> {
 /// Returns the file's bytes, or `None` when the store closes meanwhile.
 async fn write_blocks(core: &Arc<Core>, file: &str, frame: u64) -> Result<Option<u64>, StoreError> {
     core.disk.create(file).await.map_err(|e| blocked(&e))?;
+    fault::crash_point("checkpoint.created");
     let mut blocks = Blocks::new(frame);
     let mut bytes = 0;
     for (from, to) in keys::LONG_LIVED {
@@ -100,6 +105,7 @@ async fn write_blocks(core: &Arc<Core>, file: &str, frame: u64) -> Result<Option
     }
     blocks.end();
     bytes += append(core, file, blocks.take()).await?;
+    fault::crash_point("checkpoint.written");
     core.disk.sync(file).await.map_err(|e| blocked(&e))?;
     Ok(Some(bytes))
 }

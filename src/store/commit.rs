@@ -98,8 +98,10 @@ impl Committer {
         if fault::planted("sled-flush-only") {
             super::flush::generation(&self.core).await?;
         }
+        fault::crash_point("store.applied");
         // durable is durable, whatever became of the index: the answer is yes
         answer(batch, &Ok(()));
+        fault::crash_point("store.answered");
         if fault::planted("ack-before-fsync")
             && let Err(error) = self.journal.sync().await
         {
@@ -146,7 +148,9 @@ impl Committer {
         if fault::planted("ack-before-fsync") || fault::planted("sled-flush-only") {
             self.journal.write_unsynced(&mut group).await.map_err(|e| blocked(&e))?;
         } else {
+            fault::crash_point("store.before-append");
             let took = self.journal.write(&mut group).await.map_err(|e| blocked(&e))?;
+            fault::crash_point("store.synced");
             self.core.settings.observe_flush.observe(took);
         }
         Ok(group)

@@ -9,6 +9,7 @@ use super::keys;
 use super::outbox::StoreError;
 use super::overlay::Layer;
 use super::state::Applied;
+use crate::fault;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub(super) async fn run(core: Arc<Core>) -> Result<(), StoreError> {
         let drained = *stage.borrow_and_update() >= Stage::Drained;
         let waiting = core.read().overlay.dirty();
         if drained {
+            fault::crash_point("stop.index");
             return last(&core, waiting).await;
         }
         if waiting == 0 {
@@ -76,6 +78,7 @@ pub(super) async fn generation(core: &Arc<Core>) -> Result<(), StoreError> {
         (state.overlay.begin_flush(), state.applied)
     };
     core.room.notify_one();
+    fault::crash_point("index.begin");
     let mut tries = 1;
     while let Err(error) = write(core, &layer, applied).await {
         tracing::error!(%error, tries, "the index cannot be written");
@@ -85,6 +88,7 @@ pub(super) async fn generation(core: &Arc<Core>) -> Result<(), StoreError> {
         tries += 1;
         sleep(PATIENCE).await;
     }
+    fault::crash_point("index.flushed");
     core.write().overlay.end_flush();
     core.indexed.store(applied.frame, Ordering::Release);
     core.room.notify_one();
@@ -94,16 +98,19 @@ pub(super) async fn generation(core: &Arc<Core>) -> Result<(), StoreError> {
 async fn write(core: &Arc<Core>, layer: &Layer, applied: Applied) -> Result<(), StoreError> {
     for writes in batches(layer, applied) {
         core.offload(move |core| core.index.apply(writes)).await?.map_err(|e| StoreError::Index(e.0))?;
+        fault::crash_point("index.middle");
         if !core.index.blocks() {
             tokio::task::yield_now().await;
         }
     }
+    fault::crash_point("index.before-flush");
     core.offload(|core| core.index.flush()).await?.map_err(|e| StoreError::Index(e.0))
 }
 
 /// A generation in the order in which it must be written.
 pub(super) fn batches(layer: &Layer, applied: Applied) -> impl Iterator<Item = Vec<Write>> {
-    let deletes = layer.iter().filter(|(_, slot)| slot.value.is_none());
+    // backwards, so that a place (`p`, `o`) goes before its delivery (`d`): what is replayed finds no other way to it
+    let deletes = layer.iter().rev().filter(|(_, slot)| slot.value.is_none());
     let puts = layer.iter().filter(|(_, slot)| slot.value.is_some());
     let mut rest =
         deletes.chain(puts).map(|(key, slot)| (key.clone(), slot.value.as_ref().map(|v| v.to_vec())));

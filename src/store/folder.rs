@@ -1,5 +1,6 @@
 //! The real data folder: locked, private, its blocking calls on the blocking pool. Knows no frames.
 use super::disk::Disk;
+use crate::fault;
 use async_trait::async_trait;
 use rustix::fs::{FlockOperation, flock, statvfs};
 use std::collections::BTreeMap;
@@ -131,6 +132,7 @@ impl Disk for RealDisk {
             let path = files.path(&name)?;
             let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
             file.sync_all()?;
+            fault::crash_point("disk.created");
             files.sync_folder()
         })
         .await
@@ -147,6 +149,7 @@ impl Disk for RealDisk {
         let name = name.to_owned();
         self.hop(move |files| {
             files.append(&name, &bytes)?;
+            fault::crash_point("disk.appended");
             let began = Instant::now();
             files.sync(&name)?;
             Ok(began.elapsed())
@@ -171,6 +174,7 @@ impl Disk for RealDisk {
                 kept.remove(&to);
             }
             fs::rename(files.path(&from)?, files.path(&to)?)?;
+            fault::crash_point("disk.renamed");
             files.sync_folder()
         })
         .await

@@ -5,6 +5,7 @@
 use super::disk::Disk;
 use super::frame;
 use super::segment;
+use crate::fault;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -151,7 +152,9 @@ impl Journal {
 
     async fn rotate(&mut self) -> io::Result<()> {
         self.rotating = true;
+        fault::crash_point("rotate.before");
         self.disk.create(&segment::name(self.next)).await?;
+        fault::crash_point("rotate.created");
         self.segments.lock().insert(self.next, 0);
         self.active = self.next;
         self.len = 0;

@@ -16,6 +16,7 @@ use super::outbox::{Recovery, StoreError, blocked, unreadable};
 use super::overlay::{Overlay, Way, scan};
 use super::segment::{self, Found, SegmentReader, Step};
 use super::state::{Applied, History, State, untag};
+use crate::fault;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -93,7 +94,9 @@ pub(super) async fn open(disk: &dyn Disk, factory: &IndexFactory) -> Result<Open
     if opened.recovery.torn_bytes > 0 {
         let name = segment::name(opened.segments.active().unwrap_or_default());
         tracing::warn!(bytes = opened.recovery.torn_bytes, file = name, "a torn tail is cut off");
+        fault::crash_point("torn.before-truncate");
         disk.truncate(&name, opened.active_len).await.map_err(|e| blocked(&e))?;
+        fault::crash_point("torn.truncated");
     }
     // A kill may have left frames that were written and not synced. They are believed from here on (their position is
     // confirmed at once), so they must survive a power cut. Older segments were synced before the next one was begun.
@@ -101,6 +104,7 @@ pub(super) async fn open(disk: &dyn Disk, factory: &IndexFactory) -> Result<Open
         disk.sync(&segment::name(active)).await.map_err(|error| blocked(&error))?;
     }
     if files.rebuild {
+        fault::crash_point("rebuild.before-unmark");
         disk.remove(REBUILD).await.map_err(|e| blocked(&e))?;
     }
     Ok(opened)
@@ -182,6 +186,7 @@ async fn keep(files: &Files<'_>, factory: &IndexFactory) -> Result<Opened, Troub
 async fn rebuild(files: &Files<'_>, factory: &IndexFactory, why: &str) -> Result<Opened, Trouble> {
     tracing::warn!(why, segments = files.segments.len(), "the index is moved aside and rebuilt");
     let index = factory(Reset::MoveAside)?;
+    fault::crash_point("rebuild.fresh");
     let below = files.newest_checkpoint()?;
     if let Some(frame) = below {
         checkpoint::load(files.disk, frame, index.as_ref())?;
@@ -191,6 +196,7 @@ async fn rebuild(files: &Files<'_>, factory: &IndexFactory, why: &str) -> Result
     let oldest = files.segments.keys().next().copied().unwrap_or(1);
     let (next, torn) = replay.walk(files, oldest).await?;
     replay.flush()?;
+    fault::crash_point("rebuild.replayed");
     tracing::info!(frames = replay.frames, "the index is rebuilt");
     replay.finish(files, next, torn)
 }

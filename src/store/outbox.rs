@@ -62,6 +62,8 @@ pub struct Settings {
     pub min_free: u64,
     /// Bytes after which a new segment begins (64 MiB; smaller in tests).
     pub segment_bytes: u64,
+    /// How often old deliveries and segments are looked for.
+    pub upkeep_every: Duration,
     /// No larger batch is taken, in encoded bytes.
     pub batch_bytes: usize,
     /// Is told how long each fdatasync of the journal took.
@@ -76,6 +78,7 @@ impl Default for Settings {
             history_max: 1_000_000,
             min_free: 1 << 30,
             segment_bytes: 64 << 20,
+            upkeep_every: Duration::from_secs(60),
             batch_bytes: MAX_BODY,
             observe_flush: FlushObserver::default(),
         }

@@ -3,6 +3,7 @@
 //! It may lose everything at a power cut without an error, it panics on some damaged files, and it gives no space back:
 //! the store checks what it finds, rebuilds, and never asks it for durability.
 use super::index::{Index, IndexError, IndexFactory, Pair, Reset, Write};
+use crate::fault;
 use std::any::Any;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -54,6 +55,7 @@ fn move_aside(folder: &Path) -> std::io::Result<()> {
     if aside.try_exists()? {
         fs::remove_dir_all(&aside)?;
     }
+    fault::crash_point("rebuild.before-aside");
     fs::rename(folder, &aside)
 }
 

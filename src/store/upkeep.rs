@@ -1,4 +1,4 @@
-//! Once a minute: drops finished deliveries past their time, writes the checkpoint, deletes segments. Knows no commits.
+//! Now and then (once a minute): drops finished deliveries past their time, writes the checkpoint, deletes segments. Knows no commits.
 //!
 //! One sweep reads all deliveries in pages, drops what has had its time, and learns which is the oldest segment that a
 //! surviving one needs. Segments before that one go, oldest first, when index and checkpoint have taken what they say. Counting
@@ -17,6 +17,7 @@ use super::reading::REMEMBERED_MS;
 use super::segment;
 use super::state::untag;
 use crate::domain::Status;
+use crate::fault;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -24,7 +25,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-const EVERY: Duration = Duration::from_secs(60);
 /// Between two pages, so that a sweep over millions is a murmur.
 const PAUSE: Duration = Duration::from_millis(20);
 const SCAN: usize = 512;
@@ -57,7 +57,7 @@ async fn failure(broken: &mut watch::Receiver<Option<String>>) -> String {
 async fn rounds(core: &Arc<Core>) -> StoreError {
     let mut surplus = Surplus::default();
     loop {
-        sleep(EVERY).await;
+        sleep(core.settings.upkeep_every).await;
         if !core.is_writable() {
             continue;
         }
@@ -74,6 +74,7 @@ async fn round(core: &Arc<Core>, surplus: &mut Surplus) -> Result<(), StoreError
     answers(core).await?;
     shadow(core).await?;
     note_outgrown(core, swept.bytes).await?;
+    fault::crash_point("retention.swept");
     // all segments before this one are needed by nobody
     let free_below = swept.oldest_needed;
     if checkpoint_is_due(core, free_below) {
@@ -208,6 +209,7 @@ async fn forget(core: &Arc<Core>, mut gone: Scanned) -> Result<(), StoreError> {
         });
         done.await?.map_err(|error| core.failed(error))?;
         core.dirtied.notify_one();
+        fault::crash_point("retention.forgotten");
         // a flood of deletes must not grow the overlay without bound
         while core.read().overlay.dirty() > super::flush::FULL {
             core.full.notify_one();
@@ -258,7 +260,9 @@ async fn delete_segments(core: &Core, free_below: u64) -> Result<(), StoreError>
             return Ok(());
         }
         let name = segment::name(first);
+        fault::crash_point("retention.before-remove");
         core.disk.remove(&name).await.map_err(|e| blocked(&e))?;
+        fault::crash_point("retention.removed");
         core.segments.forget(first);
         tracing::info!(file = name, "segment deleted: nothing lives in it");
     }

@@ -1,7 +1,9 @@
 //! Torn tails are cut, damage is named, an index that is not right is made again; the answers stay the same.
 use crate::disk::CrashDisk;
 use crate::house::*;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tailhook::domain::{Lsn, Next};
 use tailhook::store::index::{Pair, Write};
 use tailhook::store::{Index, IndexError, MemoryIndex, Reset, Settings, StoreError};
@@ -186,6 +188,35 @@ async fn an_index_stopped_at_any_write_catches_up() {
             let house = House::open(settings(), disk, index).await.unwrap();
             assert_eq!(answers(&house.store), expected, "generation {generation}, {written} writes, closed");
         }
+    }
+}
+
+/// What ends and has had its time within one generation: no place in a lane may outlive its delivery, for nobody could end it.
+#[tokio::test(start_paused = true)]
+async fn an_index_stopped_in_the_middle_of_retention_has_no_dead_places() {
+    let brief = Settings { history: Duration::ZERO, upkeep_every: Duration::from_millis(100), ..settings() };
+    let recorder = Recorder::default();
+    let kept = recorder.clone();
+    let factory = Box::new(move |_: Reset| Ok(Arc::new(kept.clone()) as Arc<dyn Index>));
+    let house = House::open_with(brief, CrashDisk::default(), factory).await.unwrap();
+    for n in 1..=5 {
+        house.commit(captured(n, lane(1))).await;
+    }
+    house.settle().await;
+    for n in 1..=5 {
+        house.commit(vec![attempted(key(n, lane(1)), 1, Next::Delivered)]).await;
+    }
+    house.clock.0.fetch_add(1_000_000, Ordering::Relaxed);
+    house.settle().await;
+    assert_eq!(house.store.delivery(&key(1, lane(1))).unwrap(), None, "it has had its time");
+    let (disk, _) = house.close().await;
+    let writes = recorder.writes.lock().unwrap().clone();
+    for written in 1..=writes.len() {
+        let index = MemoryIndex::default();
+        index.apply(writes[..written].to_vec()).unwrap();
+        let house = House::open(settings(), disk.fork(), index).await.unwrap();
+        assert_eq!(house.store.lanes().unwrap(), [], "after {written} writes");
+        assert_eq!(house.store.vitals().pending, 0, "after {written} writes");
     }
 }
 
