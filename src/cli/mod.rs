@@ -6,7 +6,7 @@ pub(crate) mod migrate;
 mod run;
 mod signals;
 pub(crate) mod token;
-mod verify;
+pub(crate) mod verify;
 
 use crate::config::{self, Config};
 use anyhow::Context;
