@@ -6,7 +6,8 @@ use crate::config;
 use crate::domain::{
     Cell, Change, Column, Lsn, Operation, ReplicaIdentity, Secret, Table, TenantId, Transaction, TypeKind,
 };
-use crate::egress::{self, Guard, answer, refused, sign};
+use crate::egress::answer::{printable, retry_after_ms};
+use crate::egress::{self, Guard, refused, sign};
 use crate::mapping::{Context, Mapping};
 use crate::registry::validate;
 use bytes::Bytes;
@@ -25,7 +26,7 @@ pub type Target = fn(&[u8]);
 /// Every one, by its name: that of `fuzz/fuzz_targets/NAME.rs` and `fuzz/corpus/NAME/`.
 pub const TARGETS: [(&str, Target); 12] = [
     ("admin", admin),
-    ("answer", reply),
+    ("answer", answer),
     ("expression", expression),
     ("journal", journal),
     ("mapping", mapping),
@@ -161,10 +162,10 @@ pub fn url(data: &[u8]) {
 }
 
 /// What a receiver answers: `Retry-After`, and text for people.
-pub fn reply(data: &[u8]) {
+pub fn answer(data: &[u8]) {
     for now_ms in [0, i64::MAX, i64::MIN, 784_111_777_000] {
-        let _ = answer::retry_after_ms(&String::from_utf8_lossy(data), now_ms);
+        let _ = retry_after_ms(&String::from_utf8_lossy(data), now_ms);
     }
-    let Some(line) = answer::printable(data) else { return };
+    let Some(line) = printable(data) else { return };
     assert!((1..=500).contains(&line.chars().count()) && !line.chars().any(char::is_control), "{line:?}");
 }

@@ -1,5 +1,3 @@
+//! Any bytes to `hostile::pgoutput`.
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    let _ = tailhook::capture::pgoutput::decode(bytes_of(data));
-});
-fn bytes_of(d: &[u8]) -> bytes::Bytes { bytes::Bytes::copy_from_slice(d) }
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tailhook::hostile::pgoutput(data));

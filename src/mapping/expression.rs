@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 /// Source longer than this is refused: nesting must not exhaust the stack.
 const MAX_SOURCE: usize = 4096;
+/// Nor may `-----1`: the grammar's own limit does not count what stands before a value. Texts of dates have fewer.
+const MAX_PREFIXES: usize = 1000;
 /// Deepest nesting.
 const MAX_DEPTH: usize = 100;
 
@@ -107,6 +109,9 @@ impl Expression {
     pub(super) fn compile(source: &str) -> Result<Self, String> {
         if source.len() > MAX_SOURCE {
             return Err(format!("longer than {MAX_SOURCE} bytes"));
+        }
+        if source.matches('-').count() + source.matches("not").count() > MAX_PREFIXES {
+            return Err(format!("more than {MAX_PREFIXES} of '-' and 'not'"));
         }
         let tree = parse_expr(source)
             .map_err(|error| error.detail().map_or_else(|| error.to_string(), str::to_owned))?;

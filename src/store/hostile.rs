@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use std::io;
 
 /// The first frame of the file.
-const FIRST: u64 = 7;
+const FIRST: u64 = 1;
 
 /// A segment of the journal. The first byte says what the rest is: a file, or bodies (each after its length in two bytes) to
 /// put into good frames; 2: of which then one byte is damaged.
