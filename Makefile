@@ -2,13 +2,15 @@
 # make test             everything that CI runs
 # make bench            the figures beside their limits
 # make sim SEEDS=n      more of the simulation
+# make fuzz T=60        every reader of bytes from outside fuzzed for T seconds; make fuzz-planted: it must find a planted fault
 # make mutants          planted faults, each of which the simulation must catch
 
 FOR ?=
 SEEDS ?= 200
+T ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit deny mutants sim bench
+.PHONY: help demo test lint unit deny mutants sim bench fuzz fuzz-planted
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -36,6 +38,14 @@ sim:
 mutants:
 	@tools/setup cmake
 	cargo test --locked --test sim planted -- --nocapture
+
+# The planted fault first: fuzzing that would not find it shows nothing.
+fuzz: fuzz-planted
+	tools/fuzz $(T)
+
+fuzz-planted:
+	@tools/setup cmake cargo-fuzz
+	tools/fuzz --planted 60
 
 deny:
 	@tools/setup cargo-deny

@@ -6,7 +6,13 @@ use super::problem::Problem;
 use super::query::Query;
 use super::{body, deliveries, idempotency, subscriptions};
 use crate::domain::{EventId, Options, Pattern, Sequence, TenantId};
+use crate::postgres::snapshot::SUBSCRIPTION_COLUMNS;
+use crate::registry::rows::{self, RowChange};
+use crate::registry::seal::Sealer;
+use crate::registry::validate;
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
 use std::pin::pin;
@@ -45,14 +51,15 @@ pub fn payload(data: &[u8]) {
     );
 }
 
-/// The first byte says what the rest is: a subscription's body, a query, header values, a pattern.
+/// The first byte says what the rest is: a subscription's body, a query, header lines, a pattern, a subscription's row.
 pub fn requests(data: &[u8]) {
     let Some((what, rest)) = data.split_first() else { return };
-    match what % 4 {
+    match what % 5 {
         0 => subscription(rest),
         1 => query(&String::from_utf8_lossy(rest)),
         2 => headers(rest),
-        _ => pattern(&String::from_utf8_lossy(rest)),
+        3 => pattern(&String::from_utf8_lossy(rest)),
+        _ => row(rest),
     }
 }
 
@@ -113,6 +120,21 @@ fn headers(data: &[u8]) {
 fn pattern(text: &str) {
     let Ok(pattern) = Pattern::parse(text) else { return };
     assert_eq!(Pattern::parse(&pattern.to_string()), Ok(pattern));
+}
+
+/// A row that SQL wrote: its values as JSON, parted by NUL.
+fn row(data: &[u8]) {
+    let value = |json: &[u8]| Some(String::from_utf8_lossy(json).into_owned());
+    let values: Vec<_> = data.split(|byte| *byte == 0).map(value).collect();
+    let sealer = Sealer::from_base64(&STANDARD.encode([7; 32])).expect("a key");
+    let rules = rows::Rules { sealer: &sealer, url: &|_| Ok(()) };
+    let read = rows::snapshot_row(&SUBSCRIPTION_COLUMNS, &values, rules);
+    if let Some(RowChange::Put(subscription)) = read {
+        assert!(validate::url(&subscription.url).is_ok());
+        let secret = subscription.secret.as_ref();
+        assert!(secret.is_none_or(|secret| Sealer::is_sealed(secret.as_str())), "no clear secret is kept");
+        let _ = secret.map(|secret| sealer.open(secret));
+    }
 }
 
 /// A problem's answer is JSON, no longer than a few times what was sent, and is no server's fault.
