@@ -113,12 +113,31 @@ impl Expression {
         if source.matches('-').count() + source.matches("not").count() > MAX_PREFIXES {
             return Err(format!("more than {MAX_PREFIXES} of '-' and 'not'"));
         }
+        if holds_brace(source) {
+            return Err("a '}' stands outside a text; maps are not supported".into());
+        }
         let tree = parse_expr(source)
             .map_err(|error| error.detail().map_or_else(|| error.to_string(), str::to_owned))?;
         let mut compiler = Compiler { source, columns: Vec::new() };
         let root = compiler.node(&tree, 0)?;
         Ok(Self { root, columns: compiler.columns })
     }
+}
+
+/// Outside texts, where the grammar's reader takes `}}` for the end and panics on whatever follows.
+fn holds_brace(source: &str) -> bool {
+    let (mut quote, mut escaped) = (None, false);
+    for c in source.chars() {
+        match (quote, c) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
+            (Some(open), c) if c == open => quote = None,
+            (None, '\'' | '"') => quote = Some(c),
+            (None, '}') => return true,
+            _ => {}
+        }
+    }
+    false
 }
 
 struct Compiler<'a> {
