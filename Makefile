@@ -3,14 +3,17 @@
 # make bench            the figures beside their limits
 # make sim SEEDS=n      more of the simulation
 # make power CUTS=n     more power cuts, at n moments of a recorded store (SEED=n: another recording)
+# make fuzz T=60        every reader of bytes from outside fuzzed for T seconds; make fuzz-planted: it must find a planted fault
 # make mutants          planted faults, each of which the simulation must catch
 
 FOR ?=
 SEEDS ?= 200
 CUTS ?= 200
 
+T ?= 60
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit deny mutants sim power bench
+.PHONY: help demo test lint unit deny mutants sim power bench fuzz fuzz-planted
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -42,6 +45,14 @@ power:
 mutants:
 	@tools/setup cmake
 	cargo test --locked --test sim planted -- --nocapture
+
+# The planted fault first: fuzzing that would not find it shows nothing.
+fuzz: fuzz-planted
+	tools/fuzz $(T)
+
+fuzz-planted:
+	@tools/setup cmake cargo-fuzz
+	tools/fuzz --planted 60
 
 deny:
 	@tools/setup cargo-deny

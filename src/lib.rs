@@ -12,6 +12,8 @@ pub mod dispatch;
 pub mod domain;
 pub mod egress;
 pub mod fault;
+#[doc(hidden)]
+pub mod hostile;
 pub mod mapping;
 pub mod postgres;
 pub mod registry;

@@ -38,7 +38,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Where everything meets: these may import anything.
-const ROOT: &[&str] = &["app", "cli", "config", "demo", "lib", "main"];
+const ROOT: &[&str] = &["app", "cli", "config", "demo", "hostile", "lib", "main"];
 
 /// Vendor crates that live in one place each: the name in Rust, and the path prefixes under `src/`.
 const VENDORS: &[(&str, &[&str])] = &[

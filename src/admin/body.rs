@@ -1,6 +1,7 @@
 //! Reads a request's body: bounded in size and time, a JSON object. Knows no field.
 use super::LARGEST_BODY;
 use super::problem::Problem;
+use crate::domain::json;
 use axum::body::{Body, Bytes, to_bytes};
 use http::StatusCode;
 use serde_json::{Map, Value};
@@ -29,7 +30,7 @@ pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
 /// The body as a JSON object.
 pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
     // the parser's own words name a place, never the text
-    match serde_json::from_slice(body) {
+    match json::parse(body) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(Problem::bad("json", "the body must be a JSON object")),
         Err(error) => Err(Problem::bad("json", format!("the body is no JSON: {error}"))),

@@ -97,7 +97,7 @@ fn event_id(api: &Api, caller: &Caller, key: Option<&str>, now_ms: i64) -> Resul
 }
 
 /// `{event, payload}`
-fn read(mut given: Map<String, Value>) -> Result<(EventName, Map<String, Value>), Problem> {
+pub(super) fn read(mut given: Map<String, Value>) -> Result<(EventName, Map<String, Value>), Problem> {
     let mut wrong = Vec::new();
     let name = match given.shift_remove("event") {
         Some(Value::String(text)) => {
@@ -131,7 +131,7 @@ fn read(mut given: Map<String, Value>) -> Result<(EventName, Map<String, Value>)
 
 /// Parts of a list that one request reads.
 const MOST_PARTS: usize = 50;
-const FILTERS: [&str; 8] =
+pub(super) const FILTERS: [&str; 8] =
     ["event", "status", "subscription_id", "resource_id", "since", "until", "limit", "after"];
 
 /// `GET /deliveries`
@@ -174,7 +174,7 @@ fn whole_page(store: &Store, caller: &Caller, mut filter: Filter) -> Result<Page
     Ok(page)
 }
 
-fn filter(query: &Query) -> Result<Filter, Problem> {
+pub(super) fn filter(query: &Query) -> Result<Filter, Problem> {
     let uuid = |text: &str| Uuid::try_parse(text).ok();
     Ok(Filter {
         event: query

@@ -62,6 +62,20 @@ impl Ticket {
     }
 }
 
+/// The client's key, if it gives one.
+pub(super) fn key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let mut given = headers.get_all(HEADER).iter();
+    let Some(value) = given.next() else { return Ok(None) };
+    let text = value.to_str().map(str::trim).unwrap_or_default();
+    if text.is_empty() || text.len() > LONGEST || given.next().is_some() {
+        return Err(Problem::bad(
+            "idempotency_key",
+            "Idempotency-Key must be 1 to 255 printable ASCII characters",
+        ));
+    }
+    Ok(Some(text))
+}
+
 /// Looks the key up; `place` is method and path.
 pub(super) fn begin(
     api: &Api,
@@ -70,15 +84,7 @@ pub(super) fn begin(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Begin, Problem> {
-    let mut given = headers.get_all(HEADER).iter();
-    let Some(value) = given.next() else { return Ok(Begin::Go(Ticket { held: None })) };
-    let text = value.to_str().map(str::trim).unwrap_or_default();
-    if text.is_empty() || text.len() > LONGEST || given.next().is_some() {
-        return Err(Problem::bad(
-            "idempotency_key",
-            "Idempotency-Key must be 1 to 255 printable ASCII characters",
-        ));
-    }
+    let Some(text) = key(headers)? else { return Ok(Begin::Go(Ticket { held: None })) };
     let key = (caller.tenant.clone(), format!("{place} {text}"));
     let body_hash = auth::digest(body);
     // held before it is looked up: of two at once, one does it and the other is told to come again

@@ -7,6 +7,8 @@ mod deliveries;
 mod envelope;
 mod gate;
 mod health;
+#[doc(hidden)]
+pub mod hostile;
 mod idempotency;
 mod limit;
 mod objects;

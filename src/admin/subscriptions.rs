@@ -154,15 +154,15 @@ async fn active(api: &Api, caller: &Caller) -> Result<Vec<Arc<Subscription>>, Pr
 }
 
 /// What a client wishes for.
-struct Wish {
+pub(super) struct Wish {
     pattern: crate::domain::Pattern,
-    url: String,
-    secret: Option<Secret>,
-    options: crate::domain::Options,
+    pub(super) url: String,
+    pub(super) secret: Option<Secret>,
+    pub(super) options: crate::domain::Options,
 }
 
 /// Everything that is wrong is named at once.
-fn read(mut given: Map<String, Value>) -> Result<Wish, Problem> {
+pub(super) fn read(mut given: Map<String, Value>) -> Result<Wish, Problem> {
     let mut wrong = Vec::new();
     let mut text = |field: &str, required: bool| match given.shift_remove(field) {
         Some(Value::String(text)) => Some(text),
@@ -198,7 +198,7 @@ fn generate(key: [u8; 32]) -> Secret {
     Secret::new(format!("whsec_{}", base64::engine::general_purpose::STANDARD.encode(key)))
 }
 
-fn cursor(text: &str) -> Option<(i64, SubscriptionId)> {
+pub(super) fn cursor(text: &str) -> Option<(i64, SubscriptionId)> {
     let (time, id) = text.split_once('_')?;
     Some((time.parse().ok()?, SubscriptionId(Uuid::try_parse(id).ok()?)))
 }

@@ -10,6 +10,8 @@ pub mod connection;
 mod failure;
 pub mod feedback;
 mod fill;
+#[doc(hidden)]
+pub mod hostile;
 pub mod memory;
 mod pace;
 pub mod pgoutput;

@@ -7,7 +7,7 @@ mod run;
 mod signals;
 mod store;
 pub(crate) mod token;
-mod verify;
+pub(crate) mod verify;
 
 use crate::config::{self, Config};
 use anyhow::Context;

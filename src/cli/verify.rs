@@ -57,7 +57,7 @@ fn report(verified: Verified) -> std::io::Result<()> {
     Ok(())
 }
 
-fn parse(text: &str) -> anyhow::Result<Vec<(String, String)>> {
+pub(crate) fn parse(text: &str) -> anyhow::Result<Vec<(String, String)>> {
     let mut headers = Vec::new();
     for (at, line) in text.lines().enumerate() {
         let line = line.trim_start_matches(['<', '>']).trim();

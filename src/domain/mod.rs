@@ -2,6 +2,7 @@
 pub mod delivery;
 pub mod endpoint;
 pub mod event;
+pub mod json;
 pub mod lsn;
 pub mod secret;
 pub mod subscription;

@@ -1,6 +1,6 @@
 //! Values that are JSON already: their text, their equality. Knows no rows and no rules.
 use super::decimal::Decimal;
-use crate::domain::{Cell, TypeKind};
+use crate::domain::{Cell, TypeKind, json};
 use std::borrow::Cow;
 
 /// The text of a JSON scalar: a string without quotes, anything else as it stands. `None`: no UTF-8 or a broken string.
@@ -47,7 +47,7 @@ fn same_json(kind: &TypeKind, a: &[u8], b: &[u8]) -> bool {
 }
 
 fn parsed(json: &[u8]) -> Option<serde_json::Value> {
-    serde_json::from_slice(json).ok()
+    json::parse(json).ok()
 }
 
 /// The number that a JSON number, or a string like `"NaN"`, stands for.

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 /// Source longer than this is refused: nesting must not exhaust the stack.
 const MAX_SOURCE: usize = 4096;
+/// Nor may `-----1`: the grammar's own limit does not count what stands before a value. Texts of dates have fewer.
+const MAX_PREFIXES: usize = 1000;
 /// Deepest nesting.
 const MAX_DEPTH: usize = 100;
 
@@ -108,12 +110,34 @@ impl Expression {
         if source.len() > MAX_SOURCE {
             return Err(format!("longer than {MAX_SOURCE} bytes"));
         }
+        if source.matches('-').count() + source.matches("not").count() > MAX_PREFIXES {
+            return Err(format!("more than {MAX_PREFIXES} of '-' and 'not'"));
+        }
+        if holds_brace(source) {
+            return Err("a '}' stands outside a text; maps are not supported".into());
+        }
         let tree = parse_expr(source)
             .map_err(|error| error.detail().map_or_else(|| error.to_string(), str::to_owned))?;
         let mut compiler = Compiler { source, columns: Vec::new() };
         let root = compiler.node(&tree, 0)?;
         Ok(Self { root, columns: compiler.columns })
     }
+}
+
+/// Outside texts, where the grammar's reader takes `}}` for the end and panics on whatever follows.
+fn holds_brace(source: &str) -> bool {
+    let (mut quote, mut escaped) = (None, false);
+    for c in source.chars() {
+        match (quote, c) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
+            (Some(open), c) if c == open => quote = None,
+            (None, '\'' | '"') => quote = Some(c),
+            (None, '}') => return true,
+            _ => {}
+        }
+    }
+    false
 }
 
 struct Compiler<'a> {

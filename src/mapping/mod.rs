@@ -11,6 +11,8 @@ mod derive;
 mod emit;
 mod evaluate;
 mod expression;
+#[doc(hidden)]
+pub mod hostile;
 mod payload;
 mod rows;
 pub mod rules;

@@ -2,6 +2,7 @@
 use super::cell;
 use super::decimal::Decimal;
 use super::expression::Filter;
+use crate::domain::json;
 use serde_json::Value as Json;
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -81,7 +82,7 @@ pub(super) fn from_cell(json: &[u8], numeric: bool) -> Option<Value<'_>> {
         _ if numeric => Value::Number(Cow::Owned(cell::number(json)?)),
         b'"' => Value::Text(cell::text(json)?),
         b'0'..=b'9' | b'-' => Value::Number(Cow::Owned(cell::number(json)?)),
-        _ => from_json(serde_json::from_slice(json).ok()?),
+        _ => from_json(json::parse(json).ok()?),
     })
 }
 

@@ -2,7 +2,7 @@
 use super::seal::Sealer;
 use super::{Routing, validate};
 use crate::domain::{
-    Cell, Change, Image, Operation, SealedSecret, Secret, Subscription, SubscriptionId, Table, TenantId,
+    Cell, Change, Image, Operation, SealedSecret, Secret, Subscription, SubscriptionId, Table, TenantId, json,
 };
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -73,7 +73,7 @@ enum Seen {
 
 impl Seen {
     fn parse(text: &str) -> Self {
-        serde_json::from_str(text).map_or(Self::Missing, Self::Is)
+        json::parse(text.as_bytes()).map_or(Self::Missing, Self::Is)
     }
     fn text(&self) -> Option<String> {
         match self {
@@ -103,7 +103,7 @@ impl Row<'_> {
             None => Seen::Missing,
             Some(Cell::Null) => Seen::Null,
             Some(Cell::NotSent) => Seen::NotSent,
-            Some(Cell::Json(bytes)) => serde_json::from_slice(bytes).map_or(Seen::Missing, Seen::Is),
+            Some(Cell::Json(bytes)) => json::parse(bytes).map_or(Seen::Missing, Seen::Is),
         }
     }
 }

@@ -127,7 +127,7 @@ impl Core {
 }
 
 /// Blocks under construction.
-struct Blocks {
+pub(super) struct Blocks {
     done: Vec<u8>,
     open: Writer,
     number: u32,
@@ -135,13 +135,13 @@ struct Blocks {
 }
 
 impl Blocks {
-    fn new(frame: u64) -> Self {
+    pub(super) fn new(frame: u64) -> Self {
         let mut blocks = Self { done: Vec::new(), open: Writer::default(), number: 0, pairs: 0 };
         blocks.open.u32(0).u8(HEAD).raw(MAGIC).u32(FORMAT).u64(frame);
         blocks.close();
         blocks
     }
-    fn pair(&mut self, key: &[u8], value: &[u8]) {
+    pub(super) fn pair(&mut self, key: &[u8], value: &[u8]) {
         if self.open.0.is_empty() {
             self.open.u32(self.number).u8(PAIRS);
         }
@@ -151,7 +151,7 @@ impl Blocks {
             self.close();
         }
     }
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.close();
         self.open.u32(self.number).u8(END).u64(self.pairs);
         self.close();
@@ -166,7 +166,7 @@ impl Blocks {
         self.done = block.0;
         self.number += 1;
     }
-    fn take(&mut self) -> Vec<u8> {
+    pub(super) fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.done)
     }
 }
@@ -202,10 +202,10 @@ pub(super) fn load(disk: &dyn Disk, frame: u64, index: &dyn Index) -> Result<(),
     index.apply(writes)
 }
 
-type Visitor<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<(), String>;
+pub(super) type Visitor<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<(), String>;
 
 /// Walks all pairs; returns the file's length.
-fn visit(disk: &dyn Disk, frame: u64, pair: Visitor<'_>) -> Result<u64, String> {
+pub(super) fn visit(disk: &dyn Disk, frame: u64, pair: Visitor<'_>) -> Result<u64, String> {
     let name = name(frame);
     let io = |error: io::Error| error.to_string();
     let len = disk.len(&name).map_err(io)?;

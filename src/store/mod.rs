@@ -28,6 +28,8 @@ mod flush;
 mod folder;
 mod frame;
 mod gate;
+#[doc(hidden)]
+pub mod hostile;
 mod journal;
 mod keys;
 mod opening;

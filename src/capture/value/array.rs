@@ -4,6 +4,8 @@ use crate::domain::TypeKind;
 
 /// Most dimensions that an array can have: `MAXDIM`.
 const MAX_DEPTH: usize = 6;
+/// The smallest and the largest float are 44 times as long without their exponent; nothing that is an array grows by more.
+const MOST_GROWTH: usize = 64;
 
 /// Writes the array; `None` when the text is none.
 pub(super) fn write(text: &[u8], element: &TypeKind, delimiter: u8, out: &mut Vec<u8>) -> Option<()> {
@@ -11,7 +13,8 @@ pub(super) fn write(text: &[u8], element: &TypeKind, delimiter: u8, out: &mut Ve
         b'[' => &text[text.iter().position(|byte| *byte == b'=')? + 1..],
         _ => text,
     };
-    let mut reader = Reader { rest, element, delimiter };
+    let budget = out.len() + text.len() * MOST_GROWTH + (1 << 20);
+    let mut reader = Reader { rest, element, delimiter, budget };
     reader.array(MAX_DEPTH, out)?;
     reader.rest.is_empty().then_some(())
 }
@@ -20,6 +23,7 @@ struct Reader<'a> {
     rest: &'a [u8],
     element: &'a TypeKind,
     delimiter: u8,
+    budget: usize,
 }
 
 impl Reader<'_> {
@@ -38,6 +42,7 @@ impl Reader<'_> {
             return Some(());
         }
         loop {
+            (out.len() <= self.budget).then_some(())?;
             match self.rest.first()? {
                 b'{' => self.array(depth - 1, out)?,
                 b'"' => self.quoted(out)?,
