@@ -1,4 +1,5 @@
-//! A TLS receiver: takes requests, notes when the last byte of each arrived, answers 200. Knows no signature, no event.
+//! A TLS receiver: takes requests, notes when the last byte of each arrived, answers 200 unless it was told to behave worse.
+//! Knows no signature, no event.
 use anyhow::Context;
 use axum::body::Body;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -8,16 +9,29 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use std::convert::Infallible;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsAcceptor;
 
 /// A body is never larger than `delivery.max_payload` with its envelope.
 const LARGEST_BODY: usize = 1 << 20;
+
+/// What becomes of a request once it is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// Answered with this status.
+    Status(u16),
+    /// Answered 200, so much later.
+    Late(Duration),
+    /// The connection is closed: the answer is lost.
+    HangUp,
+}
 
 /// One request, whole.
 #[derive(Debug)]
@@ -30,6 +44,8 @@ pub struct Received {
     pub headers: HeaderMap,
     /// Its body.
     pub body: bytes::Bytes,
+    /// How it is answered once it is noted.
+    pub manner: Manner,
 }
 
 impl Received {
@@ -39,12 +55,15 @@ impl Received {
     }
 }
 
+/// Chooses the manner of each request.
+type Choose = Arc<dyn Fn() -> Manner + Send + Sync>;
+
 /// A bound receiver that does not run yet.
-#[derive(Debug)]
 pub struct Receiver {
     listener: TcpListener,
     tls: Arc<ServerConfig>,
     address: SocketAddr,
+    choose: Choose,
 }
 
 impl Receiver {
@@ -52,7 +71,13 @@ impl Receiver {
     pub async fn bind(tls: Arc<ServerConfig>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no free port")?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, tls, address })
+        Ok(Self { listener, tls, address, choose: Arc::new(|| Manner::Status(200)) })
+    }
+    /// It behaves as `choose` says, request by request.
+    #[must_use]
+    pub fn behaving(mut self, choose: impl Fn() -> Manner + Send + Sync + 'static) -> Self {
+        self.choose = Arc::new(choose);
+        self
     }
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
@@ -69,7 +94,7 @@ impl Receiver {
                 accepted = self.listener.accept() => {
                     // What fails here fails for one connection; the sender will come again.
                     if let Ok((stream, _)) = accepted {
-                        connections.spawn(serve(acceptor.clone(), stream, sink.clone()));
+                        connections.spawn(serve(acceptor.clone(), stream, sink.clone(), self.choose.clone()));
                     }
                 }
             }
@@ -77,33 +102,41 @@ impl Receiver {
     }
 }
 
-async fn serve(acceptor: TlsAcceptor, stream: TcpStream, sink: mpsc::Sender<Received>) {
+async fn serve(acceptor: TlsAcceptor, stream: TcpStream, sink: mpsc::Sender<Received>, choose: Choose) {
     if stream.set_nodelay(true).is_err() {
         return;
     }
     let Ok(stream) = acceptor.accept(stream).await else { return };
-    let answer = service_fn(move |request| take(request, sink.clone()));
+    let answer = service_fn(move |request| take(request, sink.clone(), choose()));
     // A connection that breaks is the sender's to notice.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
 }
 
+/// An error makes hyper close the connection.
 async fn take(
     request: Request<Incoming>,
     sink: mpsc::Sender<Received>,
-) -> Result<Response<Body>, Infallible> {
+    manner: Manner,
+) -> io::Result<Response<Body>> {
     let (head, body) = request.into_parts();
     let taken = match axum::body::to_bytes(Body::new(body), LARGEST_BODY).await {
         Ok(body) => {
             let at = Instant::now();
-            sink.send(Received { at, path: head.uri.path().to_owned(), headers: head.headers, body })
-                .await
-                .is_ok()
+            let path = head.uri.path().to_owned();
+            sink.send(Received { at, path, headers: head.headers, body, manner }).await.is_ok()
         }
         Err(_) => false,
     };
+    let status = match manner {
+        _ if !taken => StatusCode::SERVICE_UNAVAILABLE,
+        Manner::Status(status) => StatusCode::from_u16(status).map_err(io::Error::other)?,
+        Manner::Late(pause) => {
+            sleep(pause).await;
+            StatusCode::OK
+        }
+        Manner::HangUp => return Err(io::ErrorKind::ConnectionAborted.into()),
+    };
     let mut response = Response::new(Body::empty());
-    if !taken {
-        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    }
+    *response.status_mut() = status;
     Ok(response)
 }

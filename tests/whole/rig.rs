@@ -1,4 +1,5 @@
 //! A cluster with a small ERP, a receiver that keeps what it gets, and the binary as a child process.
+use rustls::ServerConfig;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -102,17 +103,25 @@ pub(crate) struct Rig {
     pub(crate) api: Api,
     pub(crate) folder: Scratch,
     hook: String,
+    /// Of the receiver, for others beside it.
+    pub(crate) tls: Arc<ServerConfig>,
+    /// What `run` finds in its environment beside our own.
+    pub(crate) environment: Vec<(&'static str, String)>,
     child: Option<Child>,
     _tasks: JoinSet<()>,
-    cluster: Cluster,
+    pub(crate) cluster: Cluster,
 }
 
 impl Rig {
     /// Everything but the sidecar.
     pub(crate) async fn new(rules: &str) -> Self {
+        Self::with(SCHEMA, rules).await
+    }
+    /// The same with another ERP, whose streaming role is `tailhook` with the password `pw`; `rest` is the rest of the file.
+    pub(crate) async fn with(schema: &str, rest: &str) -> Self {
         let cluster = tokio::task::spawn_blocking(|| Cluster::start(&[])).await.unwrap().expect("a cluster");
         let erp = Database::connect(&cluster.superuser_url("postgres")).await.expect("a connection");
-        erp.run(SCHEMA).await.expect("the schema");
+        erp.run(schema).await.expect("the schema");
         let url = cluster.url("tailhook", "pw", "postgres");
         let folder = Scratch::new("tailhook-whole").unwrap();
         let certificates = Certificates::new().unwrap();
@@ -136,11 +145,14 @@ impl Rig {
             listen: address,
             authority_pem: &certificates.authority_pem,
             token: &token,
-            rest: rules,
+            rest,
         };
         settings.write().unwrap();
         let api = Api { address, token };
-        let rig = Self { erp, inbox, api, folder, hook, child: None, _tasks: tasks, cluster };
+        let tls = certificates.server;
+        let environment = Vec::new();
+        let rig =
+            Self { erp, inbox, api, folder, hook, tls, environment, child: None, _tasks: tasks, cluster };
         let done = rig.tool(&["migrate", "--url", &rig.cluster.superuser_url("postgres")]);
         assert!(done.0.success(), "{}", done.1);
         rig
@@ -172,6 +184,7 @@ impl Rig {
     pub(crate) fn start(&mut self, arguments: &[&str]) {
         let log = File::options().create(true).append(true).open(self.log_file()).unwrap();
         let mut command = self.command(&[&["run"], arguments].concat());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.child = Some(command.stdout(Stdio::null()).stderr(log).spawn().expect("the binary"));
     }
     fn log_file(&self) -> PathBuf {
@@ -194,9 +207,22 @@ impl Rig {
     }
     /// SIGTERM; gives how it ended.
     pub(crate) async fn stop(&mut self) -> ExitStatus {
-        let mut child = self.child.take().expect("it runs");
-        let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+        self.terminate();
+        self.ended().await
+    }
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let id = self.child.as_ref().expect("it runs").id();
+        let pid = rustix::process::Pid::from_raw(id.try_into().unwrap()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+    /// Has it ended by itself?
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some())
+    }
+    /// Waits for its end.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("it runs");
         tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap()
     }
     /// A second connection to the ERP.

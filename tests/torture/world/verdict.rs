@@ -1,0 +1,149 @@
+//! What was owed against what came. Pure but for reading the audit table; knows no kill.
+use super::arrivals::{Arrival, Arrived};
+use super::{WISHES, Wish};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::fmt;
+use tailhook::demo::database::Database;
+
+/// One row of the audit table.
+#[derive(Debug)]
+pub(crate) struct Owed {
+    event: String,
+    tenant: String,
+    resource: String,
+    turn: i32,
+    state: Value,
+}
+
+/// Reads the audit table.
+pub(super) async fn owed(erp: &Database) -> Vec<Owed> {
+    let sql = "SELECT event, tenant, resource, turn, state FROM audit.owed ORDER BY number";
+    let rows = erp.client().query(sql, &[]).await.expect("the audit table");
+    let read = |row: &tokio_postgres::Row| Owed {
+        event: row.get(0),
+        tenant: row.get(1),
+        resource: row.get(2),
+        turn: row.get(3),
+        state: row.get(4),
+    };
+    rows.iter().map(read).collect()
+}
+
+/// What it comes to. The lists name what is wrong.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    /// Events that were owed, and how many times somebody wanted one.
+    pub(crate) events: usize,
+    pub(crate) deliveries: usize,
+    /// Wanted, and never taken by the receiver.
+    pub(crate) lost: Vec<String>,
+    /// Came, and no commit owes it: rolled back, or a second id for the same event.
+    pub(crate) unknown: Vec<String>,
+    /// Says something else than the row at commit.
+    pub(crate) wrong: Vec<String>,
+    pub(crate) two_bodies: Vec<String>,
+    pub(crate) unsigned: Vec<String>,
+    /// Of one subscription and resource: came before an earlier one was taken.
+    pub(crate) disordered: Vec<String>,
+    pub(crate) requests: u64,
+    /// Of them, for what was taken already.
+    pub(crate) repeats: u64,
+}
+
+impl Verdict {
+    pub(super) fn of(owed: &[Owed], arrived: &Arrived) -> Self {
+        let mut verdict = Self {
+            events: owed.len(),
+            two_bodies: arrived.two_bodies.clone(),
+            unsigned: arrived.unsigned.clone(),
+            requests: arrived.requests,
+            repeats: arrived.repeats,
+            ..Self::default()
+        };
+        let mut unmet: HashMap<Key<'_>, &Owed> = HashMap::new();
+        for owed in owed {
+            for (wish, _) in WISHES.iter().enumerate().filter(|(_, wish)| is_wanted(wish, owed)) {
+                verdict.deliveries += 1;
+                let key = (wish, &*owed.event, &*owed.resource, owed.state["nth"].as_i64());
+                unmet.insert(key, owed);
+            }
+        }
+        let mut by_resource: HashMap<(usize, &str), Vec<(i32, &Arrival)>> = HashMap::new();
+        for arrival in &arrived.list {
+            let text = |name: &str| arrival.body[name].as_str().unwrap_or_default();
+            let data = &arrival.body["data"];
+            let key = (arrival.wish, text("event"), text("resource_id"), data["nth"].as_i64());
+            let Some(owed) = unmet.remove(&key) else {
+                verdict.unknown.push(format!("{} {key:?}", arrival.id));
+                continue;
+            };
+            if owed.state != *data || owed.tenant != text("tenant_id") || arrival.id != text("id") {
+                verdict.wrong.push(format!("{} instead of {owed:?}", arrival.body));
+            }
+            if arrival.taken.is_none() {
+                verdict.lost.push(format!("{} {key:?} was never taken", arrival.id));
+            }
+            by_resource.entry((key.0, key.2)).or_default().push((owed.turn, arrival));
+        }
+        verdict.lost.extend(unmet.keys().map(|key| format!("{key:?}")));
+        for (of, list) in by_resource {
+            verdict.disordered.extend(disorder(list).map(|why| format!("{of:?}: {why}")));
+        }
+        verdict
+    }
+
+    /// Nothing was lost, invented, altered or put before another.
+    pub(crate) fn is_fine(&self) -> bool {
+        self.deliveries > 0 && self.faults().iter().all(|(_, list)| list.is_empty())
+    }
+
+    fn faults(&self) -> [(&'static str, &Vec<String>); 6] {
+        [
+            ("lost", &self.lost),
+            ("unknown ids", &self.unknown),
+            ("ids with two bodies", &self.two_bodies),
+            ("order violated", &self.disordered),
+            ("wrong bodies", &self.wrong),
+            ("wrong signatures", &self.unsigned),
+        ]
+    }
+}
+
+/// Subscription, event, resource, and the row's own count.
+type Key<'a> = (usize, &'a str, &'a str, Option<i64>);
+
+fn is_wanted(wish: &Wish, owed: &Owed) -> bool {
+    wish.wants(&owed.tenant, &owed.event)
+}
+
+/// Sequences must rise with the turns, and none may come before the one before it was taken.
+fn disorder(mut list: Vec<(i32, &Arrival)>) -> impl Iterator<Item = String> {
+    list.sort_by(|(_, a), (_, b)| a.sequence.cmp(&b.sequence));
+    let wrong = |pair: &[(i32, &Arrival)]| {
+        let [(turn, first), (next_turn, next)] = pair else { return None };
+        let early = first.taken.is_none_or(|taken| next.at < taken);
+        let backwards = turn > next_turn || first.sequence == next.sequence;
+        (early || backwards).then(|| format!("turn {next_turn} {next:?} after turn {turn} {first:?}"))
+    };
+    list.windows(2).filter_map(wrong).collect::<Vec<_>>().into_iter()
+}
+
+/// A table, and the first of everything that is wrong.
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:<22}{:>9}", "events owed", self.events)?;
+        writeln!(f, "{:<22}{:>9}", "deliveries", self.deliveries)?;
+        for (name, list) in self.faults() {
+            writeln!(f, "{name:<22}{:>9}", list.len())?;
+        }
+        writeln!(f, "{:<22}{:>9}", "requests", self.requests)?;
+        writeln!(f, "{:<22}{:>9}", "of them repeats", self.repeats)?;
+        for (name, list) in self.faults() {
+            for one in list.iter().take(3) {
+                writeln!(f, "  {name}: {one}")?;
+            }
+        }
+        Ok(())
+    }
+}

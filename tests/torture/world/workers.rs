@@ -1,0 +1,128 @@
+//! The ERP at work: commits and rolls back until it is told to stop. Each worker has rows of its own. Knows no sidecar.
+use super::{TENANTS, World};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tailhook::demo::database::Database;
+use tailhook::demo::random::Random;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use uuid::Uuid;
+
+/// Rows that a worker has open at the most.
+const ROWS: usize = 200;
+
+/// Some at work.
+pub(crate) struct Workers {
+    tasks: JoinSet<()>,
+    stop: Arc<AtomicBool>,
+    /// Rows inserted, updated and deleted by committed transactions.
+    changes: Arc<AtomicU64>,
+}
+
+impl Workers {
+    /// `pause` after each transaction sets the pace.
+    pub(crate) async fn start(world: &World, seed: u64, count: usize, pause: Duration) -> Self {
+        let (stop, changes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let mut tasks = JoinSet::new();
+        for number in 0..count {
+            let mut worker = Worker {
+                erp: world.rig.another().await,
+                random: Random::new(seed.wrapping_add(number as u64)),
+                tenant: TENANTS[number % TENANTS.len()],
+                rows: Vec::new(),
+            };
+            let (stop, changes) = (stop.clone(), changes.clone());
+            tasks.spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    changes.fetch_add(worker.transaction().await, Ordering::Relaxed);
+                    sleep(pause).await;
+                }
+            });
+        }
+        Self { tasks, stop, changes }
+    }
+    /// Committed changes so far.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
+    /// Lets what is open end; gives how many changes were committed.
+    pub(crate) async fn stop(mut self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.expect("the ERP works on");
+        }
+        self.changes()
+    }
+}
+
+struct Worker {
+    erp: Database,
+    random: Random,
+    tenant: &'static str,
+    rows: Vec<Uuid>,
+}
+
+impl Worker {
+    /// One transaction; how many changes it has committed.
+    async fn transaction(&mut self) -> u64 {
+        let (few, before) = (self.rows.len() < 5, self.rows.clone());
+        let mut sql = Vec::new();
+        let rolls_back = match self.random.below(100) {
+            0..25 => self.insert(&mut sql),
+            _ if few => self.insert(&mut sql),
+            25..65 => self.update(&mut sql),
+            65..75 => self.several(&mut sql),
+            75..85 => !self.several(&mut sql),
+            _ if self.rows.len() < ROWS => self.insert(&mut sql),
+            _ => self.delete(&mut sql),
+        };
+        let end = if rolls_back { "ROLLBACK" } else { "COMMIT" };
+        self.erp.run(&format!("BEGIN; {}; {end}", sql.join("; "))).await.expect("a transaction");
+        if rolls_back {
+            self.rows = before;
+            return 0;
+        }
+        sql.len() as u64
+    }
+    // Each says whether the transaction is rolled back, which by itself it is not.
+    fn insert(&mut self, sql: &mut Vec<String>) -> bool {
+        let (id, tenant) = (self.random.uuid(), self.tenant);
+        let values = format!("{}, repeat('ñ', {})", self.amount(), self.random.below(400));
+        sql.push(format!(
+            "INSERT INTO orders (id, tenant_id, amount, notes) VALUES ('{id}', '{tenant}', {values})"
+        ));
+        self.rows.push(id);
+        false
+    }
+    fn update(&mut self, sql: &mut Vec<String>) -> bool {
+        // the newest are worked on most
+        let newest = self.rows.len().saturating_sub(8);
+        let recent = if self.random.percent(70) { &self.rows[newest..] } else { &self.rows };
+        let id = *self.random.pick(recent).expect("a row");
+        let status = *self.random.pick(&["draft", "sent", "paid"]).expect("a status");
+        let amount = self.amount();
+        sql.push(format!(
+            "UPDATE orders SET nth = nth + 1, status = '{status}', amount = {amount} WHERE id = '{id}'"
+        ));
+        false
+    }
+    fn several(&mut self, sql: &mut Vec<String>) -> bool {
+        for _ in 0..2 + self.random.below(6) {
+            if self.random.percent(40) {
+                self.insert(sql)
+            } else {
+                self.update(sql)
+            };
+        }
+        false
+    }
+    fn delete(&mut self, sql: &mut Vec<String>) -> bool {
+        let id = self.rows.remove(self.random.below(self.rows.len()));
+        sql.push(format!("DELETE FROM orders WHERE id = '{id}'"));
+        false
+    }
+    fn amount(&mut self) -> String {
+        format!("{}.{:02}", self.random.below(100_000), self.random.below(100))
+    }
+}
