@@ -93,6 +93,11 @@ impl Cluster {
             pg_ctl.arg(format!("--timeout={patience_s}")).arg("--pgdata").arg(&self.data);
         })
     }
+    /// What a killed server leaves behind. With it a new one refuses to start while anything has the old one's process
+    /// number, be it a zombie that nobody reaps.
+    pub fn remove_pid_file(&self) -> anyhow::Result<()> {
+        Ok(std::fs::remove_file(self.data.join("postmaster.pid"))?)
+    }
     /// The server's first process.
     pub fn postmaster(&self) -> Option<i32> {
         let file = std::fs::read_to_string(self.data.join("postmaster.pid")).ok()?;

@@ -31,6 +31,7 @@ fn kill(cluster: &Cluster) {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+    cluster.remove_pid_file().unwrap();
 }
 
 /// State and parent of a process.

@@ -5,6 +5,7 @@ use crate::world::World;
 use crate::{judge, limits, load, median, number, seed};
 use std::time::{Duration, Instant};
 use tailhook::demo::cluster::Cluster;
+use tailhook::demo::random::Random;
 
 /// Where a stop that is held would go on for a minute (`wal_sender_timeout`), far beyond noise.
 const PATIENCE_S: u32 = 40;
@@ -35,16 +36,16 @@ fn stop(cluster: &Cluster, what: Weather) -> f64 {
 }
 
 /// The same stop with the sidecar and without it.
-async fn measure(world: &mut World, disk: Option<&Disk>, what: Weather, seed: u64, limit: f64) {
+async fn measure(world: &mut World, disk: Option<&Disk>, what: Weather, random: &mut Random, limit: f64) {
     let (mut with, mut without) = (Vec::new(), Vec::new());
-    for round in 0..number("STOPS", 1) {
+    for _ in 0..number("STOPS", 1) {
         for sidecar in [true, false] {
             if !sidecar {
                 assert!(world.rig.stop().await.success());
             }
             let workers = match what {
                 Weather::Idle => None,
-                _ => Some(load(world, seed + round).await),
+                _ => Some(load(world, random.number()).await),
             };
             tokio::time::sleep(MOMENT).await;
             let disk = disk.filter(|_| sidecar);
@@ -77,11 +78,12 @@ async fn measure(world: &mut World, disk: Option<&Disk>, what: Weather, seed: u6
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_is_not_held_and_nothing_is_lost() {
     let seed = seed();
+    let mut random = Random::new(seed);
     let mut world = World::new(seed, &[]).await;
-    measure(&mut world, None, Weather::Idle, seed, 1.0).await;
-    measure(&mut world, None, Weather::Load, seed, 1.0).await;
+    measure(&mut world, None, Weather::Idle, &mut random, 1.0).await;
+    measure(&mut world, None, Weather::Load, &mut random, 1.0).await;
     world.hang(true);
-    measure(&mut world, None, Weather::ReceiversHung, seed, 1.0).await;
+    measure(&mut world, None, Weather::ReceiversHung, &mut random, 1.0).await;
     world.hang(false);
     judge(&mut world, seed).await;
 }
@@ -89,8 +91,9 @@ async fn a_shutdown_is_not_held_and_nothing_is_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_is_not_held_by_our_full_disk() {
     let seed = seed();
+    let mut random = Random::new(seed);
     let mut world = World::new(seed, &[]).await;
     let Some(disk) = Disk::under(&mut world.rig).await else { return };
-    measure(&mut world, Some(&disk), Weather::DiskFull, seed, 6.0).await;
+    measure(&mut world, Some(&disk), Weather::DiskFull, &mut random, 6.0).await;
     judge(&mut world, seed).await;
 }
