@@ -55,7 +55,7 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("subtle", &["egress/", "admin/"]),
     ("chacha20poly1305", &["registry/seal.rs"]),
     ("minijinja", &["mapping/"]),
-    ("rustix", &["store/folder.rs", "egress/trust.rs", "egress/proxy.rs"]),
+    ("rustix", &["cli/signals.rs", "store/folder.rs", "egress/trust.rs", "egress/proxy.rs"]),
     ("prometheus", &["telemetry.rs"]),
 ];
 

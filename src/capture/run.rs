@@ -80,7 +80,9 @@ pub async fn run<S: Source>(
             Err(failed) => Err(failed),
         };
         let streamed = parts.status.send_replace(Status::default()).streaming;
-        parts.source.stop().await;
+        if !(matches!(result, Ok(Ended::Blocked(_))) && fault::planted("no-close-when-blocked")) {
+            parts.source.stop().await;
+        }
         failures = if streamed { 0 } else { failures.saturating_add(1) };
         let pause = match result {
             Ok(Ended::Shutdown) => return Ok(()),

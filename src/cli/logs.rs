@@ -9,6 +9,8 @@ pub(super) fn start(format: LogFormat, default_filter: &str) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // where a line cannot be written (a full disk), the complaint about it cannot either, and would panic
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     // A second start in one process would be a mistake of ours and not worth failing for.
     let _ = match format {

@@ -1,4 +1,4 @@
-//! SIGTERM, SIGINT and SIGHUP. Knows nothing of what is stopped.
+//! SIGTERM, SIGINT, SIGHUP and SIGXFSZ. Knows nothing of what is stopped.
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -7,6 +7,8 @@ pub(super) struct Stop {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    /// A file has reached its limit: caught, the write fails, which the store survives; not caught, it kills.
+    _too_large: Signal,
 }
 
 impl Stop {
@@ -17,6 +19,7 @@ impl Stop {
             terminate: catch(SignalKind::terminate())?,
             interrupt: catch(SignalKind::interrupt())?,
             hangup: catch(SignalKind::hangup())?,
+            _too_large: catch(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
     /// The name of the first one that comes. SIGHUP would reload; until that is there it must not kill.

@@ -18,6 +18,7 @@ pub struct Cluster {
     programs: Programs,
     data: PathBuf,
     port: u16,
+    options: String,
     password: String,
     // Dropped last: the server is stopped before its folder goes.
     _folder: Scratch,
@@ -39,7 +40,7 @@ impl Cluster {
             initdb.args(["--no-instructions", "--pgdata"]).arg(&data);
             initdb.arg("--pwfile").arg(&password_file);
         })?;
-        let mut cluster = Self { programs, data, port: 0, password, _folder: folder };
+        let mut cluster = Self { programs, data, port: 0, options: String::new(), password, _folder: folder };
         cluster.listen(settings)?;
         Ok(cluster)
     }
@@ -60,38 +61,56 @@ impl Cluster {
         loop {
             tries += 1;
             self.port = free_port()?;
-            let mut options = format!(
+            self.options = format!(
                 "-c listen_addresses=127.0.0.1 -c port={} -c unix_socket_directories= -c wal_level=logical \
                  -c fsync=on -c max_wal_senders=8 -c max_replication_slots=8",
                 self.port
             );
             for setting in settings {
-                options.push_str(" -c ");
-                options.push_str(setting);
+                self.options.push_str(" -c ");
+                self.options.push_str(setting);
             }
-            let log = self.data.join("server.log");
-            let started = self.programs.run("pg_ctl", |pg_ctl| {
-                pg_ctl.args(["start", "--wait", "--silent", "--pgdata"]).arg(&self.data);
-                pg_ctl.arg("--log").arg(&log).arg("--options").arg(&options);
-            });
             // Between asking for a free port and taking it somebody else may have taken it.
-            match started {
-                Err(error) if tries >= TRIES => {
-                    return Err(error.context(format!("Postgres says: {}", last_line(&log))));
-                }
-                Err(_) => {}
-                Ok(()) => return Ok(()),
+            match self.start_again() {
+                Err(_) if tries < TRIES => {}
+                done => return done,
             }
         }
+    }
+    /// Starts a server that was stopped or has crashed, on the same port. Blocks until it takes connections.
+    pub fn start_again(&self) -> anyhow::Result<()> {
+        let log = self.data.join("server.log");
+        let started = self.programs.run("pg_ctl", |pg_ctl| {
+            pg_ctl.args(["start", "--wait", "--silent", "--pgdata"]).arg(&self.data);
+            pg_ctl.arg("--log").arg(&log).arg("--options").arg(&self.options);
+        });
+        started.with_context(|| format!("Postgres says: {}", last_line(&log)))
+    }
+    /// Stops it in a mode of `pg_ctl` and waits so many seconds for its end.
+    pub fn stop(&self, mode: &str, patience_s: u32) -> anyhow::Result<()> {
+        self.programs.run("pg_ctl", |pg_ctl| {
+            pg_ctl.args(["stop", "--wait", "--silent"]).arg(format!("--mode={mode}"));
+            pg_ctl.arg(format!("--timeout={patience_s}")).arg("--pgdata").arg(&self.data);
+        })
+    }
+    /// What a killed server leaves behind. With it a new one refuses to start while anything has the old one's process
+    /// number, be it a zombie that nobody reaps.
+    pub fn remove_pid_file(&self) -> anyhow::Result<()> {
+        Ok(std::fs::remove_file(self.data.join("postmaster.pid"))?)
+    }
+    /// The server's first process.
+    pub fn postmaster(&self) -> Option<i32> {
+        let file = std::fs::read_to_string(self.data.join("postmaster.pid")).ok()?;
+        file.lines().next()?.trim().parse().ok()
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let stopped = self.programs.run("pg_ctl", |pg_ctl| {
-            pg_ctl.args(["stop", "--mode=immediate", "--silent", "--pgdata"]).arg(&self.data);
-        });
-        if let Err(error) = stopped {
+        if self.postmaster().is_none() {
+            return;
+        }
+        if let Err(error) = self.stop("immediate", 60) {
             eprintln!("tailhook: the throw-away Postgres may still run: {error:#}");
         }
     }

@@ -10,6 +10,7 @@ use super::outbox::{StoreError, blocked};
 use super::record::{Batch, Record};
 use crate::fault;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -56,6 +57,7 @@ pub(super) async fn run(core: Arc<Core>, unstarted: Unstarted) -> Result<(), Sto
             () = sleep_until(retry_at.unwrap_or_else(Instant::now)), if retry_at.is_some() => {
                 committer.heal().await?;
             }
+            () = core.ailed.notified() => committer.block(index_ails()),
             first = queue.recv() => match first {
                 Some(first) => committer.take(first, &mut queue).await?,
                 None => break,
@@ -81,6 +83,11 @@ impl Committer {
             return Ok(());
         }
         self.wait_for_room().await;
+        if self.core.is_ailing() {
+            self.block(index_ails());
+            answer(batch, &Err(index_ails()));
+            return Ok(());
+        }
         let bodies: Vec<&[u8]> = batch.iter().map(|q| q.body.as_slice()).collect();
         match self.write(&bodies).await {
             Err(error) => {
@@ -133,7 +140,7 @@ impl Committer {
     }
 
     async fn wait_for_room(&self) {
-        while self.core.read().overlay.dirty_bytes() > DIRTY_BYTES {
+        while self.core.read().overlay.dirty_bytes() > DIRTY_BYTES && !self.core.is_ailing() {
             self.core.full.notify_one();
             self.core.room.notified().await;
         }
@@ -168,6 +175,7 @@ impl Committer {
     async fn heal(&mut self) -> Result<(), StoreError> {
         let (body, places) = codec::encode(&Batch::default());
         let probe = match self.journal.cut().await {
+            Ok(()) if fault::planted("no-heal") => Err(StoreError::Blocked("planted".to_owned())),
             Ok(()) => self.write(&[&body]).await,
             Err(error) => Err(blocked(&error)),
         };
@@ -180,11 +188,25 @@ impl Committer {
         };
         let (answer, _nobody) = oneshot::channel();
         self.accept(vec![Queued { body, places, records: Vec::new(), answer }], &group).await?;
+        if self.core.is_ailing() {
+            if let Err(error) = self.core.offload(Core::mend_index).await? {
+                if !self.core.index.failed_by_disk() {
+                    return Err(StoreError::Index(error.0));
+                }
+                self.block(StoreError::Blocked(error.to_string()));
+                return Ok(());
+            }
+            self.core.ailing.store(false, Ordering::SeqCst);
+        }
         self.blocked = None;
         self.core.writable.set(true);
         tracing::info!("the data folder can be written again");
         Ok(())
     }
+}
+
+fn index_ails() -> StoreError {
+    StoreError::Blocked("the index cannot be written".to_owned())
 }
 
 fn answer(batch: Vec<Queued>, result: &Result<(), StoreError>) {

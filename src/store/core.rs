@@ -6,12 +6,13 @@ use super::field::Malformed;
 use super::gate::Gate;
 use super::index::{Index, IndexError};
 use super::journal::{Journal, Segments};
+use super::keys;
 use super::outbox::{Settings, StoreError};
 use super::overlay::{Known, Overlay, Scanned, Way, scan};
-use super::state::State;
+use super::state::{Applied, State};
 use crate::clock::SharedClock;
 use bytes::Bytes;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -51,6 +52,10 @@ pub(super) struct Core {
     pub(super) closing: watch::Sender<bool>,
     pub(super) stage: watch::Sender<Stage>,
     pub(super) writable: Gate,
+    /// The disk has refused a write of the index: the committer opens it anew when the disk is well.
+    pub(super) ailing: AtomicBool,
+    /// It has begun to ail.
+    pub(super) ailed: Notify,
     /// Why the index failed: ends `run`.
     pub(super) broken: watch::Sender<Option<String>>,
     /// Something waits for the index.
@@ -105,9 +110,33 @@ impl Core {
     pub(super) fn is_closing(&self) -> bool {
         *self.closing.borrow()
     }
-    /// The index failed: `run` ends, the next `open` rebuilds it.
+    pub(super) fn is_ailing(&self) -> bool {
+        self.ailing.load(Ordering::SeqCst)
+    }
+    /// The disk has refused a write of the index: commits are refused too until it is mended.
+    pub(super) fn ail(&self) {
+        self.ailing.store(true, Ordering::SeqCst);
+        self.writable.set(false);
+        self.ailed.notify_one();
+        // the committer may wait there
+        self.room.notify_one();
+    }
+    /// The disk is well: the index is opened anew and proves that it has what it had, and that it takes writes.
+    pub(super) fn mend_index(&self) -> Result<(), IndexError> {
+        self.index.mend()?;
+        let value = self.index.get(keys::APPLIED)?;
+        let applied = value.as_deref().map_or(Ok(Applied::default()), Applied::decode);
+        if applied.is_ok_and(|applied| applied.frame < self.indexed.load(Ordering::Acquire)) {
+            return Err(IndexError("it has lost what it had".to_owned()));
+        }
+        self.index.apply(vec![(keys::APPLIED.to_vec(), value)])?;
+        self.index.flush()
+    }
+    /// The index failed: `run` ends, the next `open` rebuilds it. If the disk was at fault it is mended instead.
     pub(super) fn failed(&self, error: IndexError) -> StoreError {
-        self.broken.send_replace(Some(error.0.clone()));
+        if !self.index.failed_by_disk() {
+            self.broken.send_replace(Some(error.0.clone()));
+        }
         StoreError::Index(error.0)
     }
     /// Bytes in the index that are not ours.

@@ -48,7 +48,13 @@ pub(super) async fn run(core: Arc<Core>) -> Result<(), StoreError> {
             }
         }
         if core.is_writable() {
-            generation(&core).await?;
+            if let Err(error) = generation(&core).await {
+                if *stage.borrow() < Stage::Drained {
+                    return Err(error);
+                }
+                left_behind(&error);
+                return Ok(());
+            }
         } else {
             // a full disk: the index would only break
             tokio::select! {
@@ -66,9 +72,13 @@ async fn last(core: &Arc<Core>, waiting: usize) -> Result<(), StoreError> {
     if (waiting > 0 || behind)
         && let Err(error) = generation(core).await
     {
-        tracing::warn!(%error, "the index was left behind; it will catch up at the next start");
+        left_behind(&error);
     }
     Ok(())
+}
+
+fn left_behind(error: &StoreError) {
+    tracing::warn!(%error, "the index was left behind; it will catch up at the next start");
 }
 
 /// Writes everything that is dirty now.
@@ -82,6 +92,10 @@ pub(super) async fn generation(core: &Arc<Core>) -> Result<(), StoreError> {
     let mut tries = 1;
     while let Err(error) = write(core, &layer, applied).await {
         tracing::error!(%error, tries, "the index cannot be written");
+        if core.index.failed_by_disk() {
+            mended(core, error).await?;
+            continue;
+        }
         if tries == TRIES {
             return Err(error);
         }
@@ -93,6 +107,17 @@ pub(super) async fn generation(core: &Arc<Core>) -> Result<(), StoreError> {
     core.indexed.store(applied.frame, Ordering::Release);
     core.room.notify_one();
     Ok(())
+}
+
+/// Waits until the committer has mended the index; at the end nobody does.
+async fn mended(core: &Core, error: StoreError) -> Result<(), StoreError> {
+    let mut stage = core.stage.subscribe();
+    core.ail();
+    tokio::select! {
+        biased;
+        _ = stage.wait_for(|stage| *stage >= Stage::Drained) => Err(error),
+        () = core.writable.opened() => Ok(()),
+    }
 }
 
 async fn write(core: &Arc<Core>, layer: &Layer, applied: Applied) -> Result<(), StoreError> {

@@ -2,7 +2,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// Why the index did not answer. It is rebuilt, not mended.
+/// Why the index did not answer. Unless the disk was at fault it is rebuilt, not mended.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("index: {0}")]
 pub struct IndexError(pub String);
@@ -42,6 +42,14 @@ pub trait Index: Send + Sync + Debug + 'static {
     fn flush(&self) -> Result<(), IndexError>;
     /// Bytes on disk.
     fn size(&self) -> u64;
+    /// The last failure was the disk's answer: once the disk is well, `mend` mends it.
+    fn failed_by_disk(&self) -> bool {
+        false
+    }
+    /// Takes writes again after one has failed. What was flushed is there; what was applied since then may be missing.
+    fn mend(&self) -> Result<(), IndexError> {
+        Ok(())
+    }
     /// True: calls may wait for a disk, so the store makes long ones on the blocking pool. A simulated index says no and
     /// everything stays on one thread.
     fn blocks(&self) -> bool {

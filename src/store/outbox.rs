@@ -16,7 +16,7 @@ use crate::domain::{Delivery, FilterStatus};
 use crate::domain::{DeliveryId, Lsn, Pending, Subscription, SubscriptionId};
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -198,6 +198,8 @@ impl Store {
             closing: watch::Sender::new(false),
             stage: watch::Sender::new(Stage::Idle),
             writable: Gate::new(true),
+            ailing: AtomicBool::new(false),
+            ailed: Notify::new(),
             broken: watch::Sender::new(None),
             dirtied: Notify::new(),
             full: Notify::new(),

@@ -63,7 +63,7 @@ async fn rounds(core: &Arc<Core>) -> StoreError {
         }
         match round(core, &mut surplus).await {
             Ok(()) => {}
-            Err(error @ StoreError::Index(_)) => return error,
+            Err(error @ StoreError::Index(_)) if !core.index.failed_by_disk() => return error,
             Err(error) => tracing::warn!(%error, "upkeep of the data folder failed; it is tried again"),
         }
     }

@@ -102,7 +102,7 @@ pub(crate) struct Rig {
     pub(crate) inbox: Inbox,
     pub(crate) api: Api,
     pub(crate) folder: Scratch,
-    hook: String,
+    pub(crate) hook: String,
     /// Of the receiver, for others beside it.
     pub(crate) tls: Arc<ServerConfig>,
     /// What `run` finds in its environment beside our own.
@@ -215,6 +215,10 @@ impl Rig {
         let id = self.child.as_ref().expect("it runs").id();
         let pid = rustix::process::Pid::from_raw(id.try_into().unwrap()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+    /// The process.
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.as_ref().expect("it runs").id().try_into().unwrap()
     }
     /// Has it ended by itself?
     pub(crate) fn has_ended(&mut self) -> bool {

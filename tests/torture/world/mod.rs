@@ -7,7 +7,8 @@ mod workers;
 use crate::rig::Rig;
 use arrivals::Arrivals;
 use serde_json::Value;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tailhook::demo::http;
 use tailhook::demo::random::Random;
@@ -56,6 +57,7 @@ impl Wish {
 pub(crate) struct World {
     pub(crate) rig: Rig,
     pub(crate) arrivals: Arrivals,
+    hung: Arc<AtomicBool>,
     _receivers: JoinSet<()>,
 }
 
@@ -68,11 +70,10 @@ impl World {
         let arrivals = Arrivals::default();
         let mut tasks = JoinSet::new();
         let mut hosts = Vec::new();
+        let hung = Arc::new(AtomicBool::new(false));
         for number in 0..RECEIVERS {
-            let mut receiver = Receiver::bind(rig.tls.clone()).await.unwrap();
-            if number == FLAKY {
-                receiver = receiver.behaving(flaky(seed));
-            }
+            let receiver = Receiver::bind(rig.tls.clone()).await.unwrap();
+            let receiver = receiver.behaving(manners(number == FLAKY, seed, hung.clone()));
             hosts.push(receiver.address());
             let sink = sink.clone();
             tasks.spawn(async move { match receiver.run(sink).await {} });
@@ -89,7 +90,13 @@ impl World {
             let url = format!("https://{}/{number}", hosts[wish.receiver]);
             rig.api.subscribe(wish.tenant, wish.pattern, &url, SECRET).await.expect("a subscription");
         }
-        Self { rig, arrivals, _receivers: tasks }
+        Self { rig, arrivals, hung, _receivers: tasks }
+    }
+
+    /// From now on no receiver answers at all, or all do again as they did.
+    #[allow(dead_code, reason = "for tests/storms")]
+    pub(crate) fn hang(&self, hung: bool) {
+        self.hung.store(hung, Ordering::Relaxed);
     }
 
     /// Waits until nothing more can come: what was committed is confirmed to Postgres and nothing is pending. The sidecar runs.
@@ -136,10 +143,17 @@ impl World {
     }
 }
 
-/// Most requests it takes; the others it refuses, takes its time for (sometimes more than it is given), or hangs up on.
-fn flaky(seed: u64) -> impl Fn() -> Manner + Send + Sync {
+/// The flaky one takes most requests; the others it refuses, takes its time for (sometimes more than it is given), or hangs
+/// up on.
+fn manners(flaky: bool, seed: u64, hung: Arc<AtomicBool>) -> impl Fn() -> Manner + Send + Sync {
     let random = Mutex::new(Random::new(seed ^ 0xf1a2));
     move || {
+        if hung.load(Ordering::Relaxed) {
+            return Manner::Late(Duration::from_secs(3600));
+        }
+        if !flaky {
+            return Manner::Status(200);
+        }
         let mut random = random.lock().unwrap();
         match random.below(100) {
             0..70 => Manner::Status(200),

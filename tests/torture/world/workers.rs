@@ -27,6 +27,7 @@ impl Workers {
         let mut tasks = JoinSet::new();
         for number in 0..count {
             let mut worker = Worker {
+                url: world.rig.cluster.superuser_url("postgres"),
                 erp: world.rig.another().await,
                 random: Random::new(seed.wrapping_add(number as u64)),
                 tenant: TENANTS[number % TENANTS.len()],
@@ -57,6 +58,7 @@ impl Workers {
 }
 
 struct Worker {
+    url: String,
     erp: Database,
     random: Random,
     tenant: &'static str,
@@ -78,12 +80,27 @@ impl Worker {
             _ => self.delete(&mut sql),
         };
         let end = if rolls_back { "ROLLBACK" } else { "COMMIT" };
-        self.erp.run(&format!("BEGIN; {}; {end}", sql.join("; "))).await.expect("a transaction");
+        let done = self.erp.run(&format!("BEGIN; {}; {end}", sql.join("; "))).await;
+        if let Err(error) = done {
+            assert!(server_is_gone(&error), "{error:#}");
+            // whether it was committed, the audit table knows
+            self.rows = before;
+            self.reconnect().await;
+            return 0;
+        }
         if rolls_back {
             self.rows = before;
             return 0;
         }
         sql.len() as u64
+    }
+    async fn reconnect(&mut self) {
+        loop {
+            match Database::connect(&self.url).await {
+                Ok(erp) => return self.erp = erp,
+                Err(_) => sleep(Duration::from_millis(50)).await,
+            }
+        }
     }
     // Each says whether the transaction is rolled back, which by itself it is not.
     fn insert(&mut self, sql: &mut Vec<String>) -> bool {
@@ -125,4 +142,10 @@ impl Worker {
     fn amount(&mut self) -> String {
         format!("{}.{:02}", self.random.below(100_000), self.random.below(100))
     }
+}
+
+/// It crashed or was shut down (57P0x); everything else is a mistake of ours.
+fn server_is_gone(error: &anyhow::Error) -> bool {
+    let code = error.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
+    code.is_none_or(|code| code.code().starts_with("57P"))
 }
