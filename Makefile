@@ -1,6 +1,7 @@
 # make demo [FOR=20s]   see it work: installs what is missing, builds, runs the demonstration (without FOR: until Ctrl-C)
 # make test             everything that CI runs
 # make bench            the figures beside their limits
+# make bench-parts      the parts alone, and with millions of rows: the tables of benches/RESULTS.md
 # make sim SEEDS=n      more of the simulation
 # make mutants          planted faults, each of which the simulation must catch
 
@@ -8,7 +9,7 @@ FOR ?=
 SEEDS ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit deny mutants sim bench
+.PHONY: help demo test lint unit deny mutants sim bench bench-parts
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -44,3 +45,8 @@ deny:
 bench:
 	@tools/setup postgres cmake wrk
 	cargo bench --locked --bench pipeline
+
+bench-parts:
+	@tools/setup cmake
+	cargo bench --locked --bench parts
+	cargo bench --locked --bench scale
