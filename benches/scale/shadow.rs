@@ -10,7 +10,7 @@ const CHUNK: u64 = 1_000;
 const LOOKUPS: u64 = 100_000;
 /// More than 16 MiB of the journal, after which a checkpoint is due.
 const AGAIN: u64 = 400_000;
-const POLL: Duration = Duration::from_millis(20);
+const POLL: Duration = Duration::from_millis(10);
 
 /// Fills it through the store's commit, and waits for the checkpoint that holds all of it.
 pub(crate) async fn fill(folder: &Path, rows: u64) -> anyhow::Result<()> {
@@ -30,24 +30,22 @@ pub(crate) async fn fill(folder: &Path, rows: u64) -> anyhow::Result<()> {
     house.close().await
 }
 
-/// Writes rows again until the last checkpoint is old enough for a new one, then measures that.
+/// Waits for one that is under way, then writes rows again until the next one begins, and measures that.
 async fn checkpoint(house: &House, rows: u64) -> anyhow::Result<()> {
-    let before = house.checkpoint(true)?;
-    for first in (0..AGAIN.max(rows / 3)).step_by(CHUNK as usize) {
-        house.commit((first..first + CHUNK).map(|n| shadow(n % rows)).collect()).await?;
+    let under_way = || anyhow::Ok(house.checkpoint(false)?.is_some());
+    while under_way()? {
+        sleep(POLL).await;
     }
-    let watch = loop {
-        let watch = Watch::begin();
-        if house.checkpoint(false)?.is_some() {
-            break watch;
-        }
-        if house.checkpoint(true)? != before {
-            // it came while rows were written: it is as large as any
-            break watch;
+    let mut first = 0;
+    while !under_way()? {
+        if first < AGAIN.max(rows / 3) {
+            house.commit((first..first + CHUNK).map(|n| shadow(n % rows)).collect()).await?;
+            first += CHUNK;
         }
         sleep(POLL).await;
-    };
-    while house.checkpoint(false)?.is_some() {
+    }
+    let watch = Watch::begin();
+    while under_way()? {
         sleep(POLL).await;
     }
     figure("the checkpoint", watch.seconds(), "s");
