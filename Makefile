@@ -1,6 +1,7 @@
 # make demo [FOR=20s]   see it work: installs what is missing, builds, runs the demonstration (without FOR: until Ctrl-C)
 # make test             everything that CI runs
 # make bench            the figures beside their limits
+# make bench-parts      the parts alone, and with millions of rows: the tables of benches/RESULTS.md
 # make sim SEEDS=n      more of the simulation
 # make power CUTS=n     more power cuts, at n moments of a recorded store (SEED=n: another recording)
 # make fuzz T=60        every reader of bytes from outside fuzzed for T seconds; make fuzz-planted: it must find a planted fault
@@ -9,11 +10,10 @@
 FOR ?=
 SEEDS ?= 200
 CUTS ?= 200
-
 T ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit deny mutants sim power bench fuzz fuzz-planted
+.PHONY: help demo test lint unit deny mutants sim power bench bench-parts fuzz fuzz-planted
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -61,3 +61,8 @@ deny:
 bench:
 	@tools/setup postgres cmake wrk
 	cargo bench --locked --bench pipeline
+
+bench-parts:
+	@tools/setup cmake
+	cargo bench --locked --bench parts
+	cargo bench --locked --bench scale

@@ -73,13 +73,14 @@ async fn round(core: &Arc<Core>, surplus: &mut Surplus) -> Result<(), StoreError
     let swept = deliveries(core, surplus).await?;
     answers(core).await?;
     shadow(core).await?;
-    note_outgrown(core, swept.bytes).await?;
     fault::crash_point("retention.swept");
     // all segments before this one are needed by nobody
     let free_below = swept.oldest_needed;
     if checkpoint_is_due(core, free_below) {
         checkpoint::write(core).await?;
     }
+    // after it: until the first checkpoint a large shadow is known to nobody
+    note_outgrown(core, swept.bytes).await?;
     delete_segments(core, free_below).await
 }
 
