@@ -8,7 +8,7 @@
 # make mutants          planted faults, each of which the simulation must catch
 
 FOR ?=
-SEEDS ?= 200
+SEEDS ?= 2000
 CUTS ?= 200
 T ?= 60
 
