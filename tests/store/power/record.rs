@@ -154,7 +154,8 @@ pub(crate) struct WatchedIndex {
     folder: PathBuf,
     recording: Recording,
     last: Mutex<Arc<Pages>>,
-    _alive: Arc<()>,
+    /// Counted.
+    alive: Arc<()>,
 }
 
 impl WatchedIndex {
@@ -163,8 +164,8 @@ impl WatchedIndex {
         let sled = SledIndex::factory(folder.clone());
         Box::new(move |reset| {
             let (folder, recording) = (folder.clone(), recording.clone());
-            let (real, _alive) = (sled(reset)?, alive.clone());
-            let index = Self { real, folder, recording, last: Mutex::default(), _alive };
+            let (real, alive) = (sled(reset)?, alive.clone());
+            let index = Self { real, folder, recording, last: Mutex::default(), alive };
             index.look();
             Ok(Arc::new(index))
         })
