@@ -154,8 +154,7 @@ pub(crate) struct WatchedIndex {
     folder: PathBuf,
     recording: Recording,
     last: Mutex<Arc<Pages>>,
-    /// Counted.
-    alive: Arc<()>,
+    _alive: Arc<()>,
 }
 
 impl WatchedIndex {
@@ -164,8 +163,8 @@ impl WatchedIndex {
         let sled = SledIndex::factory(folder.clone());
         Box::new(move |reset| {
             let (folder, recording) = (folder.clone(), recording.clone());
-            let (real, alive) = (sled(reset)?, alive.clone());
-            let index = Self { real, folder, recording, last: Mutex::default(), alive };
+            let (real, last) = (sled(reset)?, Mutex::default());
+            let index = Self { real, folder, recording, last, _alive: alive.clone() };
             index.look();
             Ok(Arc::new(index))
         })
