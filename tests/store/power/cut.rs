@@ -115,7 +115,8 @@ pub(crate) fn moment(moments: &[Moment], random: &mut Random) -> usize {
             at += 1;
         }
     }
-    moments.len().min(at + random.below(4))
+    let later = if random.percent(40) { random.below(4) } else { 0 };
+    moments.len().min(at + later)
 }
 
 /// Some of a file's unsynced pages.
