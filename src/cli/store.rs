@@ -102,7 +102,7 @@ fn as_text(report: &Report, salvaged: Option<&store::Salvaged>) -> Vec<String> {
             ));
         }
     }
-    if report.losses.iter().any(|loss| loss.deliveries.is_empty()) {
+    if !report.losses.is_empty() {
         lines.push("         outcomes that stood there are forgotten: such deliveries are sent again, with the same id".to_owned());
     }
     match salvaged {

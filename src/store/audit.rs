@@ -5,7 +5,6 @@ use super::entry::Entry;
 use super::index::{Index, IndexError};
 use super::keys;
 use super::opening::REBUILD;
-use super::outbox::StoreError;
 use super::reading::checked_event;
 use super::segment;
 use super::state::Applied;
@@ -33,11 +32,7 @@ struct Counts {
 }
 
 /// Adds what there is to say of the index.
-pub(super) fn index(
-    disk: &dyn Disk,
-    index: Result<&dyn Index, &str>,
-    walked: &mut Walked,
-) -> Result<(), StoreError> {
+pub(super) fn index(disk: &dyn Disk, index: Result<&dyn Index, &str>, walked: &mut Walked) {
     if disk.len(REBUILD).is_ok() {
         return note(walked, "it failed while it was in use, or the journal was salvaged");
     }
@@ -61,7 +56,7 @@ pub(super) fn index(
         Ok(counts) => counts,
         Err(error) => {
             walked.report.find(true, (FILE, None), error.0, DELETE);
-            return Ok(());
+            return;
         }
     };
     let whole = index
@@ -87,12 +82,10 @@ pub(super) fn index(
         counts.deliveries, counts.pending, applied.frame
     );
     walked.report.parts.push(Part { file: FILE.to_owned(), bytes: index.size(), holds });
-    Ok(())
 }
 
-fn note(walked: &mut Walked, why: &str) -> Result<(), StoreError> {
+fn note(walked: &mut Walked, why: &str) {
     walked.report.find(false, (FILE, None), format!("it cannot be used: {why}"), REBUILT);
-    Ok(())
 }
 
 /// Looks at every delivery; what stood in lost bytes is put down there.

@@ -93,10 +93,13 @@ pub(super) fn set_back(out: &mut Vec<u8>, number: u64, history: &History, to: Ls
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn frames(numbers: &[u64]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        numbers.iter().for_each(|number| empty(&mut bytes, *number));
+        for number in numbers {
+            empty(&mut bytes, *number);
+        }
         bytes
     }
 
@@ -108,6 +111,18 @@ mod tests {
             Piece::Torn { .. } => "~".to_owned(),
         };
         dissect(bytes, first, following).iter().map(word).collect::<Vec<_>>().join(" ")
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_taken_apart_whole(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), first in 1_u64..9, last: bool) {
+            empty(&mut bytes, first + 1);
+            let pieces = dissect(&bytes, first, last.then_some(first + 3));
+            let lengths = pieces.iter().map(|piece| match piece {
+                Piece::Frame { len, .. } | Piece::Bad { len, .. } | Piece::Torn { len, .. } => *len,
+            });
+            prop_assert_eq!(lengths.sum::<usize>(), bytes.len());
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ struct Files {
 impl RealDisk {
     /// Opens (makes, mode 0700) and locks the folder; a second process is refused.
     pub fn open(folder: &Path) -> io::Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        make(folder)?;
         fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
         let path = folder.join(LOCK);
         let lock =
@@ -57,6 +57,20 @@ impl RealDisk {
         let files = self.files.clone();
         tokio::task::spawn_blocking(move || call(&files)).await.map_err(io::Error::other)?
     }
+}
+
+/// Makes the folder, and those above it that are missing, durable in the one above.
+fn make(folder: &Path) -> io::Result<()> {
+    let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let sync = || File::open(above)?.sync_all();
+    if folder.is_dir() {
+        // made before: perhaps by a life that ended before this; or by somebody who lets us write only here
+        let _ = sync();
+        return Ok(());
+    }
+    make(above)?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    sync()
 }
 
 impl Files {

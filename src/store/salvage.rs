@@ -10,7 +10,7 @@ use super::opening::REBUILD;
 use super::outbox::{StoreError, blocked, unreadable};
 use super::record::Identity;
 use super::segment;
-use super::verify::{Report, Walked, walk};
+use super::verify::{Loss, Report, Walked, walk};
 use crate::domain::Lsn;
 
 /// No more empty frames are written than this in place of lost ones: a number beyond it is not believed.
@@ -32,7 +32,8 @@ pub async fn salvage(disk: &dyn Disk, report: &Report, stamp: &str) -> Result<Sa
     if let Some(why) = &walked.hopeless {
         return Err(StoreError::Damaged(format!("{why}: this cannot be salvaged without guessing")));
     }
-    let lost: u64 = walked.report.losses.iter().map(|loss| loss.frames.1 - loss.frames.0 + 1).sum();
+    let count = |loss: &Loss| loss.frames.1 - loss.frames.0 + 1;
+    let lost = walked.report.losses.iter().map(count).fold(0, u64::saturating_add);
     if lost > MOST_LOST {
         return Err(StoreError::Damaged(format!("{lost} frames are missing, which is not believed")));
     }
@@ -88,7 +89,11 @@ async fn mend(
     for piece in pieces {
         match piece {
             Piece::Frame { at, len, .. } => new.extend_from_slice(&old[at..at + len]),
-            Piece::Bad { from, to, .. } => (from..to).for_each(|number| empty(&mut new, number)),
+            Piece::Bad { from, to, .. } => {
+                for number in from..to {
+                    empty(&mut new, number);
+                }
+            }
             Piece::Torn { .. } => {}
         }
     }

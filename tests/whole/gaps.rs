@@ -84,3 +84,35 @@ async fn an_advanced_slot_and_an_empty_folder_beside_a_slot_are_gaps() {
     reported(&mut rig).await;
     assert!(not_ready(&rig).await.contains("empty"), "{}", rig.log());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_journal_is_refused_salvaged_and_then_a_gap() {
+    let mut rig = Rig::subscribed(RULES).await;
+    for number in ["one", "two"] {
+        insert(&rig, number).await;
+        arrives(&rig, number).await;
+    }
+    assert!(rig.stop().await.success());
+    let journal = rig.folder.path().join("data/journal-0000000000000001");
+    let mut bytes = std::fs::read(&journal).unwrap();
+    let at = bytes.windows(5).position(|word| word == b"\"one\"").unwrap();
+    bytes[at + 1] ^= 1;
+    std::fs::write(&journal, bytes).unwrap();
+    for (arguments, fine, says) in [
+        (&["run"][..], false, "run `tailhook store verify --salvage`"),
+        (&["store", "verify"], false, "lost     frame"),
+        (&["store", "verify", "--salvage"], true, "will report a gap from there"),
+        (&["store", "verify"], true, "fine"),
+    ] {
+        let (status, text) = rig.tool(arguments);
+        assert!(status.success() == fine && text.contains(says), "{arguments:?}: {text}");
+    }
+    let range = reported(&mut rig).await;
+    assert!(not_ready(&rig).await.contains("left them out"), "{}", rig.log());
+    rig.kill();
+    rig.start(&[&format!("--accept-gap={range}")]);
+    rig.ready().await;
+    // shadow and subscriptions were read anew
+    rig.erp.run("UPDATE invoices SET status = 'sent' WHERE number = 'two'").await.unwrap();
+    rig.inbox.until("the transition", |inbox| inbox.events("invoice.sent").len() == 1).await;
+}

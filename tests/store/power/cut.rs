@@ -107,7 +107,7 @@ impl Cut {
     }
 }
 
-/// A moment for a cut: mostly one at which a call has begun and not returned.
+/// A moment for a cut: mostly just after a call has begun.
 pub(crate) fn moment(moments: &[Moment], random: &mut Random) -> usize {
     let mut at = 1 + random.below(moments.len());
     if random.percent(75) {
@@ -115,7 +115,8 @@ pub(crate) fn moment(moments: &[Moment], random: &mut Random) -> usize {
             at += 1;
         }
     }
-    at
+    let later = if random.percent(40) { random.below(4) } else { 0 };
+    moments.len().min(at + later)
 }
 
 /// Some of a file's unsynced pages.

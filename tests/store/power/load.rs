@@ -186,7 +186,8 @@ impl Load {
 pub(crate) fn big_event(n: u64, now_us: i64) -> Arc<Event> {
     let mut random = Random::new(n);
     let words = if random.percent(8) { 800 } else { 60 };
-    let text: String = (0..random.below(words)).map(|_| format!("{:016x} ", random.number())).collect();
+    let text: Vec<String> = (0..random.below(words)).map(|_| random.number().to_string()).collect();
+    let text = text.join(" ");
     let body = Bytes::from(format!("{{\"n\":{n},\"text\":\"{text}\"}}"));
     Arc::new(Event { body, timestamp_us: now_us + n as i64, ..(*event(n)).clone() })
 }

@@ -163,8 +163,8 @@ impl WatchedIndex {
         let sled = SledIndex::factory(folder.clone());
         Box::new(move |reset| {
             let (folder, recording) = (folder.clone(), recording.clone());
-            let (real, _alive) = (sled(reset)?, alive.clone());
-            let index = Self { real, folder, recording, last: Mutex::default(), _alive };
+            let (real, last) = (sled(reset)?, Mutex::default());
+            let index = Self { real, folder, recording, last, _alive: alive.clone() };
             index.look();
             Ok(Arc::new(index))
         })
