@@ -61,12 +61,12 @@ impl House {
             size(&self.folder.join("index"), "")?,
         ])
     }
-    /// The name of the checkpoint that is finished, or of the one that is being written.
+    /// The name of the checkpoint that is finished, or of the one that is being written: that ends in `.tmp`.
     pub(crate) fn checkpoint(&self, finished: bool) -> anyhow::Result<Option<String>> {
         let names = std::fs::read_dir(&self.folder)?
             .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
         let names: Vec<String> = names.collect::<std::io::Result<_>>()?;
-        Ok(names.into_iter().find(|name| name.starts_with("shadow-") && name.ends_with(".tmp") != finished))
+        Ok(names.into_iter().find(|name| name.starts_with("shadow-") && name.contains('.') != finished))
     }
 }
 
