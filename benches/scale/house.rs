@@ -23,8 +23,8 @@ pub(crate) fn tenant() -> TenantId {
 /// A running store.
 pub(crate) struct House {
     pub(crate) store: Store,
-    pub(crate) recovery: Recovery,
-    pub(crate) folder: PathBuf,
+    recovery: Recovery,
+    folder: PathBuf,
     loops: JoinSet<Result<(), StoreError>>,
 }
 
@@ -39,6 +39,10 @@ impl House {
         let running = store.clone();
         loops.spawn(async move { running.run().await });
         Ok(Self { store, recovery, folder: folder.to_owned(), loops })
+    }
+    /// What figures of a start begin with.
+    pub(crate) fn after(&self) -> &'static str {
+        if self.recovery.rebuilt.is_some() { "index lost: " } else { "" }
     }
     pub(crate) async fn commit(&self, records: Vec<Record>) -> anyhow::Result<()> {
         Ok(self.store.commit(Batch { records }).await?)
