@@ -1,43 +1,34 @@
-//! What criterion has written down about this run, as rows of Markdown, each with the most memory of its group.
+//! What criterion has written down about a group, as rows of Markdown, each with the most memory that its process had.
 use anyhow::Context;
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use tailhook::clock::{Clock, SystemClock};
 
-/// The rows so far.
-pub(crate) struct Table {
-    folder: PathBuf,
-    began: SystemTime,
-    rows: Vec<String>,
+/// When a group begins.
+pub(crate) fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_micros(SystemClock.now_us() as u64)
 }
 
-impl Table {
-    pub(crate) fn new() -> anyhow::Result<Self> {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().context("no target folder")?;
-        let began = SystemTime::UNIX_EPOCH + Duration::from_micros(SystemClock.now_us() as u64);
-        Ok(Self { folder: target.join("criterion"), began, rows: Vec::new() })
-    }
-    /// Takes what a group has measured just now.
-    pub(crate) fn take(&mut self, group: &str) -> anyhow::Result<()> {
-        let peak = peak_mebibytes();
-        let mut found = Vec::new();
-        estimates(&self.folder.join(group), &mut found)?;
-        // sizes in their order: 10 before 100 before 1000
-        found.sort_by_key(|path| (path.as_os_str().len(), path.clone()));
-        for path in found {
-            if fs::metadata(&path)?.modified()? < self.began {
-                continue;
-            }
-            let text: serde_json::Value = serde_json::from_slice(&fs::read(&path)?)?;
-            let nanoseconds = text["median"]["point_estimate"].as_f64().context("no median")?;
-            let name = path.parent().and_then(Path::parent).and_then(|p| p.strip_prefix(&self.folder).ok());
-            let name = name.context("no name")?.display().to_string();
-            self.rows.push(format!("| {name} | {} | {peak:.0} |", time(nanoseconds)));
+/// Says what a group has measured since it began.
+pub(crate) fn rows(group: &str, began: SystemTime) -> anyhow::Result<()> {
+    let peak = peak_mebibytes();
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().context("no target folder")?;
+    let folder = target.join("criterion");
+    let mut found = Vec::new();
+    estimates(&folder.join(group), &mut found)?;
+    // sizes in their order: 10 before 100 before 1000
+    found.sort_by_key(|path| (path.as_os_str().len(), path.clone()));
+    for path in found {
+        if fs::metadata(&path)?.modified()? < began {
+            continue;
         }
-        Ok(())
+        let text: serde_json::Value = serde_json::from_slice(&fs::read(&path)?)?;
+        let nanoseconds = text["median"]["point_estimate"].as_f64().context("no median")?;
+        let name = path.parent().and_then(Path::parent).and_then(|p| p.strip_prefix(&folder).ok());
+        println!("| {} | {} | {peak:.0} |", name.context("no name")?.display(), time(nanoseconds));
     }
+    Ok(())
 }
 
 /// Files of this run's estimates.
@@ -62,21 +53,8 @@ fn time(nanoseconds: f64) -> String {
     }
 }
 
-/// From now on the peak is that of what follows.
-pub(crate) fn forget_peak() {
-    // where this is not allowed, the peak is that of all so far
-    let _ = fs::write("/proc/self/clear_refs", "5");
-}
-
 fn peak_mebibytes() -> f64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
     peak.and_then(|kibibytes| kibibytes.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0
-}
-
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\n| part | median | peak RSS, MiB |\n| --- | ---: | ---: |")?;
-        self.rows.iter().try_for_each(|row| writeln!(f, "{row}"))
-    }
 }

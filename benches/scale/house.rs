@@ -23,8 +23,8 @@ pub(crate) fn tenant() -> TenantId {
 /// A running store.
 pub(crate) struct House {
     pub(crate) store: Store,
-    pub(crate) recovery: Recovery,
-    pub(crate) folder: PathBuf,
+    recovery: Recovery,
+    folder: PathBuf,
     loops: JoinSet<Result<(), StoreError>>,
 }
 
@@ -39,6 +39,10 @@ impl House {
         let running = store.clone();
         loops.spawn(async move { running.run().await });
         Ok(Self { store, recovery, folder: folder.to_owned(), loops })
+    }
+    /// What figures of a start begin with.
+    pub(crate) fn after(&self) -> &'static str {
+        if self.recovery.rebuilt.is_some() { "index lost: " } else { "" }
     }
     pub(crate) async fn commit(&self, records: Vec<Record>) -> anyhow::Result<()> {
         Ok(self.store.commit(Batch { records }).await?)
@@ -61,12 +65,12 @@ impl House {
             size(&self.folder.join("index"), "")?,
         ])
     }
-    /// The name of the checkpoint that is finished, or of the one that is being written.
+    /// The name of the checkpoint that is finished, or of the one that is being written: that ends in `.tmp`.
     pub(crate) fn checkpoint(&self, finished: bool) -> anyhow::Result<Option<String>> {
         let names = std::fs::read_dir(&self.folder)?
             .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
         let names: Vec<String> = names.collect::<std::io::Result<_>>()?;
-        Ok(names.into_iter().find(|name| name.starts_with("shadow-") && name.ends_with(".tmp") != finished))
+        Ok(names.into_iter().find(|name| name.starts_with("shadow-") && name.contains('.') != finished))
     }
 }
 

@@ -69,8 +69,8 @@ impl Transport for Yes {
 pub(crate) async fn deliver(folder: &Path, _size: u64) -> anyhow::Result<()> {
     let watch = Watch::begin();
     let house = House::open(folder).await?;
-    let opening = if house.recovery.rebuilt.is_some() { "open, index lost" } else { "open" };
-    figure(opening, watch.seconds() * 1e3, "ms");
+    let after = house.after();
+    figure(&format!("{after}open"), watch.seconds() * 1e3, "ms");
     let transport = Yes::default();
     let routing = Arc::new(Routing::load(house.store.subscriptions(), Lsn(1)));
     let (_routing, routing) = watch::channel(routing);
@@ -93,15 +93,23 @@ pub(crate) async fn deliver(folder: &Path, _size: u64) -> anyhow::Result<()> {
         while transport.0.load(Ordering::Relaxed) == 0 {
             sleep(Duration::from_millis(1)).await;
         }
-        figure("to the first attempt after that", began.seconds() * 1e3, "ms");
+        figure(&format!("{after}to the first attempt after that"), began.seconds() * 1e3, "ms");
         let watch = Watch::begin();
         let before = transport.0.load(Ordering::Relaxed);
         let attempts = ATTEMPTS.min(house.store.vitals().pending / 2);
         while transport.0.load(Ordering::Relaxed) < before + attempts {
             sleep(Duration::from_millis(5)).await;
         }
-        figure("an attempt beside them: time", watch.seconds() * 1e6 / attempts as f64, "µs");
-        figure("an attempt beside them: CPU", watch.cpu_seconds() * 1e6 / attempts as f64, "µs");
+        figure(
+            &format!("{after}an attempt beside them: time"),
+            watch.seconds() * 1e6 / attempts as f64,
+            "µs",
+        );
+        figure(
+            &format!("{after}an attempt beside them: CPU"),
+            watch.cpu_seconds() * 1e6 / attempts as f64,
+            "µs",
+        );
         stop.send_replace(true);
     };
     let (ended, ()) = tokio::join!(Box::pin(dispatch::run(parts, stopped)), measure);

@@ -12,29 +12,9 @@ use super::overlay::{Known, Overlay, Scanned, Way, scan};
 use super::state::{Applied, State};
 use crate::clock::SharedClock;
 use bytes::Bytes;
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
-
-/// Takes work to the index's thread; that ends with the last sender.
-pub(super) type Hand = mpsc::Sender<Box<dyn FnOnce() + Send>>;
-
-/// One thread, and not the blocking pool: sled's pages are allocated where they are written, and glibc keeps what is free
-/// apart for each thread. Sixteen threads in turn took twice the memory.
-pub(super) fn hand(index: &dyn Index) -> io::Result<Option<Hand>> {
-    if !index.blocks() {
-        return Ok(None);
-    }
-    let (hand, mut work) = mpsc::channel::<Box<dyn FnOnce() + Send>>(1);
-    let run = move || {
-        while let Some(job) = work.blocking_recv() {
-            job();
-        }
-    };
-    std::thread::Builder::new().name("index".to_owned()).spawn(run)?;
-    Ok(Some(hand))
-}
+use tokio::sync::{Notify, mpsc, watch};
 
 /// How far `Store::run` has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,8 +43,6 @@ pub(super) struct Core {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) clock: SharedClock,
     pub(super) index: Arc<dyn Index>,
-    /// Where long work on the index is done, if it blocks.
-    pub(super) hand: Option<Hand>,
     /// Never held across an await.
     pub(super) state: RwLock<State>,
     pub(super) segments: Segments,
@@ -119,19 +97,12 @@ impl Core {
         self: &Arc<Self>,
         call: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Result<T, StoreError> {
-        let Some(hand) = &self.hand else { return Ok(call(self)) };
+        if !self.index.blocks() {
+            return Ok(call(self));
+        }
         let core = self.clone();
-        let (answer, answered) = oneshot::channel();
-        let job = move || {
-            let result = call(&core);
-            // whoever has the answer may want to open the index anew
-            drop(core);
-            // a caller that has gone away does not mind
-            let _ = answer.send(result);
-        };
-        let gone = || StoreError::Index("its thread has ended".to_owned());
-        hand.send(Box::new(job)).await.map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())
+        let hop = tokio::task::spawn_blocking(move || call(&core));
+        hop.await.map_err(|e| StoreError::Index(e.to_string()))
     }
     pub(super) fn is_writable(&self) -> bool {
         self.writable.is_open()

@@ -2,7 +2,7 @@
 //! Keeps free of file paths and of engines.
 use super::codec;
 use super::commit::{self, QUEUE, Queued};
-use super::core::{self, Core, Stage, Unstarted};
+use super::core::{Core, Stage, Unstarted};
 use super::disk::Disk;
 use super::feed::Feed;
 use super::frame::MAX_BODY;
@@ -185,13 +185,11 @@ impl Store {
             opened.next,
             opened.active_len,
         );
-        let hand = core::hand(opened.index.as_ref()).map_err(|e| StoreError::Index(e.to_string()))?;
         let core = Core {
             settings,
             disk,
             clock,
             index: opened.index,
-            hand,
             state: RwLock::new(opened.state),
             segments,
             feed: Feed::default(),

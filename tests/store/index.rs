@@ -1,56 +1,8 @@
 //! One conformance suite for every index engine.
-use crate::disk::CrashDisk;
-use crate::house::*;
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
-use tailhook::store::index::{Index, IndexError, IndexFactory, Reset, Write};
+use std::collections::BTreeMap;
+use tailhook::store::index::{Index, IndexFactory, Reset};
 use tailhook::store::{MemoryIndex, SledIndex};
-
-/// An index that may wait for a disk, and remembers which thread wrote to it.
-#[derive(Debug, Clone, Default)]
-struct Slow(MemoryIndex, Arc<Mutex<BTreeSet<Option<String>>>>);
-
-impl Index for Slow {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
-        self.0.get(key)
-    }
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Pairs, IndexError> {
-        self.0.scan(from, to, limit)
-    }
-    fn scan_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Pairs, IndexError> {
-        self.0.scan_back(from, to, limit)
-    }
-    fn apply(&self, writes: Vec<Write>) -> Result<(), IndexError> {
-        self.1.lock().unwrap().insert(std::thread::current().name().map(str::to_owned));
-        self.0.apply(writes)
-    }
-    fn flush(&self) -> Result<(), IndexError> {
-        self.0.flush()
-    }
-    fn size(&self) -> u64 {
-        self.0.size()
-    }
-    fn blocks(&self) -> bool {
-        true
-    }
-}
-
-/// Each thread that touches it keeps memory of its own.
-#[tokio::test]
-async fn one_thread_writes_to_an_index_that_blocks() {
-    let slow = Slow::default();
-    let (opened, threads) = (slow.clone(), slow.1.clone());
-    let factory: IndexFactory = Box::new(move |_| Ok(Arc::new(opened.clone())));
-    let house = House::open_with(settings(), CrashDisk::default(), factory).await.unwrap();
-    threads.lock().unwrap().clear();
-    for n in 1..=500 {
-        house.commit(captured(n, lane(1))).await;
-    }
-    house.close().await;
-    assert_eq!(*threads.lock().unwrap(), BTreeSet::from([Some("index".to_owned())]));
-    assert_eq!(slow.0.scan(b"d", b"e", 1000).unwrap().len(), 500, "all is in it");
-}
 
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
