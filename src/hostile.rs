@@ -144,7 +144,10 @@ pub fn url(data: &[u8]) {
         let Ok(target) = guard.parse(&text) else { continue };
         assert!(target.https || settings.allow_http, "{target:?}");
         assert!(settings.ports.contains(&target.port) || !settings.allow_networks.is_empty(), "{target:?}");
-        assert!(text.chars().count() < 10 || validate::url(&text).is_ok(), "the API takes what the guard takes");
+        assert!(
+            text.chars().count() < 10 || validate::url(&text).is_ok(),
+            "the API takes what the guard takes"
+        );
         assert!(!target.authority.contains('@') && http::HeaderValue::try_from(&target.authority).is_ok());
         assert!(
             target.path.starts_with('/') && target.path.bytes().all(|b| b.is_ascii_graphic()),

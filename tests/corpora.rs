@@ -1,5 +1,5 @@
 //! Every named seed of `fuzz/corpus` through what it is for, so that what a fuzzer found once is asked in every run. Those of
-//! `pgoutput` called `recorded-…` are what PostgreSQL 15 sent. Knows no decoder.
+//! `pgoutput` called `recorded-…` are what a Postgres 15 sent. Knows no decoder.
 #![allow(clippy::unwrap_used, reason = "a test")]
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -88,11 +88,9 @@ async fn the_store_writes_its_seed() {
     std::fs::write(fuzz().join("corpus/journal/a-segment-of-the-store"), seed).unwrap();
 }
 
-/// One of every kind.
-fn records() -> Vec<Vec<Record>> {
-    let id = Uuid::from_u128;
-    let key = DeliveryKey { tenant: TenantId::new("acme"), id: DeliveryId(id(1)) };
-    let identity = Identity {
+/// Whose history it is.
+fn identity() -> Identity {
+    Identity {
         system_id: "7300000000000000001".into(),
         timeline: 1,
         database: "erp".into(),
@@ -100,7 +98,13 @@ fn records() -> Vec<Vec<Record>> {
         publication: "tailhook".into(),
         epoch: [7; 16],
         shadow_plan: "public.invoices: status,tenant_id\n".into(),
-    };
+    }
+}
+
+/// One of every kind.
+fn records() -> Vec<Vec<Record>> {
+    let id = Uuid::from_u128;
+    let key = DeliveryKey { tenant: TenantId::new("acme"), id: DeliveryId(id(1)) };
     let event = Event {
         id: EventId(id(2)),
         name: EventName::parse("invoice.sent").unwrap(),
@@ -142,8 +146,8 @@ fn records() -> Vec<Vec<Record>> {
         columns: columns.map(Bytes::from_static),
     };
     vec![
-        vec![Record::Filling(identity.clone()), shadow(Some(b"\0\0"))],
-        vec![Record::Identity(identity), Record::Subscription(Box::new(subscription))],
+        vec![Record::Filling(identity()), shadow(Some(b"\0\0"))],
+        vec![Record::Identity(identity()), Record::Subscription(Box::new(subscription))],
         vec![
             Record::Event(Arc::new(event)),
             Record::Delivery {

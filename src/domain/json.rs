@@ -38,7 +38,7 @@ mod tests {
     fn reserved_keys_are_refused_however_they_are_written() {
         let key = r#""$serde_json::private::RawValue""#;
         for (text, good) in [
-            (r#"{"a":[1.10,"\u00e9\u00zz"],"b":null}"#.to_owned(), true),
+            (r#"{"a":[1.10,"\u00e9\\u00zz"],"b":null}"#.to_owned(), true),
             (format!(r#"{{{key}:"1"}}"#), false),
             (format!(r#"[{{"x":{{{}:"1"}}}}]"#, key.replace('p', "\\u0070")), false),
             (format!(r#"{{{}:"1"}}"#, key.replace('$', "\\u0024").replace(':', "\\u003A")), false),

@@ -5,6 +5,7 @@ use super::codec;
 use super::disk::Disk;
 use super::entry::Entry;
 use super::frame;
+use super::index::Pair;
 use super::record::Record;
 use super::segment::{self, SegmentReader, Step};
 use async_trait::async_trait;
@@ -102,7 +103,9 @@ pub fn shadow(data: &[u8]) {
             let (damage, rest) = damage(rest);
             let pairs: Vec<(&[u8], &[u8])> = parts(rest).map(|pair| pair.split_at(pair.len() / 2)).collect();
             let mut blocks = Blocks::new(FIRST);
-            pairs.iter().for_each(|(key, value)| blocks.pair(key, value));
+            for (key, value) in &pairs {
+                blocks.pair(key, value);
+            }
             blocks.end();
             let mut file = blocks.take();
             let Some((at, flip)) = damage.filter(|_| mode == 3) else {
@@ -116,7 +119,7 @@ pub fn shadow(data: &[u8]) {
     }
 }
 
-fn visited(file: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String> {
+fn visited(file: Vec<u8>) -> Result<Vec<Pair>, String> {
     let mut pairs = Vec::new();
     checkpoint::visit(&File(file), FIRST, &mut |key, value| {
         pairs.push((key.to_vec(), value.to_vec()));
