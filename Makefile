@@ -3,12 +3,16 @@
 # make bench            the figures beside their limits
 # make sim SEEDS=n      more of the simulation
 # make mutants          planted faults, each of which the simulation must catch
+# make torture KILLS=n  kill -9 under load, and a crash at each named point, three times (SEED=n repeats the same chances)
 
 FOR ?=
 SEEDS ?= 200
+KILLS ?= 300
+CHANGES ?= 20000
+HITS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit deny mutants sim bench
+.PHONY: help demo test lint unit deny mutants sim torture bench
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -36,6 +40,12 @@ sim:
 mutants:
 	@tools/setup cmake
 	cargo test --locked --test sim planted -- --nocapture
+
+# In the dev profile: crash points are in no other.
+torture:
+	@tools/setup postgres cmake
+	KILLS=$(KILLS) CHANGES=$(CHANGES) cargo test --locked --test torture kill_9 -- --nocapture
+	HITS=$(HITS) POINTS=1000 cargo test --locked --test torture crash_point -- --nocapture
 
 deny:
 	@tools/setup cargo-deny

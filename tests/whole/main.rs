@@ -1,7 +1,6 @@
 //! The real binary beside a real Postgres, with a real TLS receiver: what a user would see, and what kill -9 leaves.
 #![allow(clippy::unwrap_used, reason = "tests")]
 mod gaps;
-mod kill;
 mod refusals;
 mod rig;
 mod shutdown;
