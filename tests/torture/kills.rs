@@ -57,7 +57,7 @@ async fn kill_9_loses_nothing() {
     let (seed, kills, least) = (seed(), number("KILLS", 15), number("CHANGES", 500));
     println!("SEED={seed} KILLS={kills} CHANGES={least}");
     let mut world = World::new(seed, &BRISK, "").await;
-    let workers = Workers::start(&world, seed, 4, Duration::from_millis(10)).await.with_client(&world).await;
+    let workers = Workers::start(&world, seed, 4, Duration::from_millis(25)).await.with_client(&world).await;
     let mut random = Random::new(seed);
     let mut starts = kill(&mut world.rig, &mut random, kills).await;
     while workers.changes() < least {

@@ -105,7 +105,9 @@ async fn nothing_is_lost_at_any_crash_point() {
     let (seed, hits, most) = (seed(), number("HITS", 1), number("POINTS", 24) as usize);
     let all = points();
     let mut seen = BTreeMap::new();
-    all.iter().for_each(|name| *seen.entry(name).or_insert(0) += 1);
+    for name in &all {
+        *seen.entry(name).or_insert(0) += 1;
+    }
     assert!(all.len() >= 40 && seen.values().all(|count| *count == 1), "{seen:?}");
     let mut random = Random::new(seed);
     let mut chosen = all.clone();
@@ -277,7 +279,7 @@ impl Points {
             fs::read_dir(self.data()).unwrap().map(|e| e.unwrap().path()).collect();
         segments.retain(|path| path.file_name().unwrap().to_string_lossy().starts_with("journal-"));
         let newest = segments.into_iter().max().unwrap();
-        let torn: Vec<u8> = (0..1 + self.random.below(50)).map(|_| self.random.number() as u8).collect();
+        let torn: Vec<u8> = (0..=self.random.below(50)).map(|_| self.random.number() as u8).collect();
         fs::File::options().append(true).open(newest).unwrap().write_all(&torn).unwrap();
     }
     /// A rule that needs a column which was not remembered before; nothing ever changes in it.

@@ -222,7 +222,9 @@ mod tests {
             ("wrong signatures", vec![came(1, "a", ok, "", "another secret"), good(2, "b")]),
         ] {
             let mut arrived = Arrived::default();
-            requests.iter().for_each(|request| arrived.take(request));
+            for request in &requests {
+                arrived.take(request);
+            }
             let verdict = Verdict::of(&[owed(1), owed(2)], &arrived);
             let found: Vec<_> =
                 verdict.faults().iter().filter(|(_, list)| !list.is_empty()).map(|(name, _)| *name).collect();
@@ -230,7 +232,9 @@ mod tests {
             assert_eq!(verdict.is_fine(), fault.is_empty());
         }
         let mut arrived = Arrived::default();
-        [good(1, "a"), good(2, "b")].iter().for_each(|request| arrived.take(request));
+        for request in [good(1, "a"), good(2, "b")] {
+            arrived.take(&request);
+        }
         let mut other = owed(2);
         other.state["status"] = json!("paid");
         assert_eq!(Verdict::of(&[owed(1), other], &arrived).wrong.len(), 1);
