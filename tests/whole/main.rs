@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 mod gaps;
 mod refusals;
+#[allow(dead_code, reason = "tests/torture needs the rest")]
 mod rig;
 mod shutdown;
 mod signatures;
