@@ -6,14 +6,18 @@
 # make power CUTS=n     more power cuts, at n moments of a recorded store (SEED=n: another recording)
 # make fuzz T=60        every reader of bytes from outside fuzzed for T seconds; make fuzz-planted: it must find a planted fault
 # make mutants          planted faults, each of which the simulation must catch
+# make torture KILLS=n  kill -9 under load, and a crash at each named point, three times (SEED=n repeats the same chances)
 
 FOR ?=
 SEEDS ?= 2000
 CUTS ?= 200
 T ?= 60
+KILLS ?= 300
+CHANGES ?= 20000
+HITS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit deny mutants sim power bench bench-parts fuzz fuzz-planted
+.PHONY: help demo test lint unit deny mutants sim power torture storms bench bench-parts fuzz fuzz-planted
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -53,6 +57,12 @@ fuzz: fuzz-planted
 fuzz-planted:
 	@tools/setup cmake cargo-fuzz
 	tools/fuzz --planted 60
+
+# In the dev profile: crash points are in no other.
+torture:
+	@tools/setup postgres cmake
+	KILLS=$(KILLS) CHANGES=$(CHANGES) cargo test --locked --test torture kill_9 -- --nocapture
+	HITS=$(HITS) POINTS=1000 cargo test --locked --test torture crash_point -- --nocapture
 
 deny:
 	@tools/setup cargo-deny

@@ -55,8 +55,8 @@ impl Received {
     }
 }
 
-/// Chooses the manner of each request.
-type Choose = Arc<dyn Fn() -> Manner + Send + Sync>;
+/// Chooses the manner of a request by its path.
+type Choose = Arc<dyn Fn(&str) -> Manner + Send + Sync>;
 
 /// A bound receiver that does not run yet.
 pub struct Receiver {
@@ -71,11 +71,11 @@ impl Receiver {
     pub async fn bind(tls: Arc<ServerConfig>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no free port")?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, tls, address, choose: Arc::new(|| Manner::Status(200)) })
+        Ok(Self { listener, tls, address, choose: Arc::new(|_| Manner::Status(200)) })
     }
     /// It behaves as `choose` says, request by request.
     #[must_use]
-    pub fn behaving(mut self, choose: impl Fn() -> Manner + Send + Sync + 'static) -> Self {
+    pub fn behaving(mut self, choose: impl Fn(&str) -> Manner + Send + Sync + 'static) -> Self {
         self.choose = Arc::new(choose);
         self
     }
@@ -107,7 +107,10 @@ async fn serve(acceptor: TlsAcceptor, stream: TcpStream, sink: mpsc::Sender<Rece
         return;
     }
     let Ok(stream) = acceptor.accept(stream).await else { return };
-    let answer = service_fn(move |request| take(request, sink.clone(), choose()));
+    let answer = service_fn(move |request| {
+        let manner = choose(request.uri().path());
+        take(request, sink.clone(), manner)
+    });
     // A connection that breaks is the sender's to notice.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
 }

@@ -56,7 +56,7 @@ fn alive(process: i32) -> bool {
 async fn what_was_committed_before_a_crash_is_sent() {
     let seed = seed();
     let mut random = Random::new(seed);
-    let mut world = World::new(seed, &[]).await;
+    let mut world = World::new(seed, &[], "").await;
     let workers = load(&world, seed).await;
     let mut ways: BTreeMap<&str, u32> = BTreeMap::new();
     for number in 0..number("CRASHES", 6) {

@@ -84,7 +84,7 @@ async fn round(
 
 /// A world on a small disk of its own, and somebody who may post.
 async fn on_a_disk(seed: u64) -> Option<(World, Disk)> {
-    let mut world = World::new(seed, &[]).await;
+    let mut world = World::new(seed, &[], "").await;
     let disk = Disk::under(&mut world.rig).await?;
     world.rig.api.subscribe(POSTER, "*", &world.rig.hook, SECRET).await.unwrap();
     Some((world, disk))

@@ -79,7 +79,7 @@ async fn measure(world: &mut World, disk: Option<&Disk>, what: Weather, random: 
 async fn a_shutdown_is_not_held_and_nothing_is_lost() {
     let seed = seed();
     let mut random = Random::new(seed);
-    let mut world = World::new(seed, &[]).await;
+    let mut world = World::new(seed, &[], "").await;
     measure(&mut world, None, Weather::Idle, &mut random, 1.0).await;
     measure(&mut world, None, Weather::Load, &mut random, 1.0).await;
     world.hang(true);
@@ -92,7 +92,7 @@ async fn a_shutdown_is_not_held_and_nothing_is_lost() {
 async fn a_shutdown_is_not_held_by_our_full_disk() {
     let seed = seed();
     let mut random = Random::new(seed);
-    let mut world = World::new(seed, &[]).await;
+    let mut world = World::new(seed, &[], "").await;
     let Some(disk) = Disk::under(&mut world.rig).await else { return };
     measure(&mut world, Some(&disk), Weather::DiskFull, &mut random, 6.0).await;
     judge(&mut world, seed).await;

@@ -2,6 +2,7 @@
 //! must hold afterwards. `make torture` does more of it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 mod kills;
+mod points;
 #[allow(dead_code, reason = "the other half is tests/whole's")]
 #[path = "../whole/rig.rs"]
 mod rig;

@@ -1,8 +1,8 @@
 //! The real binary beside a real Postgres, with a real TLS receiver: what a user would see, and what kill -9 leaves.
 #![allow(clippy::unwrap_used, reason = "tests")]
 mod gaps;
-mod kill;
 mod refusals;
+#[allow(dead_code, reason = "tests/torture needs the rest")]
 mod rig;
 mod shutdown;
 mod signatures;

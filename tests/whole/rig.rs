@@ -187,6 +187,11 @@ impl Rig {
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.child = Some(command.stdout(Stdio::null()).stderr(log).spawn().expect("the binary"));
     }
+    /// Changes `tailhook.toml`; what runs does not notice.
+    pub(crate) fn edit(&self, change: impl FnOnce(String) -> String) {
+        let file = self.folder.path().join("tailhook.toml");
+        std::fs::write(&file, change(std::fs::read_to_string(&file).unwrap())).unwrap();
+    }
     fn log_file(&self) -> PathBuf {
         self.folder.path().join("log")
     }

@@ -49,9 +49,7 @@ async fn a_rule_that_comes_later_knows_the_rows_that_were_there_before() {
         .run(&format!("INSERT INTO invoices (number, tenant_id) VALUES ('away', '{TENANT}')"))
         .await
         .unwrap();
-    let file = rig.folder.path().join("tailhook.toml");
-    let text = std::fs::read_to_string(&file).unwrap().replace(&only_created, RULES);
-    std::fs::write(&file, text).unwrap();
+    rig.edit(|file| file.replace(&only_created, RULES));
     rig.start(&[]);
     rig.ready().await;
     marker(&rig, "caught up").await;

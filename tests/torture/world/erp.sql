@@ -3,8 +3,10 @@
 CREATE ROLE tailhook LOGIN REPLICATION BYPASSRLS PASSWORD 'pw';
 CREATE TABLE orders (
     id uuid PRIMARY KEY, tenant_id uuid NOT NULL, nth int NOT NULL DEFAULT 1, status varchar NOT NULL DEFAULT 'draft',
-    amount numeric(12, 2), notes text
+    amount numeric(12, 2), notes text, spare_a int, spare_b int
 );
+-- no event comes of it
+CREATE TABLE noise (number int);
 GRANT SELECT ON orders TO tailhook;
 
 CREATE SCHEMA audit;
@@ -16,13 +18,18 @@ CREATE TABLE audit.owed (
     resource text NOT NULL,
     turn int NOT NULL,
     state jsonb NOT NULL,
+    -- how often it must come at least
+    times int NOT NULL DEFAULT 1,
     -- however often a row changes in a transaction, an event of it comes once
     UNIQUE (transaction, resource, event)
 );
 -- Updates of one row wait for each other, and each counts `nth` up: so turns are the commit order of a resource.
+CREATE FUNCTION audit.state(of orders) RETURNS jsonb LANGUAGE sql AS $$
+    SELECT jsonb_build_object('nth', of.nth, 'status', of.status, 'amount', of.amount, 'notes', of.notes);
+$$;
 CREATE FUNCTION audit.owe(due text, changed orders, place int) RETURNS void LANGUAGE sql AS $$
     INSERT INTO audit.owed (event, tenant, resource, turn, state)
-    VALUES (due, changed.tenant_id, changed.id, place, to_jsonb(changed) - 'id' - 'tenant_id')
+    VALUES (due, changed.tenant_id, changed.id, place, audit.state(changed))
     ON CONFLICT (transaction, resource, event) DO NOTHING;
 $$;
 CREATE FUNCTION audit.orders() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -40,7 +47,7 @@ BEGIN
         END IF;
     END IF;
     -- the payload is the row as it stands at commit
-    UPDATE audit.owed SET turn = new.nth, state = to_jsonb(new) - 'id' - 'tenant_id'
+    UPDATE audit.owed SET turn = new.nth, state = audit.state(new)
     WHERE transaction = pg_current_xact_id() AND resource = new.id::text;
     RETURN NULL;
 END $$;

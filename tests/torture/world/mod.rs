@@ -1,16 +1,17 @@
 //! An ERP that writes down what it owes, a few tenants who subscribed, four receivers of which one is flaky, and the binary
 //! beside a real Postgres. Knows no kill and no crash point: those who use it do.
 mod arrivals;
+mod client;
 mod verdict;
 mod workers;
 
 use crate::rig::Rig;
 use arrivals::Arrivals;
-use serde_json::Value;
+use client::Client;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tailhook::demo::http;
 use tailhook::demo::random::Random;
 use tailhook::demo::receiver::{Manner, Receiver};
 use tokio::sync::mpsc;
@@ -30,14 +31,17 @@ pub(crate) const TENANTS: [&str; 3] = [
 const RECEIVERS: usize = 4;
 const FLAKY: usize = 3;
 /// Who wants what, and which receiver gets it at the path `/<place in this list>`.
-const WISHES: [Wish; 6] = [
+const WISHES: [Wish; 7] = [
     Wish { tenant: TENANTS[0], pattern: "*", receiver: 0 },
     Wish { tenant: TENANTS[0], pattern: "order.paid", receiver: 1 },
     Wish { tenant: TENANTS[1], pattern: "order.*", receiver: 2 },
     Wish { tenant: TENANTS[1], pattern: "order.created", receiver: FLAKY },
     Wish { tenant: TENANTS[2], pattern: "*", receiver: FLAKY },
     Wish { tenant: TENANTS[2], pattern: "order.deleted", receiver: 1 },
+    // refused for good, whoever comes: for retries by hand
+    Wish { tenant: TENANTS[1], pattern: "probe.refused", receiver: 0 },
 ];
+const REFUSED: usize = 6;
 
 /// A subscription.
 pub(crate) struct Wish {
@@ -53,19 +57,31 @@ impl Wish {
     }
 }
 
-/// Everything. The sidecar streams when it is made; whoever uses it stops and starts it by `rig`.
+/// Everything. Whoever uses it stops and starts the sidecar by `rig`.
 pub(crate) struct World {
     pub(crate) rig: Rig,
     pub(crate) arrivals: Arrivals,
+    hosts: Vec<SocketAddr>,
     hung: Arc<AtomicBool>,
     _receivers: JoinSet<()>,
 }
 
 impl World {
-    /// `seed` decides how the flaky receiver behaves; `environment` is the sidecar's from its first start on.
-    pub(crate) async fn new(seed: u64, environment: &[(&'static str, &str)]) -> Self {
-        let mut rig = Rig::with(ERP, SETTINGS).await;
-        rig.environment.extend(environment.iter().map(|(name, value)| (*name, (*value).to_owned())));
+    /// The sidecar streams, and the tenants have subscribed. `seed` decides how the flaky receiver behaves, `environment` is
+    /// the sidecar's from its first start on, `delivery` are more lines of that section.
+    pub(crate) async fn new(seed: u64, environment: &[(&'static str, &str)], delivery: &str) -> Self {
+        let mut world = Self::before_the_first_start(seed, delivery).await;
+        let environment = environment.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        world.rig.environment.extend(environment);
+        world.begin().await;
+        world
+    }
+
+    /// Everything but the sidecar.
+    pub(crate) async fn before_the_first_start(seed: u64, delivery: &str) -> Self {
+        let settings = SETTINGS.replace("[delivery]", &format!("[delivery]\n{delivery}"));
+        let rig = Rig::with(ERP, &settings).await;
+        rig.edit(|file| file.replace("[store]", "[store]\nhistory = \"2s\""));
         let (sink, mut received) = mpsc::channel(1024);
         let arrivals = Arrivals::default();
         let mut tasks = JoinSet::new();
@@ -84,13 +100,17 @@ impl World {
                 keep.take(&request);
             }
         });
-        rig.start(&[]);
-        rig.ready().await;
+        Self { rig, arrivals, hosts, hung, _receivers: tasks }
+    }
+
+    /// The first start, and the subscriptions.
+    pub(crate) async fn begin(&mut self) {
+        self.rig.start(&[]);
+        self.rig.ready().await;
         for (number, wish) in WISHES.iter().enumerate() {
-            let url = format!("https://{}/{number}", hosts[wish.receiver]);
-            rig.api.subscribe(wish.tenant, wish.pattern, &url, SECRET).await.expect("a subscription");
+            let url = format!("https://{}/{number}", self.hosts[wish.receiver]);
+            self.rig.api.subscribe(wish.tenant, wish.pattern, &url, SECRET).await.expect("a subscription");
         }
-        Self { rig, arrivals, hung, _receivers: tasks }
     }
 
     /// From now on no receiver answers at all, or all do again as they did.
@@ -119,21 +139,13 @@ impl World {
     }
 
     async fn nothing_is_pending(&self) -> bool {
+        let client = Client::of(self);
         for tenant in TENANTS {
-            if self.list(tenant, "pending").await.is_none_or(|pending| !pending.is_empty()) {
+            if client.list(tenant, "status=pending").await.is_none_or(|pending| !pending.is_empty()) {
                 return false;
             }
         }
         true
-    }
-
-    /// Deliveries of a tenant in a state; `None`: no answer, or a refusal.
-    pub(crate) async fn list(&self, tenant: &str, status: &str) -> Option<Vec<Value>> {
-        let path = format!("/api/v1/tenant/webhooks/deliveries?status={status}&limit=1");
-        let headers =
-            [format!("Authorization: Bearer {}", self.rig.api.token), format!("X-Tenant-Id: {tenant}")];
-        let answer = http::request(self.rig.api.address, "GET", &path, &headers, "").await.ok()?;
-        (answer.status == 200).then(|| serde_json::from_str(&answer.body).ok()).flatten()
     }
 
     /// What was owed against what came. Call it when it has settled.
@@ -145,14 +157,14 @@ impl World {
 
 /// The flaky one takes most requests; the others it refuses, takes its time for (sometimes more than it is given), or hangs
 /// up on.
-fn manners(flaky: bool, seed: u64, hung: Arc<AtomicBool>) -> impl Fn() -> Manner + Send + Sync {
+fn manners(flaky: bool, seed: u64, hung: Arc<AtomicBool>) -> impl Fn(&str) -> Manner + Send + Sync {
     let random = Mutex::new(Random::new(seed ^ 0xf1a2));
-    move || {
+    move |path| {
         if hung.load(Ordering::Relaxed) {
             return Manner::Late(Duration::from_secs(3600));
         }
         if !flaky {
-            return Manner::Status(200);
+            return steady(path);
         }
         let mut random = random.lock().unwrap();
         match random.below(100) {
@@ -163,4 +175,8 @@ fn manners(flaky: bool, seed: u64, hung: Arc<AtomicBool>) -> impl Fn() -> Manner
             _ => Manner::HangUp,
         }
     }
+}
+
+fn steady(path: &str) -> Manner {
+    Manner::Status(if path == format!("/{REFUSED}") { 410 } else { 200 })
 }

@@ -1,6 +1,6 @@
 //! What was owed against what came. Pure but for reading the audit table; knows no kill.
 use super::arrivals::{Arrival, Arrived};
-use super::{WISHES, Wish};
+use super::{REFUSED, WISHES, Wish};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fmt;
@@ -14,11 +14,12 @@ pub(crate) struct Owed {
     resource: String,
     turn: i32,
     state: Value,
+    times: i32,
 }
 
 /// Reads the audit table.
 pub(super) async fn owed(erp: &Database) -> Vec<Owed> {
-    let sql = "SELECT event, tenant, resource, turn, state FROM audit.owed ORDER BY number";
+    let sql = "SELECT event, tenant, resource, turn, state, times FROM audit.owed ORDER BY number";
     let rows = erp.client().query(sql, &[]).await.expect("the audit table");
     let read = |row: &tokio_postgres::Row| Owed {
         event: row.get(0),
@@ -26,6 +27,7 @@ pub(super) async fn owed(erp: &Database) -> Vec<Owed> {
         resource: row.get(2),
         turn: row.get(3),
         state: row.get(4),
+        times: row.get(5),
     };
     rows.iter().map(read).collect()
 }
@@ -81,8 +83,11 @@ impl Verdict {
             if owed.state != *data || owed.tenant != text("tenant_id") || arrival.id != text("id") {
                 verdict.wrong.push(format!("{} instead of {owed:?}", arrival.body));
             }
-            if arrival.taken.is_none() {
-                verdict.lost.push(format!("{} {key:?} was never taken", arrival.id));
+            if arrival.taken.is_none() && key.0 != REFUSED || arrival.times < owed.times {
+                verdict.lost.push(format!(
+                    "{} {key:?} came {} times, taken: {:?}",
+                    arrival.id, arrival.times, arrival.taken
+                ));
             }
             by_resource.entry((key.0, key.2)).or_default().push((owed.turn, arrival));
         }
@@ -145,5 +150,93 @@ impl fmt::Display for Verdict {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{SECRET, TENANTS};
+    use super::*;
+    use serde_json::json;
+    use tailhook::demo::receiver::{Manner, Received};
+    use tailhook::domain::Secret;
+    use tailhook::egress::sign::sign;
+
+    fn owed(turn: i32) -> Owed {
+        let text = str::to_owned;
+        let state = json!({ "nth": turn });
+        Owed {
+            event: text("order.created"),
+            tenant: text(TENANTS[0]),
+            resource: text("r"),
+            turn,
+            state,
+            times: 1,
+        }
+    }
+    /// As the first subscription gets it; `altered` changes the body, `secret` signs it.
+    fn came(turn: i32, id: &str, manner: Manner, altered: &str, secret: &str) -> Received {
+        let body = json!({
+            "id": id, "event": "order.created", "tenant_id": TENANTS[0], "resource_id": "r",
+            "data": { "nth": turn }, "more": altered
+        });
+        let body = body.to_string();
+        let signed = sign(id, 1, body.as_bytes(), &[Secret::new(secret)]).unwrap();
+        let mut headers = http::HeaderMap::new();
+        for (name, value) in [
+            ("webhook-id", id),
+            ("x-event-sequence", &format!("{turn}")),
+            ("webhook-timestamp", "1"),
+            ("webhook-signature", &signed.webhook_signature),
+            ("x-signature", &signed.x_signature),
+        ] {
+            headers.insert(http::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+        }
+        Received {
+            at: tokio::time::Instant::now(),
+            path: "/0".to_owned(),
+            headers,
+            body: body.into(),
+            manner,
+        }
+    }
+
+    /// The null control of the judge: each kind of fault is seen, and a good day is not called bad.
+    #[test]
+    fn each_fault_is_seen() {
+        let ok = Manner::Status(200);
+        let good = |turn, id| came(turn, id, ok, "", SECRET);
+        for (fault, requests) in [
+            ("", vec![good(1, "a"), good(2, "b")]),
+            ("", vec![came(1, "a", Manner::HangUp, "", SECRET), good(1, "a"), good(2, "b"), good(2, "b")]),
+            ("lost", vec![good(1, "a")]),
+            ("lost", vec![good(1, "a"), came(2, "b", Manner::Status(500), "", SECRET)]),
+            ("unknown ids", vec![good(1, "a"), good(2, "b"), good(3, "c")]),
+            ("unknown ids", vec![good(1, "a"), good(2, "b"), good(2, "c")]),
+            ("ids with two bodies", vec![good(1, "a"), came(1, "a", ok, "x", SECRET), good(2, "b")]),
+            ("order violated", vec![good(2, "b"), good(1, "a")]),
+            (
+                "order violated",
+                vec![came(1, "a", Manner::Status(500), "", SECRET), good(2, "b"), good(1, "a")],
+            ),
+            ("wrong signatures", vec![came(1, "a", ok, "", "another secret"), good(2, "b")]),
+        ] {
+            let mut arrived = Arrived::default();
+            for request in &requests {
+                arrived.take(request);
+            }
+            let verdict = Verdict::of(&[owed(1), owed(2)], &arrived);
+            let found: Vec<_> =
+                verdict.faults().iter().filter(|(_, list)| !list.is_empty()).map(|(name, _)| *name).collect();
+            assert_eq!(found.join(", "), fault, "{verdict}");
+            assert_eq!(verdict.is_fine(), fault.is_empty());
+        }
+        let mut arrived = Arrived::default();
+        for request in [good(1, "a"), good(2, "b")] {
+            arrived.take(&request);
+        }
+        let mut other = owed(2);
+        other.state["status"] = json!("paid");
+        assert_eq!(Verdict::of(&[owed(1), other], &arrived).wrong.len(), 1);
     }
 }

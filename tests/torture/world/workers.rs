@@ -1,10 +1,13 @@
-//! The ERP at work: commits and rolls back until it is told to stop. Each worker has rows of its own. Knows no sidecar.
+//! The ERP at work: commits and rolls back until it is told to stop. Each worker has rows of its own. Of the sidecar it knows
+//! what one client of the API knows.
+use super::client::Client;
 use super::{TENANTS, World};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tailhook::demo::database::Database;
 use tailhook::demo::random::Random;
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -13,9 +16,12 @@ use uuid::Uuid;
 const ROWS: usize = 200;
 
 /// Some at work.
+#[derive(Default)]
 pub(crate) struct Workers {
     tasks: JoinSet<()>,
     stop: Arc<AtomicBool>,
+    /// Whoever works holds it for reading.
+    rest: Arc<RwLock<()>>,
     /// Rows inserted, updated and deleted by committed transactions.
     changes: Arc<AtomicU64>,
 }
@@ -23,25 +29,52 @@ pub(crate) struct Workers {
 impl Workers {
     /// `pause` after each transaction sets the pace.
     pub(crate) async fn start(world: &World, seed: u64, count: usize, pause: Duration) -> Self {
-        let (stop, changes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let mut tasks = JoinSet::new();
+        let mut workers = Self::default();
         for number in 0..count {
-            let mut worker = Worker {
+            let worker = Worker {
                 url: world.rig.cluster.superuser_url("postgres"),
                 erp: world.rig.another().await,
                 random: Random::new(seed.wrapping_add(number as u64)),
                 tenant: TENANTS[number % TENANTS.len()],
                 rows: Vec::new(),
             };
-            let (stop, changes) = (stop.clone(), changes.clone());
-            tasks.spawn(async move {
-                while !stop.load(Ordering::Relaxed) {
-                    changes.fetch_add(worker.transaction().await, Ordering::Relaxed);
-                    sleep(pause).await;
-                }
+            workers.work(worker, pause, |mut worker| async {
+                let changes = worker.transaction().await;
+                (worker, changes)
             });
         }
-        Self { tasks, stop, changes }
+        workers
+    }
+    /// A client of the API beside them.
+    pub(crate) async fn with_client(mut self, world: &World) -> Self {
+        let client = (Client::of(world), world.rig.another().await, 0);
+        self.work(client, Duration::from_millis(20), |(client, erp, turn)| async move {
+            client.round(&erp, turn).await;
+            ((client, erp, turn + 1), 0)
+        });
+        self
+    }
+    fn work<W, F>(&mut self, worker: W, pause: Duration, turn: fn(W) -> F)
+    where
+        W: Send + 'static,
+        F: Future<Output = (W, u64)> + Send + 'static,
+    {
+        let (stop, changes, rest) = (self.stop.clone(), self.changes.clone(), self.rest.clone());
+        self.tasks.spawn(async move {
+            let mut worker = worker;
+            while !stop.load(Ordering::Relaxed) {
+                let working = rest.read().await;
+                let (back, done) = turn(worker).await;
+                worker = back;
+                drop(working);
+                changes.fetch_add(done, Ordering::Relaxed);
+                sleep(pause).await;
+            }
+        });
+    }
+    /// All of them rest until this is dropped.
+    pub(crate) async fn rest(&self) -> OwnedRwLockWriteGuard<()> {
+        self.rest.clone().write_owned().await
     }
     /// Committed changes so far.
     pub(crate) fn changes(&self) -> u64 {
