@@ -3,12 +3,13 @@
 # make bench            the figures beside their limits
 # make sim SEEDS=n      more of the simulation
 # make mutants          planted faults, each of which the simulation must catch
+# make storms [SEED=n]  Postgres stopped and crashed 50 times, a disk that fails 20 times: times beside their limits
 
 FOR ?=
 SEEDS ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit deny mutants sim bench
+.PHONY: help demo test lint unit deny mutants sim bench storms
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -26,7 +27,7 @@ lint:
 
 # Unit tests, the simulation, and the tests that start Postgres servers of their own.
 unit:
-	@tools/setup postgres cmake
+	@tools/setup postgres cmake strace
 	SEEDS=$(SEEDS) cargo test --locked
 
 sim:
@@ -36,6 +37,11 @@ sim:
 mutants:
 	@tools/setup cmake
 	cargo test --locked --test sim planted -- --nocapture
+
+# As root, for the faults of the disk: mount, prlimit, strace.
+storms:
+	@tools/setup postgres cmake strace
+	CRASHES=50 ROUNDS=20 STOPS=5 LIMITS=1 cargo test --locked --test storms -- --nocapture --test-threads=1
 
 deny:
 	@tools/setup cargo-deny

@@ -161,6 +161,7 @@ impl Stream {
                 self.progress.keepalive(end);
                 if reply {
                     self.asked = Some(end);
+                    self.progress.asked();
                     self.confirm(parts).await?;
                 }
             }

@@ -3,6 +3,7 @@
 mod gaps;
 mod kill;
 mod refusals;
+#[allow(dead_code, reason = "the other half is for tests/torture and tests/storms")]
 mod rig;
 mod shutdown;
 mod signatures;
