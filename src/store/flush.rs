@@ -117,6 +117,7 @@ async fn mended(core: &Core, error: StoreError) -> Result<(), StoreError> {
 }
 
 async fn write(core: &Arc<Core>, layer: &Layer, applied: Applied) -> Result<(), StoreError> {
+    core.offload(|core| core.index.takes_writes()).await?.map_err(|e| StoreError::Index(e.0))?;
     for writes in batches(layer, applied) {
         core.offload(move |core| core.index.apply(writes)).await?.map_err(|e| StoreError::Index(e.0))?;
         if !core.index.blocks() {

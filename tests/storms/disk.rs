@@ -59,12 +59,17 @@ async fn round(
     accepted: &mut Vec<String>,
 ) -> f64 {
     let pid = rig.pid();
+    let before = rig.log().len();
     let fault = tokio::task::block_in_place(|| Fault::on(kind, disk, pid));
     until_posting_gives(rig, 503, accepted, "the fault").await;
+    let mut reads = Vec::new();
     for _ in 0..3 + random.below(8) {
         for path in ["/deliveries?limit=20", "/subscriptions", "/deliveries?status=pending"] {
             let (status, answer) = ask(rig, "GET", path, "").await;
-            assert_eq!(status, 200, "{kind:?}: GET {path}: {answer}; log:\n{}", rig.log());
+            // a write of the index that the fault met half-way leaves pages that sled cannot read until it is mended
+            let spoilt = status == 503 && rig.log()[before..].contains("the index cannot be written");
+            assert!(status == 200 || spoilt, "{kind:?}: GET {path}: {answer}; log:\n{}", rig.log());
+            reads.push(status);
         }
         assert_eq!(post(rig, accepted).await, 503, "{kind:?}: a write was accepted");
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -74,7 +79,10 @@ async fn round(
     let began = Instant::now();
     until_posting_gives(rig, 202, accepted, "not healed").await;
     rig.ready().await;
-    began.elapsed().as_secs_f64()
+    let took = began.elapsed().as_secs_f64();
+    let refused = reads.iter().filter(|status| **status != 200).count();
+    println!("{kind:?}: healed after {took:.2} s; {} reads meanwhile, {refused} refused", reads.len());
+    took
 }
 
 /// A world on a small disk of its own, and somebody who may post.
@@ -107,7 +115,6 @@ async fn a_failing_disk_loses_nothing_and_heals() {
         tokio::time::sleep(Duration::from_millis(random.below(1_500) as u64)).await;
         let kind = kinds[number as usize % kinds.len()];
         let took = round(&mut world.rig, &disk, kind, &mut random, &mut accepted).await;
-        println!("round {number}, {kind:?}: healed after {took:.2} s");
         healed.push(took);
     }
     workers.stop().await;
