@@ -7,6 +7,7 @@
 # make fuzz T=60        every reader of bytes from outside fuzzed for T seconds; make fuzz-planted: it must find a planted fault
 # make mutants          planted faults, each of which the simulation must catch
 # make torture KILLS=n  kill -9 under load, and a crash at each named point, three times (SEED=n repeats the same chances)
+# make storms [SEED=n]  Postgres stopped and crashed 50 times, a disk that fails 20 times: times beside their limits
 
 FOR ?=
 SEEDS ?= 2000
@@ -35,7 +36,7 @@ lint:
 
 # Unit tests, the simulation, and the tests that start Postgres servers of their own.
 unit:
-	@tools/setup postgres cmake
+	@tools/setup postgres cmake strace
 	SEEDS=$(SEEDS) cargo test --locked
 
 sim:
@@ -63,6 +64,11 @@ torture:
 	@tools/setup postgres cmake
 	KILLS=$(KILLS) CHANGES=$(CHANGES) cargo test --locked --test torture kill_9 -- --nocapture
 	HITS=$(HITS) POINTS=1000 cargo test --locked --test torture crash_point -- --nocapture
+
+# As root, for the faults of the disk: mount, prlimit, strace.
+storms:
+	@tools/setup postgres cmake strace
+	CRASHES=50 ROUNDS=20 STOPS=5 LIMITS=1 cargo test --locked --test storms -- --nocapture --test-threads=1
 
 deny:
 	@tools/setup cargo-deny

@@ -87,6 +87,11 @@ impl Progress {
         Some(self.complete)
     }
 
+    /// The server asks: its shutdown may wait for the answer, so an idle position is due at once.
+    pub fn asked(&mut self) {
+        self.idle_at = None;
+    }
+
     /// What the server may be told now.
     pub fn feedback(&self) -> Feedback {
         Feedback { written: self.received, flushed: self.durable.min(self.received) }
@@ -147,6 +152,10 @@ mod tests {
         progress.durable(Lsn(50));
         assert_eq!(flushed(&progress), 50);
         assert_eq!(progress.idle_position(now + 3 * IDLE_EVERY), None);
+        progress.keepalive(Lsn(60));
+        assert_eq!(progress.idle_position(now + IDLE_EVERY), None, "one a second");
+        progress.asked();
+        assert_eq!(progress.idle_position(now + IDLE_EVERY), Some(Lsn(60)), "the server waits");
     }
 
     #[tokio::test]

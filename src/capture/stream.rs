@@ -171,6 +171,7 @@ impl Stream {
                 self.progress.keepalive(end);
                 if reply {
                     self.asked = Some((end, self.asked.map_or_else(Instant::now, |(_, since)| since)));
+                    self.progress.asked();
                     self.confirm(parts).await?;
                 }
             }

@@ -126,7 +126,7 @@ impl Core {
         self.index.mend()?;
         let value = self.index.get(keys::APPLIED)?;
         let applied = value.as_deref().map_or(Ok(Applied::default()), Applied::decode);
-        if applied.is_ok_and(|applied| applied.frame < self.indexed.load(Ordering::Acquire)) {
+        if !applied.is_ok_and(|applied| applied.frame >= self.indexed.load(Ordering::Acquire)) {
             return Err(IndexError("it has lost what it had".to_owned()));
         }
         self.index.apply(vec![(keys::APPLIED.to_vec(), value)])?;

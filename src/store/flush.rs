@@ -92,7 +92,7 @@ pub(super) async fn generation(core: &Arc<Core>) -> Result<(), StoreError> {
     let mut tries = 1;
     while let Err(error) = write(core, &layer, applied).await {
         tracing::error!(%error, tries, "the index cannot be written");
-        if core.index.failed_by_disk() {
+        if core.index.failed_by_disk() && !fault::planted("index-given-up") {
             mended(core, error).await?;
             continue;
         }
@@ -121,6 +121,7 @@ async fn mended(core: &Core, error: StoreError) -> Result<(), StoreError> {
 }
 
 async fn write(core: &Arc<Core>, layer: &Layer, applied: Applied) -> Result<(), StoreError> {
+    core.offload(|core| core.index.takes_writes()).await?.map_err(|e| StoreError::Index(e.0))?;
     for writes in batches(layer, applied) {
         core.offload(move |core| core.index.apply(writes)).await?.map_err(|e| StoreError::Index(e.0))?;
         fault::crash_point("index.middle");

@@ -46,6 +46,10 @@ pub trait Index: Send + Sync + Debug + 'static {
     fn failed_by_disk(&self) -> bool {
         false
     }
+    /// Does its disk take writes? Asked before many: those that fail half-way may spoil reads.
+    fn takes_writes(&self) -> Result<(), IndexError> {
+        Ok(())
+    }
     /// Takes writes again after one has failed. What was flushed is there; what was applied since then may be missing.
     fn mend(&self) -> Result<(), IndexError> {
         Ok(())

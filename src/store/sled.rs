@@ -54,10 +54,11 @@ impl SledIndex {
         let db = db.as_ref().ok_or_else(|| IndexError("it waits for the disk".to_owned()))?;
         self.noted(guarded(|| call(db)))
     }
-    /// After a failed write sled may refuse reads too: opened anew it answers them.
+    /// After a failed write sled may refuse reads too: opened anew it answers them, if the disk lets it be opened.
     fn read<T>(&self, call: impl Fn(&sled::Db) -> sled::Result<T>) -> Result<T, IndexError> {
         match self.with(&call) {
             Err(_) if self.failed_by_disk() => {
+                self.takes_writes()?;
                 self.open_anew()?;
                 self.with(call)
             }
@@ -124,7 +125,7 @@ fn probe(folder: &Path) -> std::io::Result<()> {
     let end = fs::metadata(folder.join("db")).map_or(0, |file| file.len());
     let path = folder.join("probe");
     let file = fs::File::create(&path)?;
-    let written = file.write_all_at(&[1; 4096], end).and_then(|()| file.sync_data());
+    let written = file.write_all_at(&[1; 4096], end);
     fs::remove_file(&path)?;
     written
 }
@@ -203,9 +204,12 @@ impl Index for SledIndex {
     fn failed_by_disk(&self) -> bool {
         self.failed_by_disk.load(Ordering::SeqCst)
     }
+    fn takes_writes(&self) -> Result<(), IndexError> {
+        self.noted(probe(&self.folder).map_err(|error| Failure::Disk(error.to_string())))
+    }
     fn mend(&self) -> Result<(), IndexError> {
         // until the disk is well the old one still answers reads
-        self.noted(probe(&self.folder).map_err(|error| Failure::Disk(error.to_string())))?;
+        self.takes_writes()?;
         self.open_anew()?;
         self.refuses.store(false, Ordering::SeqCst);
         Ok(())

@@ -2,13 +2,14 @@
 use std::process::Command;
 
 /// `fault::planted` in the source, the test, and what it must say.
-const PLANTED: [(&str, &str, &str); 3] = [
+const PLANTED: [(&str, &str, &str); 4] = [
     (
         "no-close-when-blocked",
         "shutdown::a_shutdown_is_not_held_by_our_full_disk",
         "Postgres' shutdown is held",
     ),
     ("no-heal", "disk::a_log_that_cannot_be_written_stops_nothing", "not healed"),
+    ("index-given-up", "disk::a_failing_disk_loses_nothing_and_heals", "the index is given up"),
     ("blocked-is-done", "disk::a_failing_disk_loses_nothing_and_heals", "  lost: "),
 ];
 
@@ -19,7 +20,7 @@ fn every_planted_fault_is_caught() {
         let output = Command::new(std::env::current_exe().unwrap())
             .args([test, "--exact", "--nocapture"])
             .env("TAILHOOK_PLANTED", fault)
-            .envs([("STOPS", "1"), ("ROUNDS", "1")])
+            .envs([("STOPS", "1"), ("ROUNDS", "4"), ("HEALS", "10"), ("STOPPED", "15")])
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -67,7 +67,7 @@ async fn what_was_committed_before_a_crash_is_sent() {
         *ways.entry(way).or_default() += 1;
     }
     // the last crash too is followed by work
-    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let changes = workers.stop().await;
     println!("{ways:?}, {changes} changes known to be committed");
     judge(&mut world, seed).await;

@@ -1,6 +1,6 @@
 //! The data folder fails under load and comes back: what is committed in Postgres meanwhile is not lost, the API goes on
 //! reading and says 503 to writes, and all is well again without a restart.
-use crate::faults::{Disk, Fault, KINDS, Kind};
+use crate::faults::{Disk, Fault, Kind, kinds};
 use crate::rig::{Inbox, Rig, SECRET};
 use crate::world::World;
 use crate::{judge, limits, load, median, number, seed};
@@ -13,8 +13,6 @@ use tailhook::demo::random::Random;
 const BASE: &str = "/api/v1/tenant/webhooks";
 /// Who posts events by the API.
 const POSTER: &str = "44444444-4444-4444-8444-444444444444";
-/// Noise does not take so long; a sidecar that does not heal takes for ever.
-const HEALS: Duration = Duration::from_secs(60);
 /// What is promised.
 const LIMIT_S: f64 = 5.0;
 
@@ -40,13 +38,15 @@ async fn post(rig: &Rig, accepted: &mut Vec<String>) -> u16 {
 }
 
 async fn until_posting_gives(rig: &mut Rig, wanted: u16, accepted: &mut Vec<String>, what: &str) {
-    let waited = tokio::time::timeout(HEALS, async {
+    // noise does not take so long; a sidecar that does not heal takes for ever
+    let patience = Duration::from_secs(number("HEALS", 60));
+    let waited = tokio::time::timeout(patience, async {
         while post(rig, accepted).await != wanted {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
     let waited = waited.await;
-    assert!(waited.is_ok(), "{what}: no {wanted} within {HEALS:?}; log:\n{}", rig.log());
+    assert!(waited.is_ok(), "{what}: no {wanted} within {patience:?}; log:\n{}", rig.log());
 }
 
 /// One fault under load: begins, lasts, ends. Gives how long the sidecar took to heal.
@@ -59,19 +59,19 @@ async fn round(
     accepted: &mut Vec<String>,
 ) -> f64 {
     let pid = rig.pid();
+    let before = rig.log().len();
     let fault = tokio::task::block_in_place(|| Fault::on(kind, disk, pid));
-    // the journal goes on without its index for a while
-    let refuses = kind != Kind::Index;
-    if refuses {
-        until_posting_gives(rig, 503, accepted, "the fault").await;
-    }
+    until_posting_gives(rig, 503, accepted, "the fault").await;
+    let mut reads = Vec::new();
     for _ in 0..3 + random.below(8) {
         for path in ["/deliveries?limit=20", "/subscriptions", "/deliveries?status=pending"] {
             let (status, answer) = ask(rig, "GET", path, "").await;
-            assert_eq!(status, 200, "{kind:?}: GET {path}: {answer}; log:\n{}", rig.log());
+            // a write of the index that the fault met half-way leaves pages that sled cannot read until it is mended
+            let spoilt = status == 503 && rig.log()[before..].contains("the index cannot be written");
+            assert!(status == 200 || spoilt, "{kind:?}: GET {path}: {answer}; log:\n{}", rig.log());
+            reads.push(status);
         }
-        let status = post(rig, accepted).await;
-        assert!(!refuses || status == 503, "{kind:?}: a write was accepted");
+        assert_eq!(post(rig, accepted).await, 503, "{kind:?}: a write was accepted");
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
     assert!(!rig.has_ended(), "{kind:?}: the sidecar has died; log:\n{}", rig.log());
@@ -79,7 +79,10 @@ async fn round(
     let began = Instant::now();
     until_posting_gives(rig, 202, accepted, "not healed").await;
     rig.ready().await;
-    began.elapsed().as_secs_f64()
+    let took = began.elapsed().as_secs_f64();
+    let refused = reads.iter().filter(|status| **status != 200).count();
+    println!("{kind:?}: healed after {took:.2} s; {} reads meanwhile, {refused} refused", reads.len());
+    took
 }
 
 /// A world on a small disk of its own, and somebody who may post.
@@ -107,11 +110,11 @@ async fn a_failing_disk_loses_nothing_and_heals() {
     let Some((mut world, disk)) = on_a_disk(seed).await else { return };
     let workers = load(&world, seed).await;
     let (mut accepted, mut healed) = (Vec::new(), Vec::new());
-    for number in 0..number("ROUNDS", KINDS.len() as u64) {
+    let kinds = kinds();
+    for number in 0..number("ROUNDS", kinds.len() as u64) {
         tokio::time::sleep(Duration::from_millis(random.below(1_500) as u64)).await;
-        let kind = KINDS[number as usize % KINDS.len()];
+        let kind = kinds[number as usize % kinds.len()];
         let took = round(&mut world.rig, &disk, kind, &mut random, &mut accepted).await;
-        println!("round {number}, {kind:?}: healed after {took:.2} s");
         healed.push(took);
     }
     workers.stop().await;

@@ -54,6 +54,12 @@ async fn judge(world: &mut World, seed: u64) {
     // the connection before has seen a crash
     world.rig.erp = world.rig.another().await;
     let settled = tokio::time::timeout(NEVER, world.settle()).await.is_ok();
+    if !settled {
+        for tenant in world::TENANTS {
+            println!("pending of {tenant}: {:?}", world.list(tenant, "pending").await);
+        }
+        println!("log:\n{}", world.rig.log());
+    }
     let verdict = world.verdict().await;
     println!("{verdict}");
     assert!(settled && verdict.is_fine(), "SEED={seed}, settled: {settled}\n{verdict}");

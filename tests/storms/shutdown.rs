@@ -7,10 +7,8 @@ use std::time::{Duration, Instant};
 use tailhook::demo::cluster::Cluster;
 use tailhook::demo::random::Random;
 
-/// Where a stop that is held would go on for a minute (`wal_sender_timeout`), far beyond noise.
-const PATIENCE_S: u32 = 40;
 /// A moment in the load.
-const MOMENT: Duration = Duration::from_millis(1_000);
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// What a stop finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +23,10 @@ enum Weather {
 #[allow(clippy::disallowed_methods, reason = "the time of another process")]
 fn stop(cluster: &Cluster, what: Weather) -> f64 {
     tokio::task::block_in_place(|| {
+        // a stop that is held would go on for a minute (`wal_sender_timeout`); noise is shorter
+        let patience = number("STOPPED", 40) as u32;
         let began = Instant::now();
-        if let Err(error) = cluster.stop("fast", PATIENCE_S) {
+        if let Err(error) = cluster.stop("fast", patience) {
             panic!("Postgres' shutdown is held ({what:?}): {error:#}");
         }
         let took = began.elapsed().as_secs_f64();

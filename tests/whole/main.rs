@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 mod gaps;
 mod refusals;
-#[allow(dead_code, reason = "tests/torture needs the rest")]
+#[allow(dead_code, reason = "the other half is for tests/torture and tests/storms")]
 mod rig;
 mod shutdown;
 mod signatures;
