@@ -263,7 +263,7 @@ impl Machine {
                 *self.reported.lock().unwrap() = Some(range.to_owned());
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn set_clocks(&self) {

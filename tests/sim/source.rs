@@ -148,9 +148,10 @@ impl SimSource {
         let committed = self.server.committed();
         let commit = self.server.txns.get(committed).map_or(u64::MAX, |txn| txn.at_ms);
         let keepalive = self.connection.as_ref().map_or(0, |c| c.keepalive_ms);
-        match self.server.is_stopping() {
-            true => self.server.world.ms() + 100,
-            false => commit.min(keepalive).min(self.server.next_end_ms()),
+        if self.server.is_stopping() {
+            self.server.world.ms() + 100
+        } else {
+            commit.min(keepalive).min(self.server.next_end_ms())
         }
     }
 

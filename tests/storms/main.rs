@@ -55,9 +55,6 @@ async fn judge(world: &mut World, seed: u64) {
     world.rig.erp = world.rig.another().await;
     let settled = tokio::time::timeout(NEVER, world.settle()).await.is_ok();
     if !settled {
-        for tenant in world::TENANTS {
-            println!("pending of {tenant}: {:?}", world.list(tenant, "pending").await);
-        }
         println!("log:\n{}", world.rig.log());
     }
     let verdict = world.verdict().await;
