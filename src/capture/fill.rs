@@ -67,6 +67,7 @@ pub(super) async fn prepare<S: Source>(parts: &mut Parts<S>) -> Result<Option<Ls
         complete(&parts.store, parts.rules.mapping.plan(), &mut memory).await?;
         return Ok(None);
     }
+    note(&parts.store, Vec::new(), memory.begun()).await?;
     let at = parts.source.snapshot(&tables).await?;
     fault::crash_point("again.snapshot");
     let names: Vec<_> = tables.iter().map(|table| table.table.to_string()).collect();
@@ -111,21 +112,22 @@ pub(super) async fn again<S: Source>(
 }
 
 async fn complete(store: &Store, plan: &Plan, memory: &mut Memory) -> Result<(), SessionError> {
+    note(store, memory.complete(), plan.text()).await
+}
+
+/// Which lines rows lie under from now on.
+async fn note(store: &Store, mut records: Vec<Record>, lines: String) -> Result<(), SessionError> {
     let Some(identity) = store.identity() else { return Ok(()) };
-    let mut records = memory.complete();
-    records.push(Record::Identity(Identity { shadow_plan: plan.text(), ..identity }));
+    records.push(Record::Identity(Identity { shadow_plan: lines, ..identity }));
     Ok(store.commit(Batch { records }).await?)
 }
 
 fn records(chunk: Vec<FillRow>, memory: &Memory) -> Vec<Record> {
     let record = |row| match row {
-        FillRow::Subscription(subscription) => Some(Record::Subscription(subscription)),
-        FillRow::Shadow(table, key, columns) => {
-            let table = memory.line(&table)?.clone();
-            Some(Record::Shadow { table, key, columns: Some(columns) })
-        }
+        FillRow::Subscription(subscription) => vec![Record::Subscription(subscription)],
+        FillRow::Shadow(table, key, columns) => memory.put(&table, &key, columns),
     };
-    chunk.into_iter().filter_map(record).collect()
+    chunk.into_iter().flat_map(record).collect()
 }
 
 fn report(rows: &mut u64, more: usize) {

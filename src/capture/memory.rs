@@ -1,5 +1,9 @@
 //! Where the shadow's rows lie in the store: each table's under the line of the plan that encoded them, so that a mapping
 //! that remembers more can be filled beside what is known. Knows no rules.
+//!
+//! While a table is filled, each of its rows lies under one line only: a row that is written leaves the others. What was begun
+//! is noted (`+` before the line), so that a mapping which comes back before the fill was complete is filled again
+//! instead of being taken for whole.
 use crate::mapping::ShadowChange;
 use crate::mapping::shadow::{Plan, TablePlan, parse_line};
 use crate::store::{Record, Store, StoreError};
@@ -11,10 +15,16 @@ use std::sync::Arc;
 struct Place {
     line: Arc<str>,
     plan: TablePlan,
-    /// Until the fill is complete: the line and the columns of the plan before.
-    previous: Option<(Arc<str>, Vec<Arc<str>>)>,
+    /// Until the fill is complete: the lines and the columns of the plans before.
+    previous: Vec<Old>,
     filled: bool,
 }
+
+/// A line that rows may lie under, and its columns.
+type Old = (Arc<str>, Vec<Arc<str>>);
+
+/// Before a line whose fill was begun.
+const BEGUN: char = '+';
 
 /// The places of all remembered tables.
 #[derive(Debug, Clone, Default)]
@@ -25,23 +35,33 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// The mapping's plan beside the one whose fill is complete (`Identity::shadow_plan`).
-    pub fn new(plan: &Plan, filled: &str) -> Self {
-        let mut before: BTreeMap<String, (Arc<str>, Vec<Arc<str>>)> = BTreeMap::new();
-        for line in filled.lines() {
+    /// The mapping's plan beside what is noted of the lines that rows lie under (`Identity::shadow_plan`).
+    pub fn new(plan: &Plan, noted: &str) -> Self {
+        let mut before: BTreeMap<String, Vec<Old>> = BTreeMap::new();
+        for line in noted.lines().map(|line| line.trim_start_matches(BEGUN)) {
             if let Some((table, columns)) = parse_line(line) {
-                before.insert(table, (Arc::from(line), columns));
+                before.entry(table).or_default().push((Arc::from(line), columns));
             }
         }
         let places = plan.tables().map(|table| {
             let line: Arc<str> = Arc::from(table.line());
-            let previous = before.remove(&*table.table);
-            let filled = previous.as_ref().is_some_and(|(old, _)| *old == line);
-            let place = Place { line, plan: table.clone(), previous: previous.filter(|_| !filled), filled };
-            (table.table.clone(), place)
+            let mut previous = before.remove(&*table.table).unwrap_or_default();
+            let whole = previous.len() == 1 && noted.lines().any(|noted| *noted == *line);
+            previous.retain(|(old, _)| *old != line);
+            (table.table.clone(), Place { line, plan: table.clone(), previous, filled: whole })
         });
         let places = places.collect();
-        Self { places, obsolete: before.into_values().map(|(line, _)| line).collect() }
+        Self { places, obsolete: before.into_values().flatten().map(|(line, _)| line).collect() }
+    }
+    /// What is to be noted before a fill begins.
+    pub fn begun(&self) -> String {
+        let mut lines: Vec<String> = self.obsolete.iter().map(ToString::to_string).collect();
+        for place in self.places.values() {
+            let mark = if place.filled { String::new() } else { BEGUN.to_string() };
+            lines.extend(place.previous.iter().map(|(line, _)| format!("{mark}{line}")));
+            lines.push(format!("{mark}{}", place.line));
+        }
+        lines.into_iter().map(|line| line + "\n").collect()
     }
     /// Tables whose rows must be read from a snapshot before all rules can be judged.
     pub fn unfilled(&self) -> impl Iterator<Item = &TablePlan> {
@@ -51,18 +71,18 @@ impl Memory {
     pub fn is_settled(&self) -> bool {
         self.obsolete.is_empty() && self.unfilled().next().is_none()
     }
-    /// Where a table's rows are written now.
-    pub fn line(&self, table: &str) -> Option<&Arc<str>> {
-        self.places.get(table).map(|place| &place.line)
-    }
     /// What the store remembers of a row.
     pub fn read(&self, store: &Store, table: &str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         let Some(place) = self.places.get(table) else { return Ok(None) };
         if let Some(row) = store.shadow(&place.line, key)? {
             return Ok(Some(row));
         }
-        let Some((line, columns)) = &place.previous else { return Ok(None) };
-        Ok(store.shadow(line, key)?.and_then(|row| place.plan.translate(columns, &row)))
+        for (line, columns) in &place.previous {
+            if let Some(row) = store.shadow(line, key)? {
+                return Ok(place.plan.translate(columns, &row));
+            }
+        }
+        Ok(None)
     }
     /// A change as it is journaled.
     pub fn records(&self, change: ShadowChange) -> Vec<Record> {
@@ -70,27 +90,43 @@ impl Memory {
         | ShadowChange::Forget { table, .. }
         | ShadowChange::Clear { table }) = &change;
         let Some(place) = self.places.get(table) else { return Vec::new() };
-        let lines = std::iter::once(&place.line).chain(place.previous.iter().map(|(line, _)| line));
         match change {
-            ShadowChange::Put { key, columns, .. } => {
-                vec![Record::Shadow { table: place.line.clone(), key, columns: Some(columns) }]
-            }
-            ShadowChange::Forget { key, .. } => lines
+            ShadowChange::Put { table, key, columns } => self.put(&table, &key, columns),
+            ShadowChange::Forget { key, .. } => place
+                .lines()
                 .map(|line| Record::Shadow { table: line.clone(), key: key.clone(), columns: None })
                 .collect(),
             ShadowChange::Clear { .. } => {
-                lines.map(|line| Record::ShadowClear { table: line.clone() }).collect()
+                place.lines().map(|line| Record::ShadowClear { table: line.clone() }).collect()
             }
         }
+    }
+    /// A row under its table's line, and under no other.
+    pub fn put(&self, table: &str, key: &Bytes, columns: Bytes) -> Vec<Record> {
+        let Some(place) = self.places.get(table) else { return Vec::new() };
+        let left = place.previous.iter().map(|(line, _)| (line, None));
+        let records = left.chain([(&place.line, Some(columns))]);
+        let record = |(line, columns): (&Arc<str>, _)| Record::Shadow {
+            table: line.clone(),
+            key: key.clone(),
+            columns,
+        };
+        records.map(record).collect()
     }
     /// The fill is complete: what is to be forgotten, for the frame that says so.
     pub fn complete(&mut self) -> Vec<Record> {
         let mut gone = std::mem::take(&mut self.obsolete);
         for place in self.places.values_mut() {
-            gone.extend(place.previous.take().map(|(line, _)| line));
+            gone.extend(place.previous.drain(..).map(|(line, _)| line));
             place.filled = true;
         }
         gone.into_iter().map(|table| Record::ShadowClear { table }).collect()
+    }
+}
+
+impl Place {
+    fn lines(&self) -> impl Iterator<Item = &Arc<str>> {
+        std::iter::once(&self.line).chain(self.previous.iter().map(|(line, _)| line))
     }
 }
 
@@ -122,5 +158,22 @@ mod tests {
             "{cleared:?}"
         );
         assert!(memory.is_settled());
+    }
+
+    #[test]
+    fn a_mapping_that_comes_back_before_the_fill_was_complete_is_filled_again() {
+        let (old, new) = (plan(&[("a", "x"), ("b", "x")]), plan(&[("a", "y"), ("b", "x")]));
+        let noted = Memory::new(&new, &old.text()).begun();
+        let starts: Vec<_> = noted.lines().map(|line| line.split(':').next().unwrap_or_default()).collect();
+        assert_eq!(starts, ["+public.a", "+public.a", "public.b"], "{noted}");
+        for back in [&old, &new] {
+            let mut memory = Memory::new(back, &noted);
+            assert_eq!(memory.unfilled().map(|table| &*table.name).collect::<Vec<_>>(), ["a"]);
+            assert_eq!(memory.begun().lines().count(), 3, "the same again: {}", memory.begun());
+            let put = memory.put("public.a", &Bytes::from_static(b"k"), Bytes::from_static(b"v"));
+            assert_eq!(put.len(), 2, "written here, gone there: {put:?}");
+            assert_eq!(memory.complete().len(), 1);
+            assert!(memory.is_settled() && Memory::new(back, &back.text()).is_settled());
+        }
     }
 }
