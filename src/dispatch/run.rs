@@ -117,7 +117,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
 
     async fn run(mut self) -> Result<(), StoreError> {
         self.followed().await;
-        while !*self.shutdown.borrow() {
+        while self.is_wanted() {
             self.stored = None;
             self.ended()?;
             let busy = self.read();
@@ -132,13 +132,19 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         self.drain().await
     }
 
-    /// Before a first snapshot is complete nobody knows who subscribes, and nothing may be given up for want of one.
+    /// Nobody has asked for the stop, and somebody could.
+    fn is_wanted(&self) -> bool {
+        !*self.shutdown.borrow() && self.shutdown.has_changed().is_ok()
+    }
+
+    /// Before a first snapshot is complete nobody knows who subscribes, and nothing may be given up for want of one: not when
+    /// capture has stopped before us either.
     async fn followed(&mut self) {
-        while self.parts.store.position().is_none() && !*self.shutdown.borrow() {
+        while self.parts.store.position().is_none() && self.is_wanted() {
             tokio::select! {
                 biased;
-                changed = self.shutdown.changed() => if changed.is_err() { return },
-                changed = self.parts.routing.changed() => if changed.is_err() { return },
+                _ = self.shutdown.changed() => {}
+                changed = self.parts.routing.changed(), if self.routed => self.routed = changed.is_ok(),
             }
         }
     }

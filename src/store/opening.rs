@@ -1,5 +1,4 @@
 //! Opening: what the files say, is the index theirs, what must be replayed. Decides; changes the folder only at the end.
-//!
 //! The index is taken if its last frame is one of this journal; else it is moved aside and made again from the newest checkpoint
 //! and every segment. Segments that are not replayed are still checked while they are few (`CHECKED`); older ones are checked when read.
 use super::apply::{Change, Mode, apply};

@@ -1,12 +1,14 @@
 //! Reads every log line: no clear secret may be in one. Knows nothing but text.
 use crate::erp::CLEAR;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::sync::Once;
 
 thread_local! {
     /// The first line of this thread's run with a secret in it.
     static LEAKED: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// This thread's lines are shown.
+    static LOUD: Cell<bool> = const { Cell::new(false) };
 }
 
 struct Reader;
@@ -17,6 +19,9 @@ impl Write for Reader {
         if text.contains(CLEAR) {
             LEAKED.with_borrow_mut(|leaked| leaked.get_or_insert_with(|| text.trim().to_owned()).len());
         }
+        if LOUD.get() {
+            eprint!("{text}");
+        }
         Ok(line.len())
     }
     fn flush(&mut self) -> io::Result<()> {
@@ -24,13 +29,14 @@ impl Write for Reader {
     }
 }
 
-/// A run begins.
-pub(crate) fn begin() {
+/// A run begins; a loud one shows what is logged.
+pub(crate) fn begin(loud: bool) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         tracing_subscriber::fmt().without_time().with_ansi(false).with_writer(|| Reader).init();
     });
     LEAKED.set(None);
+    LOUD.set(loud);
 }
 
 /// What leaked since.
@@ -40,7 +46,7 @@ pub(crate) fn found() -> Option<String> {
 
 #[test]
 fn a_secret_in_a_log_line_is_found() {
-    begin();
+    begin(false);
     tracing::info!("of secret number {}", 7);
     assert_eq!(found(), None);
     tracing::warn!(secret = %format!("{CLEAR}1"), "signed");

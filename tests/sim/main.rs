@@ -69,7 +69,7 @@ fn count_panics() {
 /// One run, with its panics and leaks.
 fn one(plan: &Plan, loud: bool) -> Report {
     PANICS.set(0);
-    leaks::begin();
+    leaks::begin(loud);
     let mut report = catch_unwind(|| life::simulate(plan, loud)).unwrap_or_default();
     if PANICS.get() > 0 {
         report.wrong.push(format!("{} panic(s)", PANICS.get()));

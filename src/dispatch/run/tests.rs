@@ -7,7 +7,7 @@ use crate::domain::{
     Secret, Sequence, Status as DeliveryStatus, TenantId,
 };
 use crate::egress::Request;
-use crate::store::{Batch, Disk, MemoryIndex, RealDisk};
+use crate::store::{Batch, Disk, Identity, MemoryIndex, RealDisk};
 use bytes::Bytes;
 use std::io;
 use std::sync::Mutex;
@@ -267,6 +267,33 @@ async fn a_deleted_subscription_is_sent_nothing_and_one_that_is_newer_than_the_r
     }
     assert_eq!(house.seen().len(), 1);
     house.stop().await.unwrap();
+}
+
+/// Capture stops first, and while a snapshot is taken anew the store knows no subscription.
+#[tokio::test]
+async fn a_stop_before_a_snapshot_is_complete_gives_nothing_up() {
+    let mut house = House::new(|_| None).await;
+    house.subscribe(1, KEY, true).await;
+    let key = house.emit(1, "1").await;
+    let identity = Identity {
+        system_id: "1".into(),
+        timeline: 1,
+        database: "erp".into(),
+        slot: "tailhook".into(),
+        publication: "tailhook".into(),
+        epoch: [0; 16],
+        shadow_plan: String::new(),
+    };
+    house.store.commit(Batch { records: vec![Record::Filling(identity)] }).await.unwrap();
+    // a start in the middle of it, and capture's end
+    house.routing = watch::Sender::new(Arc::default());
+    house.start();
+    house.routing = watch::Sender::new(Arc::default());
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    house.stop().await.unwrap();
+    assert_eq!(house.delivery(&key).status, DeliveryStatus::Pending);
 }
 
 #[tokio::test]
