@@ -175,6 +175,7 @@ impl Machine {
             self.world.violated("a gap is neither reported nor passed".to_owned());
         }
         lives += 1;
+        self.server.leave_slot_alone();
         self.world.note(|| format!("life {lives}, the last"));
         let ledger = self.last_life(lives, &index).await;
         (lives, ledger)

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// `fault::planted` in the source says where each is.
-const PLANTED: [&str; 11] = [
+const PLANTED: [&str; 13] = [
     "ack-before-fsync",
     "lost-retry",
     "id-from-counter",
@@ -15,6 +15,8 @@ const PLANTED: [&str; 11] = [
     "gap-not-seen",
     "slot-made-anew",
     "wait-by-wall-clock",
+    "no-close-when-blocked",
+    "crc-ignored",
 ];
 /// Each must be caught within so many.
 const SEEDS: &str = "1000";

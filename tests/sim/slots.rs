@@ -17,6 +17,8 @@ pub(crate) struct Slots {
     lost: bool,
     /// An operator has accepted the gap that begins here.
     accepted: Option<u64>,
+    /// Nobody meddles any more: there will be no operator.
+    left_alone: bool,
 }
 
 impl Server {
@@ -34,6 +36,9 @@ impl Server {
     pub(crate) fn accept(&self, from: u64) {
         self.state.lock().unwrap().slots.accepted = Some(from);
     }
+    pub(crate) fn leave_slot_alone(&self) {
+        self.state.lock().unwrap().slots.left_alone = true;
+    }
     /// Is an acceptance not yet used?
     pub(crate) fn is_accepted(&self) -> bool {
         self.state.lock().unwrap().slots.accepted.is_some()
@@ -45,7 +50,8 @@ impl Server {
         self.close(&mut state, "made anew");
         state.slot = Some(Slot::at(from));
         state.confirmed_ever = 0;
-        state.slots = Slots { spans: std::mem::take(&mut state.slots.spans), ..Slots::default() };
+        let Slots { spans, left_alone, .. } = std::mem::take(&mut state.slots);
+        state.slots = Slots { spans, left_alone, ..Slots::default() };
         state.slots.spans.push(Span::from(from));
         self.world.note(|| format!("slot made at {from:x}"));
         from
@@ -109,7 +115,7 @@ impl Server {
     }
 
     pub(crate) fn lose_slot(&self, state: &mut State) {
-        if state.slots.started {
+        if state.slots.started && !state.slots.left_alone {
             state.slots.lost = true;
             state.slots.wronged = true;
             self.world.note(|| "the slot has lost its WAL".to_owned());
