@@ -50,7 +50,10 @@ impl<T: Transport> Attempting<T> {
         let event = match self.store.event(&self.pending.key) {
             Ok(Some(event)) => event,
             Ok(None) => return Attempted::local("the event's body is not in the store".into(), None),
-            Err(e) => return Attempted::local(format!("the event's body cannot be read: {e}"), None),
+            Err(e) => {
+                tracing::error!(delivery = %self.pending.key.id, "not sent, for its body cannot be read: {e}");
+                return Attempted::local(format!("the event's body cannot be read: {e}"), None);
+            }
         };
         let about = Some((event.name.clone(), event.timestamp_us));
         let secrets =

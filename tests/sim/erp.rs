@@ -126,7 +126,7 @@ impl Erp {
         }
         self.commit(ops);
         // so that most of it is followed, whatever befalls the first snapshot
-        self.at_ms = 5_000;
+        self.at_ms = 40_000;
         for number in 0..length {
             self.at_ms += match self.rng.below(100) {
                 0..60 => self.rng.below(20),

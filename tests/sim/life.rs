@@ -3,7 +3,7 @@
 use crate::check::{self, Ledger};
 use crate::damage;
 use crate::disk::Platter;
-use crate::erp::{CLEAR, Erp, LENGTH, Txn};
+use crate::erp::{CLEAR, Erp, LENGTH, Span, Txn};
 use crate::net::Net;
 use crate::oracle::Truth;
 use crate::plan::{Kind, Plan};
@@ -30,7 +30,10 @@ const STOP: Duration = Duration::from_secs(20);
 pub(crate) struct Report {
     pub(crate) trace: u64,
     pub(crate) wrong: Vec<String>,
+    /// Owed.
     pub(crate) events: u64,
+    /// Owed, or swallowed by a gap.
+    pub(crate) history: u64,
     pub(crate) lives: u64,
     pub(crate) sent: u64,
     pub(crate) server_crashes: u64,
@@ -55,11 +58,13 @@ pub(crate) fn simulate(plan: &Plan, loud: bool) -> Report {
         check::history(&world, &truth, &ledger, &machine.net);
         let spans = machine.server.spans();
         witness::agrees(&world, &machine.sidecar.mapping, &machine.txns, &spans, &ledger);
+        let whole: Vec<Span> = spans.first().map(|first| Span::from(first.from)).into_iter().collect();
         machine.nothing_leaked();
         Report {
             trace: world.trace(),
             wrong: world.wrong(),
             events: truth.owed.len() as u64,
+            history: Truth::of(&machine.txns, &whole).owed.len() as u64,
             lives,
             sent: machine.net.log().len() as u64,
             server_crashes: machine.server.crashes(),
