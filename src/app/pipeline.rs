@@ -52,11 +52,11 @@ where
     let (stop_dispatch, dispatch_stopped) = watch::channel(false);
     let mut tasks: JoinSet<Ended> = JoinSet::new();
     let running = store.clone();
-    tasks.spawn(async move { (Stage::Store, running.run().await.context("the store ended")) });
-    tasks.spawn(
-        async move { (Stage::Capture, capture::run(capture, capture_stopped).await.map_err(Into::into)) },
-    );
-    tasks.spawn(async move {
+    let on_store = tasks.spawn(async move { (Stage::Store, running.run().await.context("the store ended")) });
+    let on_capture = tasks.spawn(async move {
+        (Stage::Capture, capture::run(capture, capture_stopped).await.map_err(Into::into))
+    });
+    let on_dispatch = tasks.spawn(async move {
         (Stage::Dispatch, dispatch::run(dispatch, dispatch_stopped).await.map_err(Into::into))
     });
     let mut ended = Vec::new();
@@ -65,9 +65,11 @@ where
         () = stop::requested(&mut shutdown) => Ok(()),
         first = next(&mut tasks, &mut ended) => unexpected(first),
     };
-    for (stage, grace) in
-        [(Stage::Capture, CAPTURE_GRACE), (Stage::Dispatch, DISPATCH_GRACE), (Stage::Store, STORE_GRACE)]
-    {
+    for (stage, task, grace) in [
+        (Stage::Capture, on_capture, CAPTURE_GRACE),
+        (Stage::Dispatch, on_dispatch, DISPATCH_GRACE),
+        (Stage::Store, on_store, STORE_GRACE),
+    ] {
         match stage {
             Stage::Capture => _ = stop_capture.send_replace(true),
             Stage::Dispatch => _ = stop_dispatch.send_replace(true),
@@ -81,6 +83,8 @@ where
                     "{stage:?} did not end within {} s and is cut off; nothing durable is lost",
                     grace.as_secs()
                 );
+                // its connections are closed now, and not when the last stage has ended: Postgres may wait for that
+                task.abort();
                 break;
             };
             result = result.and(end.map(drop));
@@ -89,11 +93,14 @@ where
     result
 }
 
-/// The next stage that ends; one that panicked ends the process.
+/// The next stage that ends by itself; one that panicked ends the process.
 async fn next(tasks: &mut JoinSet<Ended>, ended: &mut Vec<Stage>) -> anyhow::Result<Stage> {
-    let (stage, result) = match tasks.join_next().await {
-        Some(joined) => joined.context("a stage panicked")?,
-        None => std::future::pending().await,
+    let (stage, result) = loop {
+        match tasks.join_next().await {
+            Some(Err(cut_off)) if cut_off.is_cancelled() => {}
+            Some(joined) => break joined.context("a stage panicked")?,
+            None => std::future::pending().await,
+        }
     };
     ended.push(stage);
     result.map(|()| stage)

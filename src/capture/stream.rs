@@ -17,7 +17,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
 use tracing::warn;
 
 /// Bytes of WAL messages whose transactions may wait, decoded, while a batch is made durable; then reading pauses.
@@ -291,8 +291,9 @@ impl Stream {
 
     /// Shutdown: what is in flight becomes durable and is confirmed; what was only decoded comes again.
     async fn finish<S: Source>(&mut self, parts: &mut Parts<S>) -> Result<Ended, SessionError> {
+        let patience_ends = self.patience_ends();
         if let Some(commit) = self.committing.take()
-            && let Ok(Ok(prepared)) = tokio::time::timeout(BLOCKED, commit).await
+            && let Ok(Ok(prepared)) = timeout_at(patience_ends, commit).await
         {
             self.progress.durable(prepared.position);
             publish(parts, prepared);

@@ -25,7 +25,7 @@ pub(crate) async fn flip(
     index: &MemoryIndex,
     tenants: &[String],
 ) {
-    if !world.strikes(Kind::Rot, &world.rng, 200) {
+    if !world.strikes(Kind::Rot, &world.rng, 50) {
         return;
     }
     let (sound, rotten) = (platter.copy(), platter.copy());

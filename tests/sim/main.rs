@@ -87,6 +87,9 @@ fn run(plans: &[Plan], loud: bool, enough: usize) -> Vec<(Plan, Report)> {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let Some(plan) = plans.get(number) else { break };
             let report = one(plan, loud);
+            for wrong in &report.wrong {
+                println!("seed {plan}: invariant violated: {wrong}");
+            }
             failed.fetch_add(usize::from(!report.wrong.is_empty()), Ordering::Relaxed);
             let mut done = done.lock().unwrap();
             done.push((number, plan.clone(), report));
@@ -128,9 +131,6 @@ fn every_promise_holds_on_every_seed() {
     let (plans, loud) = plans();
     let reports = run(&plans, loud, 8);
     for (plan, report) in &reports {
-        for wrong in &report.wrong {
-            println!("seed {plan}: invariant violated: {wrong}");
-        }
         let short = plan.length.is_none() && report.history < 100 && report.wrong.is_empty();
         assert!(!short, "seed {plan}: a history of only {} events", report.history);
     }

@@ -6,6 +6,7 @@ use crate::postgres::{Server, Slot, State};
 
 /// The slot's past.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Slots {
     /// What was followed; the last one may be under way.
     spans: Vec<Span>,

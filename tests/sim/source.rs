@@ -45,6 +45,12 @@ pub(crate) struct SimSource {
     snapshot: VecDeque<FillRow>,
 }
 
+impl Drop for SimSource {
+    fn drop(&mut self) {
+        self.hang_up();
+    }
+}
+
 fn broken(what: &str) -> SourceError {
     SourceError::Retry(format!("simulated: {what}"))
 }
