@@ -18,7 +18,7 @@ pub fn crash_point(name: &'static str) {
             && point == name
             && HITS.fetch_add(1, Ordering::Relaxed) + 1 == *hit
         {
-            eprintln!("crash point {name} reached: abort");
+            eprintln!("crash point {name} reached by process {}: abort", std::process::id());
             std::process::abort();
         }
     }
