@@ -230,7 +230,6 @@ async fn prepare<S: Source>(parts: &mut Parts<S>) -> Result<Position, SessionErr
             fault::crash_point("gap.accepted");
             let from = fill::first(parts, &survey).await?;
             fault::crash_point("gap.followed");
-            parts.accept_gap = None;
             from
         }
         Verdict::Gap(gap) => {
@@ -242,6 +241,8 @@ async fn prepare<S: Source>(parts: &mut Parts<S>) -> Result<Position, SessionErr
             .into());
         }
     };
+    // used or not: what it named is passed, and a gap that comes later is another one
+    parts.accept_gap = None;
     note_timeline(parts, &survey).await?;
     let fill_at = fill::prepare(parts).await?;
     fault::crash_point("capture.before-start");
