@@ -70,13 +70,14 @@ where
         (Stage::Dispatch, on_dispatch, DISPATCH_GRACE),
         (Stage::Store, on_store, STORE_GRACE),
     ] {
+        let deadline = Instant::now() + grace;
         match stage {
             Stage::Capture => _ = stop_capture.send_replace(true),
             Stage::Dispatch => _ = stop_dispatch.send_replace(true),
-            Stage::Store => store.close().await,
+            // a disk that hangs must not hold the end beyond the deadline
+            Stage::Store => _ = timeout_at(deadline, store.close()).await,
         }
         fault::crash_point("stop.stage-asked");
-        let deadline = Instant::now() + grace;
         while !ended.contains(&stage) {
             let Ok(end) = timeout_at(deadline, next(&mut tasks, &mut ended)).await else {
                 warn!(
