@@ -42,7 +42,7 @@ const ROOT: &[&str] = &["app", "cli", "config", "demo", "hostile", "lib", "main"
 
 /// Vendor crates that live in one place each: the name in Rust, and the path prefixes under `src/`.
 const VENDORS: &[(&str, &[&str])] = &[
-    ("sled", &["store/sled.rs", "store/mod.rs"]),
+    ("lsm_tree", &["store/lsm.rs"]),
     ("pingora_core", &["egress/proxy.rs", "egress/proxy/"]),
     ("pingora_http", &["egress/proxy.rs", "egress/proxy/"]),
     ("postgres_protocol", &["capture/connection.rs", "capture/connection/"]),
@@ -220,7 +220,7 @@ fn planted_violations_are_reported() {
         ),
         ("mapping/rules.rs", "//! x\nfn f() { crate::clock::now() }", "mapping may not import clock"),
         ("dispatch/order.rs", "//! x\nuse crate::{\n    app,\n};", "dispatch may not import app"),
-        ("egress/sign.rs", "//! x\nuse sled::Db;", "only store/sled.rs, store/mod.rs may name sled"),
+        ("egress/sign.rs", "//! x\nuse lsm_tree::Tree;", "only store/lsm.rs may name lsm_tree"),
         ("capture/slot.rs", "//! x\nlet c = tokio_postgres::connect();", "may name tokio_postgres"),
         ("dispatch/run.rs", "//! x\nuse pingora_core::connectors::http::Connector;", "may name pingora_core"),
         ("admin/router.rs", "//! x\nuse crate::egress::Transport;", "only the guard"),
@@ -237,8 +237,8 @@ fn planted_violations_are_reported() {
 fn what_is_allowed_is_not_reported() {
     for (path, text) in [
         ("capture/run.rs", "//! x\nuse crate::{domain::Lsn, mapping::Mapping, store::{Batch, Store}};"),
-        ("store/mod.rs", "//! x\npub mod sled;\nuse self::sled::Sled;\n// use crate::capture::Source;"),
-        ("store/sled.rs", "//! x\nuse sled::Db;"),
+        ("store/mod.rs", "//! x\npub mod lsm;\nuse self::lsm::Lsm;\n// use crate::capture::Source;"),
+        ("store/lsm.rs", "//! x\nuse lsm_tree::Tree;"),
         (
             "domain/a.rs",
             "//! x\nconst X: &str = \"crate::store\";\n#[cfg(test)]\nmod tests {\n use crate::store;\n}",

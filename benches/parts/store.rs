@@ -8,7 +8,7 @@ use tailhook::clock::SystemClock;
 use tailhook::domain::{
     DeliveryId, DeliveryKey, Event, EventId, EventName, Lsn, Resource, Sequence, SubscriptionId, TenantId,
 };
-use tailhook::store::{Batch, Index, RealDisk, Record, Settings, SledIndex, Store, StoreError};
+use tailhook::store::{Batch, Index, LsmIndex, RealDisk, Record, Settings, Store, StoreError};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -32,7 +32,7 @@ impl House {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let data = folder.path().join("data");
         let disk = Arc::new(RealDisk::open(&data)?);
-        let index = SledIndex::factory(data.join("index"));
+        let index = LsmIndex::factory(data.join("index"), tailhook::store::lsm::MEMORY_BYTES);
         let opening = Store::open(Settings::default(), disk, index, Arc::new(SystemClock));
         let (store, _) = runtime.block_on(opening)?;
         let mut loops = JoinSet::new();
@@ -102,14 +102,14 @@ pub(crate) fn journal(criterion: &mut Criterion) {
     report(house.close());
 }
 
-/// sled behind our interface, with entries of a delivery's size.
+/// The real index behind our interface, with entries of a delivery's size.
 pub(crate) fn index(criterion: &mut Criterion) {
     let Ok(folder) = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")) else { return };
     report(measure_index(criterion, folder.path()));
 }
 
 fn measure_index(criterion: &mut Criterion, folder: &Path) -> anyhow::Result<()> {
-    let index = SledIndex::open(folder)?;
+    let index = LsmIndex::open(folder, tailhook::store::lsm::MEMORY_BYTES)?;
     let entry = |n: u128| ([b"d".as_slice(), &n.to_be_bytes()].concat(), Some(vec![b'x'; 320]));
     let mut ids = Scattered(0);
     for _ in 0..KNOWN / 100 {

@@ -10,7 +10,7 @@ use tailhook::domain::{
     Attempt, DeliveryId, DeliveryKey, Event, EventId, EventName, Lsn, Next, Outcome, Resource, Sequence,
     SubscriptionId, TenantId,
 };
-use tailhook::store::{Batch, RealDisk, Record, Recovery, Settings, SledIndex, Store, StoreError};
+use tailhook::store::{Batch, LsmIndex, RealDisk, Record, Recovery, Settings, Store, StoreError};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -33,7 +33,7 @@ impl House {
     pub(crate) async fn open(folder: &Path) -> anyhow::Result<Self> {
         let settings = Settings { history_max: u64::MAX, ..Settings::default() };
         let disk = Arc::new(RealDisk::open(folder)?);
-        let index = SledIndex::factory(folder.join("index"));
+        let index = LsmIndex::factory(folder.join("index"), tailhook::store::lsm::MEMORY_BYTES);
         let (store, recovery) = Store::open(settings, disk, index, Arc::new(SystemClock)).await?;
         let mut loops = JoinSet::new();
         let running = store.clone();

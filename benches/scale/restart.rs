@@ -88,6 +88,8 @@ pub(crate) async fn deliver(folder: &Path, _size: u64) -> anyhow::Result<()> {
         status: dispatch::Status::default(),
         jitter: || 0.0,
     };
+    let owed = house.store.vitals().pending;
+    anyhow::ensure!(owed > 0, "nothing is owed");
     let began = Watch::begin();
     let measure = async {
         while transport.0.load(Ordering::Relaxed) == 0 {
@@ -95,8 +97,8 @@ pub(crate) async fn deliver(folder: &Path, _size: u64) -> anyhow::Result<()> {
         }
         figure(&format!("{after}to the first attempt after that"), began.seconds() * 1e3, "ms");
         let watch = Watch::begin();
-        let before = transport.0.load(Ordering::Relaxed);
-        let attempts = ATTEMPTS.min(house.store.vitals().pending / 2);
+        let before = transport.0.load(Ordering::Relaxed).min(owed);
+        let attempts = ATTEMPTS.min((owed - before) / 4);
         while transport.0.load(Ordering::Relaxed) < before + attempts {
             sleep(Duration::from_millis(5)).await;
         }

@@ -17,7 +17,7 @@ use crate::postgres::TableName;
 use crate::postgres::subscriptions::Subscriptions;
 use crate::registry::seal::Sealer;
 use crate::registry::{Routing, master_key};
-use crate::store::{self, FlushObserver, Identity, RealDisk, Recovery, SledIndex, Store, StoreError};
+use crate::store::{self, FlushObserver, Identity, LsmIndex, RealDisk, Recovery, Store, StoreError, lsm};
 use crate::telemetry::Metrics;
 use anyhow::Context as _;
 use std::collections::BTreeSet;
@@ -55,7 +55,8 @@ pub(super) async fn store(
         observe_flush: FlushObserver::new(move |took| flush_seconds.observe(took.as_secs_f64())),
         ..defaults
     };
-    let index = SledIndex::factory(config.store.path.join("index"));
+    let memory = fault::instead("TAILHOOK_INDEX_BYTES", lsm::MEMORY_BYTES);
+    let index = LsmIndex::factory(config.store.path.join("index"), memory);
     Store::open(settings, Arc::new(disk), index, clock.clone()).await
 }
 

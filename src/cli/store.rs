@@ -2,7 +2,7 @@
 use super::{Source, block_on, say};
 use crate::clock::{Clock, SystemClock};
 use crate::store::verify::{Finding, Loss, Part};
-use crate::store::{self, Index, RealDisk, Report, SledIndex};
+use crate::store::{self, Index, LsmIndex, RealDisk, Report, lsm};
 use anyhow::{Context, bail};
 use serde_json::json;
 use std::path::Path;
@@ -73,7 +73,7 @@ pub(super) fn main(arguments: &Arguments, source: &Source) -> anyhow::Result<()>
 fn look(disk: &RealDisk, folder: &Path) -> Result<Report, store::StoreError> {
     let folder = folder.join("index");
     let index = if folder.is_dir() {
-        SledIndex::open(&folder).map_err(|error| error.0)
+        LsmIndex::open(&folder, lsm::MEMORY_BYTES).map_err(|error| error.0)
     } else {
         Err("it is missing".to_owned())
     };

@@ -8,9 +8,15 @@ use uuid::Uuid;
 pub struct DeliveryId(pub Uuid);
 
 impl DeliveryId {
-    /// The delivery of `event` for `subscription`; its first 48 bits are the event's milliseconds.
+    /// The delivery of `event` for `subscription`. It begins with the event's time, 48 bits of milliseconds and, after the
+    /// version, 12 of their fraction (RFC 9562, 6.2, method 3): lists are in this order.
     pub fn derive(event: EventId, subscription: SubscriptionId, timestamp_us: i64) -> Self {
-        Self(derived_uuid(timestamp_us / 1000, &[event.0.as_bytes(), subscription.0.as_bytes()]))
+        let derived =
+            derived_uuid(timestamp_us.div_euclid(1000), &[event.0.as_bytes(), subscription.0.as_bytes()]);
+        let mut bytes = derived.into_bytes();
+        let fraction = timestamp_us.rem_euclid(1000) * 4096 / 1000;
+        bytes[6..8].copy_from_slice(&(fraction as u16).to_be_bytes());
+        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
     }
 }
 impl fmt::Display for DeliveryId {
@@ -224,4 +230,24 @@ pub struct Pending {
     pub attempts: u32,
     /// Unix microseconds of the event; `delivery.expire_after` counts from here.
     pub created_us: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_in_the_order_of_time_to_the_microsecond() {
+        let id = |n: u128, us| {
+            let event = EventId(Uuid::from_u128(n));
+            DeliveryId::derive(event, SubscriptionId(Uuid::from_u128(n)), us)
+        };
+        let now = 1_764_000_000_123_456;
+        for n in 0..1000 {
+            assert!(id(n, now + 1) > id(n + 1, now));
+            assert!(id(n, now + 544) > id(n + 1, now + 543), "into the next millisecond");
+        }
+        assert_eq!((id(1, now), id(1, now).0.get_version_num()), (id(1, now), 8));
+        assert_ne!(id(1, now), id(2, now));
+    }
 }

@@ -196,7 +196,8 @@ pub(super) fn load(disk: &dyn Disk, frame: u64, index: &dyn Index) -> Result<(),
         if writes.len() < MAX_WRITES {
             return Ok(());
         }
-        index.apply(std::mem::take(&mut writes)).map_err(|e| e.to_string())
+        let taken = index.apply(std::mem::take(&mut writes)).and_then(|()| index.flush(false));
+        taken.map(drop).map_err(|error| error.to_string())
     })
     .map_err(IndexError)?;
     index.apply(writes)

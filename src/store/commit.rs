@@ -102,8 +102,8 @@ impl Committer {
     /// Makes what is durable visible, in order, and answers.
     async fn accept(&mut self, batch: Vec<Queued>, group: &Group) -> Result<(), StoreError> {
         let applied = self.apply(&batch, group);
-        if fault::planted("sled-flush-only") {
-            super::flush::generation(&self.core).await?;
+        if fault::planted("index-flush-only") {
+            super::flush::generation(&self.core, true).await?;
         }
         fault::crash_point("store.applied");
         // durable is durable, whatever became of the index: the answer is yes
@@ -152,7 +152,7 @@ impl Committer {
             return Err(StoreError::Blocked("less than store.min_free is free".to_owned()));
         }
         let mut group = self.journal.prepare(bodies).await.map_err(|e| blocked(&e))?;
-        if fault::planted("ack-before-fsync") || fault::planted("sled-flush-only") {
+        if fault::planted("ack-before-fsync") || fault::planted("index-flush-only") {
             self.journal.write_unsynced(&mut group).await.map_err(|e| blocked(&e))?;
         } else {
             fault::crash_point("store.before-append");
@@ -189,7 +189,7 @@ impl Committer {
         let (answer, _nobody) = oneshot::channel();
         self.accept(vec![Queued { body, places, records: Vec::new(), answer }], &group).await?;
         if self.core.is_ailing() {
-            if let Err(error) = self.core.offload(Core::mend_index).await? {
+            if let Err(error) = self.core.offload(|core| core.index.flush(true)).await? {
                 if !self.core.index.failed_by_disk() {
                     return Err(StoreError::Index(error.0));
                 }

@@ -6,10 +6,9 @@ use super::field::Malformed;
 use super::gate::Gate;
 use super::index::{Index, IndexError};
 use super::journal::{Journal, Segments};
-use super::keys;
 use super::outbox::{Settings, StoreError};
 use super::overlay::{Known, Overlay, Scanned, Way, scan};
-use super::state::{Applied, State};
+use super::state::State;
 use crate::clock::SharedClock;
 use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -52,7 +51,7 @@ pub(super) struct Core {
     pub(super) closing: watch::Sender<bool>,
     pub(super) stage: watch::Sender<Stage>,
     pub(super) writable: Gate,
-    /// The disk has refused a write of the index: the committer opens it anew when the disk is well.
+    /// The disk has refused a write of the index: the committer tries it again when the disk is well.
     pub(super) ailing: AtomicBool,
     /// It has begun to ail.
     pub(super) ailed: Notify,
@@ -64,7 +63,11 @@ pub(super) struct Core {
     pub(super) full: Notify,
     /// A generation has gone to the index.
     pub(super) room: Notify,
+    /// Something in the index has become durable.
+    pub(super) settled: Notify,
     /// Up to which frame the index is complete.
+    pub(super) taken: AtomicU64,
+    /// Up to which frame it would be complete after a kill: the journal must keep what comes after.
     pub(super) indexed: AtomicU64,
     /// The newest checkpoint: its frame and its bytes.
     pub(super) checkpoint: Mutex<(u64, u64)>,
@@ -121,18 +124,24 @@ impl Core {
         // the committer may wait there
         self.room.notify_one();
     }
-    /// The disk is well: the index is opened anew and proves that it has what it had, and that it takes writes.
-    pub(super) fn mend_index(&self) -> Result<(), IndexError> {
-        self.index.mend()?;
-        let value = self.index.get(keys::APPLIED)?;
-        let applied = value.as_deref().map_or(Ok(Applied::default()), Applied::decode);
-        if !applied.is_ok_and(|applied| applied.frame >= self.indexed.load(Ordering::Acquire)) {
-            return Err(IndexError("it has lost what it had".to_owned()));
-        }
-        self.index.apply(vec![(keys::APPLIED.to_vec(), value)])?;
-        self.index.flush()
+    /// Up to which frame the index is complete.
+    pub(super) fn taken_to(&self) -> u64 {
+        self.taken.load(Ordering::Acquire)
     }
-    /// The index failed: `run` ends, the next `open` rebuilds it. If the disk was at fault it is mended instead.
+    /// Up to which frame it is durable.
+    pub(super) fn settled_to(&self) -> u64 {
+        self.indexed.load(Ordering::Acquire)
+    }
+    /// The index has a generation that ends with this frame.
+    pub(super) fn took(&self, frame: u64, settled: bool) {
+        self.taken.store(frame, Ordering::Release);
+        if settled {
+            self.indexed.store(frame, Ordering::Release);
+            self.settled.notify_one();
+        }
+        self.room.notify_one();
+    }
+    /// The index failed: `run` ends, the next `open` rebuilds it. Unless the disk was at fault.
     pub(super) fn failed(&self, error: IndexError) -> StoreError {
         if !self.index.failed_by_disk() {
             self.broken.send_replace(Some(error.0.clone()));

@@ -11,52 +11,51 @@ use super::overlay::Layer;
 use super::state::Applied;
 use crate::fault;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// Entries that begin a generation at once.
 pub(super) const FULL: usize = 8192;
 /// How long fewer entries wait: what changes again meanwhile is written once.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the index may keep in memory what it took. Until it is durable there, the journal must keep it.
+const UNSETTLED: Duration = Duration::from_secs(60);
 const TRIES: u32 = 3;
 
 /// Runs until the committer has ended and everything is in the index.
 pub(super) async fn run(core: Arc<Core>) -> Result<(), StoreError> {
     let mut stage = core.stage.subscribe();
+    let mut settle_at = Instant::now() + UNSETTLED;
     loop {
         let drained = *stage.borrow_and_update() >= Stage::Drained;
-        let waiting = core.read().overlay.dirty();
         if drained {
             fault::crash_point("stop.index");
-            return last(&core, waiting).await;
+            return last(&core).await;
         }
-        if waiting == 0 {
-            tokio::select! {
-                biased;
-                _ = stage.changed() => {}
-                () = core.dirtied.notified() => {}
-            }
-            continue;
-        }
+        let waiting = core.read().overlay.dirty();
+        let unsettled = core.settled_to() < core.taken_to();
         if waiting < FULL {
             tokio::select! {
                 biased;
                 _ = stage.changed() => continue,
-                () = core.full.notified() => {}
-                () = sleep(PATIENCE) => {}
+                () = core.dirtied.notified(), if waiting == 0 => continue,
+                () = core.full.notified(), if waiting > 0 => {}
+                () = sleep(PATIENCE), if waiting > 0 => {}
+                () = sleep_until(settle_at), if unsettled => {}
             }
         }
         if core.is_writable() {
-            if let Err(error) = generation(&core).await {
-                if *stage.borrow() < Stage::Drained {
-                    return Err(error);
+            match generation(&core, Instant::now() >= settle_at).await {
+                Ok(true) => settle_at = Instant::now() + UNSETTLED,
+                Ok(false) => {}
+                Err(error) if *stage.borrow() < Stage::Drained => return Err(error),
+                Err(error) => {
+                    left_behind(&error);
+                    return Ok(());
                 }
-                left_behind(&error);
-                return Ok(());
             }
         } else {
-            // a full disk: the index would only break
+            // a full disk: the index would only fail too
             tokio::select! {
                 biased;
                 _ = stage.changed() => {}
@@ -67,10 +66,9 @@ pub(super) async fn run(core: Arc<Core>) -> Result<(), StoreError> {
 }
 
 /// At the end a failure costs only a longer replay.
-async fn last(core: &Arc<Core>, waiting: usize) -> Result<(), StoreError> {
-    let behind = core.indexed.load(Ordering::Acquire) < core.read().applied.frame;
-    if (waiting > 0 || behind)
-        && let Err(error) = generation(core).await
+async fn last(core: &Arc<Core>) -> Result<(), StoreError> {
+    if core.settled_to() < core.read().applied.frame
+        && let Err(error) = generation(core, true).await
     {
         left_behind(&error);
     }
@@ -81,8 +79,8 @@ fn left_behind(error: &StoreError) {
     tracing::warn!(%error, "the index was left behind; it will catch up at the next start");
 }
 
-/// Writes everything that is dirty now.
-pub(super) async fn generation(core: &Arc<Core>) -> Result<(), StoreError> {
+/// Writes everything that is dirty now. True: all of it, and all before it, is durable in the index.
+pub(super) async fn generation(core: &Arc<Core>, now: bool) -> Result<bool, StoreError> {
     let (layer, applied) = {
         let mut state = core.write();
         (state.overlay.begin_flush(), state.applied)
@@ -90,7 +88,11 @@ pub(super) async fn generation(core: &Arc<Core>) -> Result<(), StoreError> {
     core.room.notify_one();
     fault::crash_point("index.begin");
     let mut tries = 1;
-    while let Err(error) = write(core, &layer, applied).await {
+    let settled = loop {
+        let error = match write(core, &layer, applied, now).await {
+            Ok(settled) => break settled,
+            Err(error) => error,
+        };
         tracing::error!(%error, tries, "the index cannot be written");
         if core.index.failed_by_disk() && !fault::planted("index-given-up") {
             mended(core, error).await?;
@@ -101,15 +103,14 @@ pub(super) async fn generation(core: &Arc<Core>) -> Result<(), StoreError> {
         }
         tries += 1;
         sleep(PATIENCE).await;
-    }
+    };
     fault::crash_point("index.flushed");
     core.write().overlay.end_flush();
-    core.indexed.store(applied.frame, Ordering::Release);
-    core.room.notify_one();
-    Ok(())
+    core.took(applied.frame, settled);
+    Ok(settled)
 }
 
-/// Waits until the committer has mended the index; at the end nobody does.
+/// Waits until the committer has seen the index write again; at the end nobody does.
 async fn mended(core: &Core, error: StoreError) -> Result<(), StoreError> {
     let mut stage = core.stage.subscribe();
     core.ail();
@@ -120,8 +121,7 @@ async fn mended(core: &Core, error: StoreError) -> Result<(), StoreError> {
     }
 }
 
-async fn write(core: &Arc<Core>, layer: &Layer, applied: Applied) -> Result<(), StoreError> {
-    core.offload(|core| core.index.takes_writes()).await?.map_err(|e| StoreError::Index(e.0))?;
+async fn write(core: &Arc<Core>, layer: &Layer, applied: Applied, now: bool) -> Result<bool, StoreError> {
     for writes in batches(layer, applied) {
         core.offload(move |core| core.index.apply(writes)).await?.map_err(|e| StoreError::Index(e.0))?;
         fault::crash_point("index.middle");
@@ -130,7 +130,7 @@ async fn write(core: &Arc<Core>, layer: &Layer, applied: Applied) -> Result<(), 
         }
     }
     fault::crash_point("index.before-flush");
-    core.offload(|core| core.index.flush()).await?.map_err(|e| StoreError::Index(e.0))
+    core.offload(move |core| core.index.flush(now)).await?.map_err(|e| StoreError::Index(e.0))
 }
 
 /// A generation in the order in which it must be written.

@@ -36,23 +36,20 @@ pub trait Index: Send + Sync + Debug + 'static {
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, IndexError>;
     /// Up to `limit` pairs of `[from, to)`, descending.
     fn scan_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, IndexError>;
-    /// Applies at most `MAX_WRITES` writes atomically (not durable).
+    /// Applies at most `MAX_WRITES` writes: readable at once, not durable. After a crash any number of the last ones is missing.
     fn apply(&self, writes: Vec<Write>) -> Result<(), IndexError>;
-    /// As durable as the engine can; the journal does not rely on it.
-    fn flush(&self) -> Result<(), IndexError>;
+    /// Makes what was applied durable, if there is enough of it to be worth a write, or `now`. False: it was not worth it.
+    /// What a failed one had is not lost: it is called again.
+    fn flush(&self, now: bool) -> Result<bool, IndexError>;
+    /// Tidies what lies on disk, a step of it, beside reads and writes. False: it is tidy.
+    fn compact(&self) -> Result<bool, IndexError> {
+        Ok(false)
+    }
     /// Bytes on disk.
     fn size(&self) -> u64;
-    /// The last failure was the disk's answer: once the disk is well, `mend` mends it.
+    /// The last failure was the disk's answer: once the disk is well it goes on.
     fn failed_by_disk(&self) -> bool {
         false
-    }
-    /// Does its disk take writes? Asked before many: those that fail half-way may spoil reads.
-    fn takes_writes(&self) -> Result<(), IndexError> {
-        Ok(())
-    }
-    /// Takes writes again after one has failed. What was flushed is there; what was applied since then may be missing.
-    fn mend(&self) -> Result<(), IndexError> {
-        Ok(())
     }
     /// True: calls may wait for a disk, so the store makes long ones on the blocking pool. A simulated index says no and
     /// everything stays on one thread.

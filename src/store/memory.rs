@@ -73,8 +73,8 @@ impl Index for MemoryIndex {
         }
         Ok(())
     }
-    fn flush(&self) -> Result<(), IndexError> {
-        Ok(())
+    fn flush(&self, _now: bool) -> Result<bool, IndexError> {
+        Ok(true)
     }
     fn size(&self) -> u64 {
         self.lock().iter().map(|(key, value)| (key.len() + value.len()) as u64).sum()

@@ -3,15 +3,15 @@
 //! A commit that has returned has been fdatasynced. Everything else here follows from that.
 //!
 //! The way of a batch: `outbox` (the handle) → `codec` → `commit` (group commit) → `journal` on a `disk` → `apply` (what it
-//! means) → `overlay` (acknowledged, readable) → `flush` → `index`. `opening` recovers, `reading` answers, `upkeep` and
+//! means) → `overlay` (acknowledged, readable) → `flush` → `index` (tidied by `compaction`). `opening` recovers, `reading` answers, `upkeep` and
 //! `checkpoint` keep the folder small. `verify` looks at a folder that nobody has open (`dissect`, `audit`), `salvage` mends it.
 pub mod disk;
 pub mod index;
+pub mod lsm;
 pub mod memory;
 pub mod outbox;
 pub mod record;
 pub mod salvage;
-pub mod sled;
 pub mod verify;
 
 mod apply;
@@ -19,6 +19,7 @@ mod audit;
 mod checkpoint;
 mod codec;
 mod commit;
+mod compaction;
 mod core;
 mod dissect;
 mod entry;
@@ -41,9 +42,9 @@ mod upkeep;
 
 pub use disk::{Disk, RealDisk};
 pub use index::{Index, IndexError, IndexFactory, Reset};
+pub use lsm::LsmIndex;
 pub use memory::MemoryIndex;
 pub use outbox::{Filter, FlushObserver, Page, Recovery, Settings, Store, StoreError, Vitals};
 pub use record::{Batch, Idempotent, Identity, Record};
 pub use salvage::{Salvaged, salvage};
-pub use sled::SledIndex;
 pub use verify::{Report, verify};

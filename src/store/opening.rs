@@ -8,7 +8,7 @@ use super::disk::Disk;
 use super::entry::Tag;
 use super::field::{Malformed, Reader};
 use super::flush::{FULL, batches};
-use super::index::{Index, IndexError, IndexFactory, Reset};
+use super::index::{Index, IndexError, IndexFactory, Pair, Reset};
 use super::journal::Segments;
 use super::keys;
 use super::outbox::{Recovery, StoreError, blocked, unreadable};
@@ -142,7 +142,7 @@ async fn begin(files: &Files<'_>, factory: &IndexFactory) -> Result<Opened, Stor
     // an index that says "nothing yet" is told from one that lost everything
     index
         .apply(vec![(keys::APPLIED.to_vec(), Some(Applied::default().encode()))])
-        .and_then(|()| index.flush())
+        .and_then(|()| index.flush(true))
         .map_err(why)?;
     files.disk.create(&segment::name(1)).await.map_err(|e| blocked(&e))?;
     Ok(Opened {
@@ -194,7 +194,7 @@ async fn rebuild(files: &Files<'_>, factory: &IndexFactory, why: &str) -> Result
     replay.below = below.unwrap_or(0);
     let oldest = files.segments.keys().next().copied().unwrap_or(1);
     let (next, torn) = replay.walk(files, oldest).await?;
-    replay.flush()?;
+    replay.flush(true)?;
     fault::crash_point("rebuild.replayed");
     tracing::info!(frames = replay.frames, "the index is rebuilt");
     replay.finish(files, next, torn)
@@ -322,18 +322,19 @@ impl Replay {
         if self.frames.is_multiple_of(100_000) {
             tracing::info!(frames = self.frames, "replaying the journal");
         }
-        if self.state.overlay.dirty() >= FULL { self.flush() } else { Ok(()) }
+        if self.state.overlay.dirty() >= FULL { self.flush(false) } else { Ok(()) }
     }
 
-    fn flush(&mut self) -> Result<(), Trouble> {
+    fn flush(&mut self, now: bool) -> Result<(), Trouble> {
         let applied = self.state.applied;
         let layer = self.state.overlay.begin_flush();
         for writes in batches(&layer, applied) {
             self.index.apply(writes)?;
         }
-        self.index.flush()?;
+        if self.index.flush(now)? {
+            self.indexed = applied.frame;
+        }
         self.state.overlay.end_flush();
-        self.indexed = applied.frame;
         Ok(())
     }
 
@@ -381,10 +382,8 @@ impl Replay {
     }
 }
 
-type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
-
-fn all(index: &dyn Index, from: &[u8], to: &[u8]) -> Result<Pairs, IndexError> {
-    let mut pairs: Pairs = Vec::new();
+fn all(index: &dyn Index, from: &[u8], to: &[u8]) -> Result<Vec<Pair>, IndexError> {
+    let mut pairs = Vec::new();
     let mut from = from.to_vec();
     loop {
         let page = index.scan(&from, to, SCAN)?;

@@ -10,13 +10,13 @@ use super::gate::Gate;
 use super::index::IndexFactory;
 use super::journal::Journal;
 use super::record::{Batch, Identity};
-use super::{flush, opening, upkeep};
+use super::{compaction, flush, opening, upkeep};
 use crate::clock::SharedClock;
 use crate::domain::{Delivery, FilterStatus};
 use crate::domain::{DeliveryId, Lsn, Pending, Subscription, SubscriptionId};
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -204,6 +204,8 @@ impl Store {
             dirtied: Notify::new(),
             full: Notify::new(),
             room: Notify::new(),
+            settled: Notify::new(),
+            taken: AtomicU64::new(opened.indexed),
             indexed: AtomicU64::new(opened.indexed),
             checkpoint: Mutex::new(opened.checkpoint),
         };
@@ -221,6 +223,7 @@ impl Store {
             tokio::try_join!(
                 Box::pin(commit::run(self.core.clone(), unstarted)),
                 Box::pin(flush::run(self.core.clone())),
+                Box::pin(compaction::run(self.core.clone())),
                 Box::pin(upkeep::run(self.core.clone())),
             )
         };
@@ -291,7 +294,7 @@ impl Store {
         let applied = self.core.read().applied;
         Vitals {
             pending: applied.pending,
-            index_lag_frames: applied.frame.saturating_sub(self.core.indexed.load(Ordering::Acquire)),
+            index_lag_frames: applied.frame.saturating_sub(self.core.taken_to()),
             writable: self.core.is_writable(),
         }
     }

@@ -10,7 +10,6 @@ use super::entry::{Brief, brief};
 use super::field::Reader;
 use super::index::IndexError;
 use super::keys;
-use super::opening::REBUILD;
 use super::outbox::{StoreError, blocked};
 use super::overlay::{Scanned, Way};
 use super::reading::REMEMBERED_MS;
@@ -19,7 +18,6 @@ use super::state::untag;
 use crate::domain::Status;
 use crate::fault;
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -32,9 +30,6 @@ const SCAN: usize = 512;
 const DROPPED: usize = 64;
 /// Long-lived changes in the journal that are worth a checkpoint.
 const CHECKPOINT_BYTES: u64 = 16 << 20;
-/// An index file this many times its live data, and at least this large, is made anew at the next start.
-const OUTGROWN: u64 = 16;
-const LARGE: u64 = 256 << 20;
 
 /// Runs until the store closes, or its index fails.
 pub(super) async fn run(core: Arc<Core>) -> Result<(), StoreError> {
@@ -70,17 +65,14 @@ async fn rounds(core: &Arc<Core>) -> StoreError {
 }
 
 async fn round(core: &Arc<Core>, surplus: &mut Surplus) -> Result<(), StoreError> {
-    let swept = deliveries(core, surplus).await?;
+    // all segments before this one are needed by nobody
+    let free_below = deliveries(core, surplus).await?;
     answers(core).await?;
     shadow(core).await?;
     fault::crash_point("retention.swept");
-    // all segments before this one are needed by nobody
-    let free_below = swept.oldest_needed;
     if checkpoint_is_due(core, free_below) {
         checkpoint::write(core).await?;
     }
-    // after it: until the first checkpoint a large shadow is known to nobody
-    note_outgrown(core, swept.bytes).await?;
     delete_segments(core, free_below).await
 }
 
@@ -122,16 +114,11 @@ fn minute(us: i64) -> i64 {
     us.div_euclid(60_000_000)
 }
 
-struct Swept {
-    oldest_needed: u64,
-    /// Keys and values of what survives.
-    bytes: u64,
-}
-
-async fn deliveries(core: &Arc<Core>, surplus: &mut Surplus) -> Result<Swept, StoreError> {
+/// Returns the oldest segment that a surviving one needs.
+async fn deliveries(core: &Arc<Core>, surplus: &mut Surplus) -> Result<u64, StoreError> {
     let keep_from = core.clock.now_us().saturating_sub(core.settings.history.as_micros() as i64);
     // what is committed from now on refers to this segment or a later one
-    let mut swept = Swept { oldest_needed: core.segments.active().unwrap_or(0), bytes: 0 };
+    let mut oldest_needed = core.segments.active().unwrap_or(0);
     let mut minutes: BTreeMap<i64, u64> = BTreeMap::new();
     let mut pages = Pages::new(b"d", b"e");
     while let Some(page) = pages.next(core).await? {
@@ -143,8 +130,7 @@ async fn deliveries(core: &Arc<Core>, surplus: &mut Surplus) -> Result<Swept, St
                 dropped.push((key, value));
                 continue;
             }
-            swept.oldest_needed = swept.oldest_needed.min(front.event_at.segment);
-            swept.bytes += (key.len() + value.len()) as u64;
+            oldest_needed = oldest_needed.min(front.event_at.segment);
             if front.status != Status::Pending {
                 *minutes.entry(minute(front.updated_us)).or_default() += 1;
             }
@@ -152,7 +138,7 @@ async fn deliveries(core: &Arc<Core>, surplus: &mut Surplus) -> Result<Swept, St
         forget(core, dropped).await?;
     }
     *surplus = Surplus::of(&minutes, core.settings.history_max);
-    Ok(swept)
+    Ok(oldest_needed)
 }
 
 /// Idempotent answers of yesterday.
@@ -256,7 +242,7 @@ fn checkpoint_is_due(core: &Core, free_below: u64) -> bool {
 async fn delete_segments(core: &Core, free_below: u64) -> Result<(), StoreError> {
     while let Some((first, last)) = core.segments.oldest_closed() {
         let checkpoint = core.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).0;
-        let taken = last <= core.indexed.load(Ordering::Acquire) && last <= checkpoint;
+        let taken = last <= core.settled_to() && last <= checkpoint;
         if first >= free_below || !taken {
             return Ok(());
         }
@@ -266,17 +252,6 @@ async fn delete_segments(core: &Core, free_below: u64) -> Result<(), StoreError>
         fault::crash_point("retention.removed");
         core.segments.forget(first);
         tracing::info!(file = name, "segment deleted: nothing lives in it");
-    }
-    Ok(())
-}
-
-/// The engine gives no space back.
-async fn note_outgrown(core: &Arc<Core>, live: u64) -> Result<(), StoreError> {
-    let size = core.offload(|core| core.index.size()).await?;
-    let shadow = core.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).1;
-    if size > LARGE && size > (live + shadow).saturating_mul(OUTGROWN) {
-        tracing::info!(size, live, "the index has outgrown its data; it is rebuilt at the next start");
-        core.disk.create(REBUILD).await.map_err(|e| blocked(&e))?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use tailhook::store::index::{Index, IndexFactory, Reset};
-use tailhook::store::{MemoryIndex, SledIndex};
+use tailhook::store::{LsmIndex, MemoryIndex};
 
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -19,7 +19,7 @@ fn conforms(index: &dyn Index, batches: &[Vec<(u8, Option<u8>)>]) {
             };
         }
     }
-    index.flush().unwrap();
+    index.flush(true).unwrap();
     for key in 0..=u8::MAX {
         assert_eq!(index.get(&[key]).unwrap(), model.get(&vec![key]).cloned());
     }
@@ -38,7 +38,7 @@ fn conforms(index: &dyn Index, batches: &[Vec<(u8, Option<u8>)>]) {
 fn resets(factory: &IndexFactory) {
     let index = factory(Reset::Keep).unwrap();
     index.apply(vec![(b"k".to_vec(), Some(b"v".to_vec()))]).unwrap();
-    index.flush().unwrap();
+    index.flush(true).unwrap();
     drop(index);
     assert_eq!(factory(Reset::Keep).unwrap().get(b"k").unwrap(), Some(b"v".to_vec()));
     for _ in 0..2 {
@@ -54,7 +54,7 @@ proptest! {
     fn engines_are_ordered_maps(batches in proptest::collection::vec(proptest::collection::vec((any::<u8>(), any::<Option<u8>>()), 0..100), 0..10)) {
         conforms(&MemoryIndex::default(), &batches);
         let folder = tempfile::tempdir().unwrap();
-        conforms(&SledIndex::open(folder.path()).unwrap(), &batches);
+        conforms(&LsmIndex::open(folder.path(), 1000).unwrap(), &batches);
     }
 }
 
@@ -62,5 +62,5 @@ proptest! {
 fn engines_keep_and_reset() {
     resets(&MemoryIndex::default().factory());
     let folder = tempfile::tempdir().unwrap();
-    resets(&SledIndex::factory(folder.path().join("index")));
+    resets(&LsmIndex::factory(folder.path().join("index"), 1000));
 }

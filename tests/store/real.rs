@@ -1,4 +1,4 @@
-//! The same on a real folder with sled: what is done to the index's files changes no answer.
+//! The same on a real folder with its real index: what is done to the index's files changes no answer.
 use crate::house::*;
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ type Damage = Box<dyn Fn()>;
 
 async fn open(folder: &Path) -> (Store, Recovery, JoinSet<Result<(), StoreError>>) {
     let disk = Arc::new(RealDisk::open(folder).unwrap());
-    let index = SledIndex::factory(folder.join("index"));
+    let index = LsmIndex::factory(folder.join("index"), lsm::MEMORY_BYTES);
     let (store, recovery) = Store::open(settings(), disk, index, Arc::new(SystemClock)).await.unwrap();
     let mut loops = JoinSet::new();
     let running = store.clone();

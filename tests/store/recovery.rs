@@ -153,8 +153,8 @@ impl Index for Recorder {
         self.writes.lock().unwrap().extend(writes.clone());
         self.index.apply(writes)
     }
-    fn flush(&self) -> Result<(), IndexError> {
-        Ok(())
+    fn flush(&self, _now: bool) -> Result<bool, IndexError> {
+        Ok(true)
     }
     fn size(&self) -> u64 {
         0

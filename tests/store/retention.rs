@@ -4,7 +4,7 @@ use crate::house::*;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tailhook::domain::{Lsn, Next};
-use tailhook::store::{Filter, Index, IndexError, IndexFactory, MemoryIndex, Record, Settings, StoreError};
+use tailhook::store::{Filter, MemoryIndex, Record, Settings, StoreError};
 use tokio::time::sleep;
 
 const DAY_US: i64 = 24 * 3600 * 1_000_000;
@@ -102,49 +102,6 @@ async fn more_than_history_max_is_too_much() {
     sleep(Duration::from_secs(300)).await;
     assert_eq!(count(&house), 11);
     assert_eq!(house.store.due(lane(1), None, 9).unwrap().len(), 1);
-}
-
-/// An index in memory that says it takes 270 MB.
-#[derive(Debug)]
-struct Large(MemoryIndex);
-
-impl Index for Large {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
-        self.0.get(key)
-    }
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, IndexError> {
-        self.0.scan(from, to, limit)
-    }
-    fn scan_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, IndexError> {
-        self.0.scan_back(from, to, limit)
-    }
-    fn apply(&self, writes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), IndexError> {
-        self.0.apply(writes)
-    }
-    fn flush(&self) -> Result<(), IndexError> {
-        self.0.flush()
-    }
-    fn size(&self) -> u64 {
-        270_000_000
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_index_that_is_full_of_shadow_has_not_outgrown_its_data() {
-    for (megabytes, rebuilt) in [(17, false), (1, true)] {
-        let index = MemoryIndex::default();
-        let large = index.clone();
-        let factory: IndexFactory = Box::new(move |_| Ok(std::sync::Arc::new(Large(large.clone()))));
-        let house = House::open_with(settings(), CrashDisk::default(), factory).await.unwrap();
-        let columns = "x".repeat(1_000_000);
-        for n in 0..megabytes {
-            house.commit(vec![row(&n.to_string(), Some(&columns))]).await;
-        }
-        sleep(Duration::from_secs(90)).await;
-        let (disk, _) = house.close().await;
-        let house = House::open(settings(), disk, index).await.unwrap();
-        assert_eq!(house.recovery.rebuilt.is_some(), rebuilt, "{megabytes} MB");
-    }
 }
 
 #[tokio::test(start_paused = true)]

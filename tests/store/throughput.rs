@@ -1,4 +1,4 @@
-//! How fast, on a real disk with sled. Not part of the suite: `cargo test --release --test store -- --ignored --nocapture`.
+//! How fast, on a real disk with its real index. Not part of the suite: `cargo test --release --test store -- --ignored --nocapture`.
 use crate::house::*;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ async fn commits_a_second() {
     });
     let settings = Settings { observe_flush, ..settings() };
     let disk = Arc::new(RealDisk::open(&folder.path().join("data")).unwrap());
-    let index = || SledIndex::factory(folder.path().join("data/index"));
+    let index = || LsmIndex::factory(folder.path().join("data/index"), lsm::MEMORY_BYTES);
     let (store, _) =
         Store::open(settings.clone(), disk.clone(), index(), Arc::new(SystemClock)).await.unwrap();
     let mut loops = JoinSet::new();

@@ -22,7 +22,13 @@ fn tailhook(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
 
 async fn open(folder: &Path) -> Result<(Store, Recovery), StoreError> {
     let disk = Arc::new(RealDisk::open(folder).unwrap());
-    Store::open(settings(), disk, SledIndex::factory(folder.join("index")), Arc::new(SystemClock)).await
+    Store::open(
+        settings(),
+        disk,
+        LsmIndex::factory(folder.join("index"), lsm::MEMORY_BYTES),
+        Arc::new(SystemClock),
+    )
+    .await
 }
 
 #[tokio::test]

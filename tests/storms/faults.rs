@@ -88,7 +88,7 @@ pub(crate) enum Kind {
     FileSize,
     /// The journal's fdatasync and the cut of what it left answer EIO.
     Sync,
-    /// The index's writes answer EIO, and nothing else does.
+    /// The fsync of the index's tables and of folders answers EIO, and nothing else does.
     Index,
     /// All of it answers EIO.
     Everything,
@@ -124,10 +124,8 @@ impl<'d> Fault<'d> {
                 Self::FileSize(process)
             }
             Kind::Sync => Self::Calls(inject(pid, "fdatasync,ftruncate")),
-            Kind::Index => Self::Calls(inject(pid, "sync_file_range,pwrite64")),
-            Kind::Everything => {
-                Self::Calls(inject(pid, "fdatasync,ftruncate,fsync,sync_file_range,pwrite64"))
-            }
+            Kind::Index => Self::Calls(inject(pid, "fsync")),
+            Kind::Everything => Self::Calls(inject(pid, "fdatasync,ftruncate,fsync")),
         }
     }
     /// Ends.

@@ -10,29 +10,23 @@ use cut::Cut;
 use model::{Model, marker};
 use record::Moment;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use tailhook::demo::random::Random;
 use tailhook::store::*;
-use tokio::task::{JoinSet, yield_now};
+use tokio::task::JoinSet;
 
 fn number(name: &str, usual: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
 async fn open(folder: &Path, now_us: i64) -> Result<(Store, Recovery), StoreError> {
-    // an engine that was just dropped lets go of its file a moment later
-    while let Ok(file) = File::open(folder.join("index/db"))
-        && file.try_lock().is_err()
-    {
-        yield_now().await;
-    }
     let disk = Arc::new(RealDisk::open(folder).unwrap());
     let clock = Arc::new(HandClock(AtomicI64::new(now_us)));
-    Store::open(load::small(), disk, SledIndex::factory(folder.join("index")), clock).await
+    Store::open(load::small(), disk, LsmIndex::factory(folder.join("index"), record::MEMORY_BYTES), clock)
+        .await
 }
 
 /// What opening found.
@@ -147,7 +141,7 @@ async fn nothing_confirmed_is_lost_when_the_power_goes() {
 /// Null controls: a store that answers before it syncs, and one whose only durability is the index's own flush.
 #[test]
 fn what_is_only_seemingly_durable_is_caught() {
-    for fault in ["ack-before-fsync", "sled-flush-only"] {
+    for fault in ["ack-before-fsync", "index-flush-only"] {
         let output = Command::new(std::env::current_exe().unwrap())
             .args(["power::nothing_confirmed_is_lost_when_the_power_goes", "--exact", "--nocapture"])
             .env("TAILHOOK_PLANTED", fault)

@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 use tailhook::store::index::{Pair, Write};
-use tailhook::store::{Disk, Index, IndexError, IndexFactory, RealDisk, Record, SledIndex};
+use tailhook::store::{Disk, Index, IndexError, IndexFactory, LsmIndex, RealDisk, Record};
+
+/// So little that the index writes tables, and merges them, all the time.
+pub(crate) const MEMORY_BYTES: u64 = 4096;
 
 /// What the kernel may write at a time, and may have written or not.
 pub(crate) const PAGE: usize = 4096;
@@ -147,7 +150,7 @@ impl Disk for WatchedDisk {
     }
 }
 
-/// The real index, whose files are looked at after every write.
+/// The real index, whose files are looked at after every call that may change them.
 #[derive(Debug)]
 pub(crate) struct WatchedIndex {
     real: Arc<dyn Index>,
@@ -160,10 +163,10 @@ pub(crate) struct WatchedIndex {
 impl WatchedIndex {
     /// `alive` counts those that live: an engine must be gone before its files can be opened anew.
     pub(crate) fn factory(folder: PathBuf, recording: Recording, alive: Arc<()>) -> IndexFactory {
-        let sled = SledIndex::factory(folder.clone());
+        let engine = LsmIndex::factory(folder.clone(), MEMORY_BYTES);
         Box::new(move |reset| {
             let (folder, recording) = (folder.clone(), recording.clone());
-            let (real, last) = (sled(reset)?, Mutex::default());
+            let (real, last) = (engine(reset)?, Mutex::default());
             let index = Self { real, folder, recording, last, _alive: alive.clone() };
             index.look();
             Ok(Arc::new(index))
@@ -208,14 +211,17 @@ impl Index for WatchedIndex {
         self.real.scan_back(from, to, limit)
     }
     fn apply(&self, writes: Vec<Write>) -> Result<(), IndexError> {
-        self.real.apply(writes)?;
-        self.look();
-        Ok(())
+        self.real.apply(writes)
     }
-    fn flush(&self) -> Result<(), IndexError> {
-        self.real.flush()?;
+    fn flush(&self, now: bool) -> Result<bool, IndexError> {
+        let settled = self.real.flush(now)?;
         self.look();
-        Ok(())
+        Ok(settled)
+    }
+    fn compact(&self) -> Result<bool, IndexError> {
+        let more = self.real.compact()?;
+        self.look();
+        Ok(more)
     }
     fn size(&self) -> u64 {
         self.real.size()
