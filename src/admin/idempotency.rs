@@ -4,15 +4,18 @@ use super::Api;
 use super::auth::{self, Caller};
 use super::problem::Problem;
 use crate::domain::TenantId;
+use crate::domain::event::derived_uuid;
 use crate::store::{Idempotent, Record};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use uuid::Uuid;
 
 const HEADER: &str = "idempotency-key";
 const LONGEST: usize = 255;
+const DAY_MS: i64 = 86_400_000;
 
 type Key = (TenantId, String);
 /// Keys whose first request is under way.
@@ -47,6 +50,13 @@ impl Ticket {
     /// The client's key, to derive ids from.
     pub(super) fn key(&self) -> Option<&str> {
         self.held.as_ref().map(|held| held.key.1.as_str())
+    }
+    /// Ids that no other request gives: today's, and yesterday's for a repeat after midnight.
+    pub(super) fn ids(&self, now_ms: i64) -> Option<[Uuid; 2]> {
+        let held = self.held.as_ref()?;
+        let (tenant, key) = (held.key.0.as_str().as_bytes(), held.key.1.as_bytes());
+        let today = now_ms.div_euclid(DAY_MS);
+        Some([today, today - 1].map(|day| derived_uuid(day * DAY_MS, &[tenant, key, &held.body_hash])))
     }
     /// What must be made durable with what the request did. The answer must hold no secret.
     pub(super) fn record(&self, status: StatusCode, answer: &str, at_ms: i64) -> Option<Record> {

@@ -7,6 +7,7 @@ use super::{Api, BASE, body, objects};
 use crate::domain::{Secret, Subscription, SubscriptionId};
 use crate::fault;
 use crate::postgres::snapshot::SUBSCRIPTION_COLUMNS;
+use crate::postgres::subscriptions::{WriteError, Written};
 use crate::registry::rows::{self, RowChange};
 use crate::registry::validate::{self, Invalid};
 use axum::Extension;
@@ -46,8 +47,13 @@ pub(super) async fn create(
         Some(secret) => secret,
         None => generate(api.random()?),
     };
-    let mut subscription = Subscription {
-        id: SubscriptionId(uuid::Builder::from_random_bytes(api.random()?).into_uuid()),
+    let ids = ticket.ids(api.0.parts.clock.now_ms());
+    let id = match ids {
+        Some([today, _]) => today,
+        None => uuid::Builder::from_random_bytes(api.random()?).into_uuid(),
+    };
+    let subscription = Subscription {
+        id: SubscriptionId(id),
         tenant: caller.tenant.clone(),
         pattern: wish.pattern,
         url: wish.url,
@@ -57,22 +63,35 @@ pub(super) async fn create(
         updated_us: 0,
         options: wish.options,
     };
-    let written = api.0.parts.subscriptions.create(&subscription).await?;
+    let (subscription, written) = match api.0.parts.subscriptions.create(&subscription).await {
+        Ok(written) => {
+            let (created_us, updated_us) = (written.created_us, written.updated_us);
+            (Subscription { created_us, updated_us, ..subscription }, written)
+        }
+        // this very request was carried out, and its answer was lost
+        Err(WriteError::Exists(id)) if ids.is_some_and(|ids| ids.contains(&id.0)) => {
+            let first = in_table(&api, &caller).await?.into_iter().find(|s| s.id == id);
+            let first = first.ok_or_else(|| Problem::from(WriteError::Exists(id)))?;
+            let written = Written { created_us: first.created_us, updated_us: first.updated_us, lsn: None };
+            (Arc::unwrap_or_clone(first), written)
+        }
+        Err(error) => return Err(error.into()),
+    };
     fault::crash_point("admin.subscribed");
-    (subscription.created_us, subscription.updated_us) = (written.created_us, written.updated_us);
     tracing::info!(subscription = %subscription.id, tenant = %subscription.tenant, "a subscription was created");
     let mut object = objects::subscription(&subscription);
     object.effective = Some(api.effective(subscription.id, true, written).await);
     let masked = serde_json::to_string(&object).map_err(|_| Problem::internal("serialising"))?;
     if let Some(record) = ticket.record(StatusCode::CREATED, &masked, api.0.parts.clock.now_ms()) {
-        // the subscription stands whatever becomes of this: a repeat is then told that it exists
+        // the subscription stands whatever becomes of this: a repeat finds it by its id
         let kept = api.0.parts.store.commit(crate::store::Batch { records: vec![record] }).await;
         kept.unwrap_or_else(|error| tracing::warn!(%error, "an idempotent answer could not be kept"));
     }
     fault::crash_point("admin.subscription-answer");
-    if generated {
-        object.secret = Some(secret.expose());
-    }
+    let opened =
+        subscription.secret.as_ref().filter(|_| generated).map(|sealed| api.0.parts.sealer.open(sealed));
+    let secret = opened.transpose().map_err(|_| Problem::internal("opening the secret"))?;
+    object.secret = secret.as_ref().map_or(object.secret, |secret| Some(secret.expose()));
     let answer = serde_json::to_string(&object).map_err(|_| Problem::internal("serialising"))?;
     let mut response = json(StatusCode::CREATED, answer);
     if let Ok(location) = HeaderValue::try_from(format!("{BASE}/subscriptions/{}", subscription.id)) {
@@ -144,6 +163,10 @@ async fn active(api: &Api, caller: &Caller) -> Result<Vec<Arc<Subscription>>, Pr
     if let Some(routing) = api.settled().await {
         return Ok(routing.of_tenant(&caller.tenant).cloned().collect());
     }
+    in_table(api, caller).await
+}
+
+async fn in_table(api: &Api, caller: &Caller) -> Result<Vec<Arc<Subscription>>, Problem> {
     let rows = api.0.parts.subscriptions.active(&caller.tenant).await?;
     let rules = rows::Rules { sealer: &api.0.parts.sealer, url: &|_| Ok(()) };
     let read = |values: &Vec<Option<String>>| match rows::snapshot_row(&SUBSCRIPTION_COLUMNS, values, rules) {

@@ -1,7 +1,10 @@
 //! Deliveries: posted, listed, shown, retried; the same request twice.
 use crate::world::World;
+use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
+use tailhook::domain::TenantId;
+use tailhook::store::{Batch, Idempotent, Record};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn post_list_get_retry() {
@@ -91,6 +94,22 @@ async fn the_same_request_again_gets_the_same_answer() {
         (again.json()["id"].clone(), again.json()["secret"].as_str()),
         (first.json()["id"].clone(), Some("***"))
     );
+    // a crash between the row and the answer: the answer is not known, and is given again
+    let lost = Idempotent {
+        tenant: TenantId::new("a"),
+        key: "POST /subscriptions k1".into(),
+        body_hash: [0; 32],
+        status: 201,
+        answer: Bytes::new(),
+        at_ms: 0,
+    };
+    world.store.commit(Batch { records: vec![Record::Idempotent(Box::new(lost))] }).await.unwrap();
+    let (again, expected) = (post("/subscriptions", wish.clone(), "k1").await, first.json());
+    assert_eq!((again.status.as_u16(), again.header("idempotency-replayed")), (201, None));
+    for field in ["id", "secret", "event", "url", "created_at", "active"] {
+        assert_eq!(again.json()[field], expected[field], "{field}");
+    }
+    assert_eq!(post("/subscriptions", wish.clone(), "k2").await.problem(409), "already_exists");
     let other = json!({"event": "payment.*", "url": "https://b.example/hook"});
     assert_eq!(post("/subscriptions", other, "k1").await.problem(409), "idempotency_mismatch");
     assert_eq!(post("/subscriptions", wish, "").await.problem(400), "idempotency_key");
