@@ -114,6 +114,7 @@ fn measure_index(criterion: &mut Criterion, folder: &Path) -> anyhow::Result<()>
     let mut ids = Scattered(0);
     for _ in 0..KNOWN / 100 {
         index.apply((0..100).map(|_| entry(ids.next())).collect())?;
+        index.flush(false)?;
     }
     let mut group = criterion.benchmark_group("index");
     group.bench_function("get", |b| {
@@ -130,7 +131,7 @@ fn measure_index(criterion: &mut Criterion, folder: &Path) -> anyhow::Result<()>
     group.bench_function("apply 100", |b| {
         b.iter_batched(
             || (0..100).map(|_| entry(ids.next())).collect(),
-            |writes| index.apply(writes),
+            |writes| index.apply(writes).and_then(|()| index.flush(false)),
             criterion::BatchSize::PerIteration,
         );
     });

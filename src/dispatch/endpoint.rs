@@ -96,6 +96,10 @@ impl Endpoint {
         } else {
             self.fresh.remove(&(ticket.seq, ticket.lane));
         }
+        // empty sets keep their last node
+        if !self.has_ready() {
+            (self.fresh, self.retries) = (BTreeSet::new(), BTreeSet::new());
+        }
     }
     /// What goes next. First attempts and retries take turns, so that neither starves the other; a probe takes what
     /// was never tried or has waited longest, so that probes rotate over ordering keys.

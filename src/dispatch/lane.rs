@@ -264,6 +264,13 @@ impl Lane {
     pub(super) fn remove(&mut self, seq: Seq) -> (Option<Item>, Successor) {
         let Some(item) = self.items.remove(&seq) else { return (None, Successor::Nobody) };
         let successor = item.order.map_or(Successor::Nobody, |order| self.successor(order, seq));
+        if self.items.is_empty() {
+            // an empty map keeps its last node: kilobytes, for every subscription that was ever used
+            self.items = BTreeMap::new();
+            if self.keys.is_empty() {
+                self.keys = BTreeMap::new();
+            }
+        }
         (Some(item), successor)
     }
 

@@ -5,7 +5,7 @@ use crate::{judge, load, number, seed};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tailhook::demo::cluster::Cluster;
 use tailhook::demo::random::Random;
 
@@ -53,15 +53,19 @@ fn alive(process: i32) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::disallowed_methods, reason = "the pace of other processes")]
 async fn what_was_committed_before_a_crash_is_sent() {
     let seed = seed();
     let mut random = Random::new(seed);
     let mut world = World::new(seed, &[], "").await;
     let workers = load(&world, seed).await;
     let mut ways: BTreeMap<&str, u32> = BTreeMap::new();
+    let (mut up, mut committed) = (Duration::ZERO, 0);
     for number in 0..number("CRASHES", 6) {
         // a moment anywhere from the restart to full flight
+        let (began, before) = (Instant::now(), workers.transactions());
         tokio::time::sleep(Duration::from_millis(random.below(2_500) as u64)).await;
+        (up, committed) = (up + began.elapsed(), committed + workers.transactions() - before);
         let way = WAYS[number as usize % WAYS.len()];
         tokio::task::block_in_place(|| crash(&world.rig.cluster, way));
         *ways.entry(way).or_default() += 1;
@@ -69,6 +73,7 @@ async fn what_was_committed_before_a_crash_is_sent() {
     // the last crash too is followed by work
     tokio::time::sleep(Duration::from_secs(1)).await;
     let changes = workers.stop().await;
-    println!("{ways:?}, {changes} changes known to be committed");
+    let rate = committed as f64 / up.as_secs_f64();
+    println!("{ways:?}, {changes} changes known to be committed, {rate:.0} transactions a second between");
     judge(&mut world, seed).await;
 }

@@ -11,6 +11,8 @@ use tailhook::demo::http;
 use tailhook::demo::random::Random;
 
 const BASE: &str = "/api/v1/tenant/webhooks";
+/// The index writes all the time, so that it meets the fault.
+const SMALL_TABLES: [(&str, &str); 1] = [("TAILHOOK_INDEX_BYTES", "65536")];
 /// Who posts events by the API.
 const POSTER: &str = "44444444-4444-4444-8444-444444444444";
 /// What is promised.
@@ -83,7 +85,7 @@ async fn round(
 
 /// A world on a small disk of its own, and somebody who may post.
 async fn on_a_disk(seed: u64) -> Option<(World, Disk)> {
-    let mut world = World::new(seed, &[], "").await;
+    let mut world = World::new(seed, &SMALL_TABLES, "").await;
     let disk = Disk::under(&mut world.rig).await?;
     world.rig.api.subscribe(POSTER, "*", &world.rig.hook, SECRET).await.unwrap();
     Some((world, disk))

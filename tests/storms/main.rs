@@ -17,9 +17,9 @@ mod world;
 use std::time::Duration;
 use world::{Workers, World};
 
-/// Four that pause for so long: about 200 transactions a second.
+/// Four that pause for so long: more than 200 transactions a second.
 const WORKERS: usize = 4;
-const PAUSE: Duration = Duration::from_millis(15);
+const PAUSE: Duration = Duration::from_millis(10);
 /// What has not come after so long never will.
 const NEVER: Duration = Duration::from_secs(300);
 

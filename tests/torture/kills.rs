@@ -63,11 +63,14 @@ async fn kill_9_loses_nothing() {
     while workers.changes() < least {
         sleep(Duration::from_millis(100)).await;
     }
+    let transactions = workers.transactions();
     let changes = workers.stop().await;
     world.settle().await;
     let verdict = world.verdict().await;
     let [half, most] = [50, 99].map(|share| percentile(&mut starts, share));
-    println!("kill -9               {kills:>9}\ncommitted changes     {changes:>9}\n{verdict}");
+    println!(
+        "kill -9               {kills:>9}\ntransactions          {transactions:>9}\ncommitted changes     {changes:>9}\n{verdict}"
+    );
     let met = if most <= LIMIT { "met" } else { "NOT met" };
     println!(
         "restart to streaming, {} of them: p50 {half:?}, p99 {most:?}; limit {LIMIT:?} {met}",

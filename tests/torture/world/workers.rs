@@ -24,6 +24,8 @@ pub(crate) struct Workers {
     rest: Arc<RwLock<()>>,
     /// Rows inserted, updated and deleted by committed transactions.
     changes: Arc<AtomicU64>,
+    /// The transactions.
+    transactions: Arc<AtomicU64>,
 }
 
 impl Workers {
@@ -60,6 +62,7 @@ impl Workers {
         F: Future<Output = (W, u64)> + Send + 'static,
     {
         let (stop, changes, rest) = (self.stop.clone(), self.changes.clone(), self.rest.clone());
+        let transactions = self.transactions.clone();
         self.tasks.spawn(async move {
             let mut worker = worker;
             while !stop.load(Ordering::Relaxed) {
@@ -68,6 +71,7 @@ impl Workers {
                 worker = back;
                 drop(working);
                 changes.fetch_add(done, Ordering::Relaxed);
+                transactions.fetch_add(u64::from(done > 0), Ordering::Relaxed);
                 sleep(pause).await;
             }
         });
@@ -79,6 +83,10 @@ impl Workers {
     /// Committed changes so far.
     pub(crate) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Relaxed)
+    }
+    /// Committed transactions so far.
+    pub(crate) fn transactions(&self) -> u64 {
+        self.transactions.load(Ordering::Relaxed)
     }
     /// Lets what is open end; gives how many changes were committed.
     pub(crate) async fn stop(mut self) -> u64 {
