@@ -62,7 +62,7 @@ fuzz-planted:
 # In the dev profile: crash points are in no other.
 torture:
 	@tools/setup postgres cmake
-	KILLS=$(KILLS) CHANGES=$(CHANGES) cargo test --locked --test torture kill_9 -- --nocapture
+	KILLS=$(KILLS) CHANGES=$(CHANGES) LIMITS=1 cargo test --locked --test torture kill_9 -- --nocapture
 	HITS=$(HITS) POINTS=1000 cargo test --locked --test torture crash_point -- --nocapture
 
 # As root, for the faults of the disk: mount, prlimit, strace.

@@ -64,9 +64,9 @@ pub(super) async fn create(
         options: wish.options,
     };
     let (subscription, written) = match api.0.parts.subscriptions.create(&subscription).await {
-        Ok(written) => {
+        Ok((id, written)) => {
             let (created_us, updated_us) = (written.created_us, written.updated_us);
-            (Subscription { created_us, updated_us, ..subscription }, written)
+            (Subscription { id, created_us, updated_us, ..subscription }, written)
         }
         // this very request was carried out, and its answer was lost
         Err(WriteError::Exists(id)) if ids.is_some_and(|ids| ids.contains(&id.0)) => {

@@ -67,7 +67,7 @@ pub(super) async fn prepare<S: Source>(parts: &mut Parts<S>) -> Result<Option<Ls
         complete(&parts.store, parts.rules.mapping.plan(), &mut memory).await?;
         return Ok(None);
     }
-    note(&parts.store, Vec::new(), memory.begun()).await?;
+    note(&parts.store, memory.abandon(), memory.begun()).await?;
     let at = parts.source.snapshot(&tables).await?;
     fault::crash_point("again.snapshot");
     let names: Vec<_> = tables.iter().map(|table| table.table.to_string()).collect();

@@ -55,7 +55,7 @@ impl Memory {
     }
     /// What is to be noted before a fill begins.
     pub fn begun(&self) -> String {
-        let mut lines: Vec<String> = self.obsolete.iter().map(ToString::to_string).collect();
+        let mut lines = Vec::new();
         for place in self.places.values() {
             let mark = if place.filled { String::new() } else { BEGUN.to_string() };
             lines.extend(place.previous.iter().map(|(line, _)| format!("{mark}{line}")));
@@ -113,6 +113,11 @@ impl Memory {
         };
         records.map(record).collect()
     }
+    /// What nothing refers to any more is forgotten before a fill begins: from here on nobody follows it, and a mapping that
+    /// comes back must not take it for whole.
+    pub fn abandon(&mut self) -> Vec<Record> {
+        self.obsolete.drain(..).map(|table| Record::ShadowClear { table }).collect()
+    }
     /// The fill is complete: what is to be forgotten, for the frame that says so.
     pub fn complete(&mut self) -> Vec<Record> {
         let mut gone = std::mem::take(&mut self.obsolete);
@@ -152,12 +157,23 @@ mod tests {
         assert_eq!(unfilled, ["a", "c"]);
         let forget = ShadowChange::Forget { table: "public.a".into(), key: Bytes::from_static(b"k") };
         assert_eq!(memory.records(forget).len(), 2, "forgotten in the old place too");
-        let cleared: Vec<_> = memory.complete().into_iter().map(|r| format!("{r:?}")).collect();
-        assert!(
-            cleared.len() == 2 && cleared[0].contains("public.b") && cleared[1].contains("public.a: "),
-            "{cleared:?}"
-        );
+        let mut complete = memory.clone();
+        let gone = [memory.abandon(), memory.complete(), complete.complete()];
+        let [first, last, both] = gone.map(|records| format!("{records:?}"));
+        assert!(first.contains("public.b") && !first.contains("public.a"), "{first}");
+        assert!(last.contains("public.a: ") && !last.contains("public.b"), "{last}");
+        assert!(both.contains("public.a: ") && both.contains("public.b"), "{both}");
         assert!(memory.is_settled());
+    }
+
+    /// Between the two nobody followed b's rows: what is remembered of them is old.
+    #[test]
+    fn a_table_that_comes_back_before_the_fill_was_complete_is_filled_anew() {
+        let (old, new) = (plan(&[("a", "x"), ("b", "x")]), plan(&[("a", "y")]));
+        let mut memory = Memory::new(&new, &old.text());
+        assert_eq!(memory.abandon().len(), 1);
+        let back = Memory::new(&old, &memory.begun());
+        assert_eq!(back.unfilled().map(|table| &*table.name).collect::<Vec<_>>(), ["a", "b"]);
     }
 
     #[test]

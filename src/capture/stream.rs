@@ -11,7 +11,7 @@ use crate::domain::{Lsn, Transaction};
 use crate::fault;
 use crate::registry::Routing;
 use crate::stop;
-use crate::store::{Batch, Record, Store, StoreError};
+use crate::store::{Batch, IndexError, Record, Store, StoreError};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -232,7 +232,7 @@ impl Stream {
             fault::crash_point("capture.batch-taken");
             let routing = parts.routing.borrow().clone();
             batch::prepare(&transactions, &parts.rules, &routing, &parts.store, &self.memory)
-                .map_err(StoreError::Index)?
+                .map_err(|why| StoreError::Index(IndexError::Broken(why)))?
         };
         self.commit_began = Instant::now();
         self.committing = Some(Box::pin(commit(parts.store.clone(), prepared)));

@@ -106,7 +106,12 @@ fn environment(name: &str) -> Option<String> {
 /// Runs an asynchronous command to its end.
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("the threads cannot be started; raise the limit of processes (ulimit -u)")?.block_on(work)
+    let runtime =
+        runtime.context("the threads cannot be started; raise the limit of processes (ulimit -u)")?;
+    let done = runtime.block_on(work);
+    // a call that a hung disk holds must not hold the end
+    runtime.shutdown_background();
+    done
 }
 
 #[cfg(test)]

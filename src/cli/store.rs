@@ -73,7 +73,7 @@ pub(super) fn main(arguments: &Arguments, source: &Source) -> anyhow::Result<()>
 fn look(disk: &RealDisk, folder: &Path) -> Result<Report, store::StoreError> {
     let folder = folder.join("index");
     let index = if folder.is_dir() {
-        LsmIndex::open(&folder, lsm::MEMORY_BYTES).map_err(|error| error.0)
+        LsmIndex::open(&folder, lsm::MEMORY_BYTES).map_err(|error| error.to_string())
     } else {
         Err("it is missing".to_owned())
     };

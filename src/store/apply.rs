@@ -176,7 +176,8 @@ impl Applying<'_> {
 
     fn load(&self, key: &DeliveryKey) -> Result<Option<Entry>, IndexError> {
         let Some(bytes) = self.state.overlay.get(self.index, &keys::delivery(key))? else { return Ok(None) };
-        let entry = Entry::decode(&bytes).map_err(|e| IndexError(format!("delivery {}: {e}", key.id)))?;
+        let entry =
+            Entry::decode(&bytes).map_err(|e| IndexError::Broken(format!("delivery {}: {e}", key.id)))?;
         // another tenant with the same hash and the same id: ours does not exist
         Ok(Some(entry).filter(|entry| entry.delivery.key == *key))
     }

@@ -4,10 +4,10 @@ use super::disk::Disk;
 use super::entry::Entry;
 use super::index::{Index, IndexError};
 use super::keys;
-use super::opening::REBUILD;
 use super::reading::checked_event;
 use super::segment;
 use super::state::Applied;
+use super::survey::REBUILD;
 use super::verify::{Loss, Part, Walked};
 use crate::domain::Status;
 
@@ -55,7 +55,7 @@ pub(super) fn index(disk: &dyn Disk, index: Result<&dyn Index, &str>, walked: &m
     let counts = match count(disk, index, walked) {
         Ok(counts) => counts,
         Err(error) => {
-            walked.report.find(true, (FILE, None), error.0, DELETE);
+            walked.report.find(true, (FILE, None), error.to_string(), DELETE);
             return;
         }
     };
@@ -96,8 +96,8 @@ fn count(disk: &dyn Disk, index: &dyn Index, walked: &mut Walked) -> Result<Coun
         Ok(())
     })?;
     pages(index, (b"d", b"e"), &mut |_, value| {
-        let entry =
-            Entry::decode(value).map_err(|e| IndexError(format!("a delivery is not readable: {e}")))?;
+        let entry = Entry::decode(value)
+            .map_err(|e| IndexError::Broken(format!("a delivery is not readable: {e}")))?;
         counts.deliveries += 1;
         let is_pending = entry.delivery.status == Status::Pending;
         counts.pending += u64::from(is_pending);
@@ -112,6 +112,10 @@ fn delivery(disk: &dyn Disk, entry: &Entry, walked: &mut Walked, loud: bool) -> 
     let (at, d) = (entry.event_at, &entry.delivery);
     let name = segment::name(at.segment);
     let file_is_there = walked.segments.contains_key(&at.segment);
+    if d.status.is_final() && walked.segments.keys().next().is_some_and(|oldest| at.segment < *oldest) {
+        // retention has taken both; a kill has brought back what was not durable in the index yet
+        return true;
+    }
     let stood = |l: &&mut Loss| {
         let inside = l.file == name && (l.byte..l.byte + l.bytes).contains(&at.offset);
         inside || !file_is_there && (l.frames.0..=l.frames.1).contains(&at.segment)

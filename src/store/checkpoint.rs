@@ -199,7 +199,7 @@ pub(super) fn load(disk: &dyn Disk, frame: u64, index: &dyn Index) -> Result<(),
         let taken = index.apply(std::mem::take(&mut writes)).and_then(|()| index.flush(false));
         taken.map(drop).map_err(|error| error.to_string())
     })
-    .map_err(IndexError)?;
+    .map_err(IndexError::Broken)?;
     index.apply(writes)
 }
 

@@ -5,6 +5,7 @@
 use super::apply::{Change, Mode, apply};
 use super::codec::{self, Place};
 use super::core::{Core, Stage, Unstarted, asked_to_close};
+use super::index::IndexError;
 use super::journal::{Group, Journal};
 use super::outbox::{StoreError, blocked};
 use super::record::{Batch, Record};
@@ -21,6 +22,8 @@ pub(super) const QUEUE: usize = 1024;
 const GROUP_BYTES: usize = 4 << 20;
 /// How often a blocked disk is tried.
 const RETRY: Duration = Duration::from_millis(500);
+/// The journal takes writes and the index does not: after ten minutes of that it is given up, for it can be rebuilt.
+const INDEX_TRIES: u32 = 1200;
 /// Memory of what waits for the index; beyond it commits wait.
 const DIRTY_BYTES: usize = 16 << 20;
 
@@ -37,6 +40,7 @@ struct Committer {
     core: Arc<Core>,
     journal: Journal,
     blocked: Option<Blocked>,
+    index_tries: u32,
 }
 
 struct Blocked {
@@ -48,7 +52,7 @@ struct Blocked {
 pub(super) async fn run(core: Arc<Core>, unstarted: Unstarted) -> Result<(), StoreError> {
     let Unstarted { mut queue, journal } = unstarted;
     let mut closing = core.closing.subscribe();
-    let mut committer = Committer { core: core.clone(), journal, blocked: None };
+    let mut committer = Committer { core: core.clone(), journal, blocked: None, index_tries: 0 };
     loop {
         let retry_at = committer.blocked.as_ref().map(|b| b.retry_at);
         tokio::select! {
@@ -190,12 +194,14 @@ impl Committer {
         self.accept(vec![Queued { body, places, records: Vec::new(), answer }], &group).await?;
         if self.core.is_ailing() {
             if let Err(error) = self.core.offload(|core| core.index.flush(true)).await? {
-                if !self.core.index.failed_by_disk() {
-                    return Err(StoreError::Index(error.0));
+                self.index_tries += 1;
+                if self.index_tries == INDEX_TRIES || !matches!(error, IndexError::Disk(_)) {
+                    return Err(error.into());
                 }
                 self.block(StoreError::Blocked(error.to_string()));
                 return Ok(());
             }
+            self.index_tries = 0;
             self.core.ailing.store(false, Ordering::SeqCst);
         }
         self.blocked = None;

@@ -1,5 +1,6 @@
 //! Tidies the index after each of its durable writes, beside everything else. Knows no generations and no records.
 use super::core::{Core, asked_to_close};
+use super::index::IndexError;
 use super::outbox::StoreError;
 use crate::fault;
 use std::sync::Arc;
@@ -18,8 +19,8 @@ pub(super) async fn run(core: Arc<Core>) -> Result<(), StoreError> {
             match core.offload(|core| core.index.compact()).await? {
                 Ok(true) => {}
                 Ok(false) => break,
-                Err(error) if core.index.failed_by_disk() => {
-                    tracing::warn!(%error, "the index cannot be tidied; it is tried again");
+                Err(IndexError::Disk(why)) => {
+                    tracing::warn!(why, "the index cannot be tidied; it is tried again");
                     break;
                 }
                 Err(error) => return Err(core.failed(error)),

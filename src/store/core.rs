@@ -105,7 +105,7 @@ impl Core {
         }
         let core = self.clone();
         let hop = tokio::task::spawn_blocking(move || call(&core));
-        hop.await.map_err(|e| StoreError::Index(e.to_string()))
+        hop.await.map_err(|e| IndexError::Broken(e.to_string()).into())
     }
     pub(super) fn is_writable(&self) -> bool {
         self.writable.is_open()
@@ -143,14 +143,14 @@ impl Core {
     }
     /// The index failed: `run` ends, the next `open` rebuilds it. Unless the disk was at fault.
     pub(super) fn failed(&self, error: IndexError) -> StoreError {
-        if !self.index.failed_by_disk() {
-            self.broken.send_replace(Some(error.0.clone()));
+        if let IndexError::Broken(why) = &error {
+            self.broken.send_replace(Some(why.clone()));
         }
-        StoreError::Index(error.0)
+        error.into()
     }
     /// Bytes in the index that are not ours.
     pub(super) fn unreadable(&self, error: Malformed) -> StoreError {
-        self.failed(IndexError(error.to_string()))
+        self.failed(IndexError::Broken(error.to_string()))
     }
 }
 

@@ -1,10 +1,10 @@
 //! The index writer: takes what is acknowledged into the index, a generation at a time, behind the journal. Knows no records.
 //!
-//! How far it will reach goes first, then deletes, then puts, then how far the index is complete. A crash in between is mended by
-//! replay: a delivery that is newer than the replayed record puts its place in the lane again, and no deleted place can be left
-//! behind. That an index reaches beyond the journal (an older copy of the journal beside it) shows in the first of these.
+//! How far it will reach goes first, then deletes, then puts, then how far the index is complete. Whatever prefix of that an engine
+//! keeps at a crash is mended by replay: a delivery that is newer than the replayed record puts its place in the lane again, and no
+//! deleted place can be left behind. That an index reaches beyond the journal (an older copy of the journal beside it) shows in the first.
 use super::core::{Core, Stage};
-use super::index::{MAX_WRITES, Write};
+use super::index::{IndexError, MAX_WRITES, Write};
 use super::keys;
 use super::outbox::StoreError;
 use super::overlay::Layer;
@@ -20,7 +20,6 @@ pub(super) const FULL: usize = 8192;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long the index may keep in memory what it took. Until it is durable there, the journal must keep it.
 const UNSETTLED: Duration = Duration::from_secs(60);
-const TRIES: u32 = 3;
 
 /// Runs until the committer has ended and everything is in the index.
 pub(super) async fn run(core: Arc<Core>) -> Result<(), StoreError> {
@@ -34,6 +33,9 @@ pub(super) async fn run(core: Arc<Core>) -> Result<(), StoreError> {
         }
         let waiting = core.read().overlay.dirty();
         let unsettled = core.settled_to() < core.taken_to();
+        if !unsettled {
+            settle_at = Instant::now() + UNSETTLED;
+        }
         if waiting < FULL {
             tokio::select! {
                 biased;
@@ -46,8 +48,7 @@ pub(super) async fn run(core: Arc<Core>) -> Result<(), StoreError> {
         }
         if core.is_writable() {
             match generation(&core, Instant::now() >= settle_at).await {
-                Ok(true) => settle_at = Instant::now() + UNSETTLED,
-                Ok(false) => {}
+                Ok(_) => {}
                 Err(error) if *stage.borrow() < Stage::Drained => return Err(error),
                 Err(error) => {
                     left_behind(&error);
@@ -87,22 +88,17 @@ pub(super) async fn generation(core: &Arc<Core>, now: bool) -> Result<bool, Stor
     };
     core.room.notify_one();
     fault::crash_point("index.begin");
-    let mut tries = 1;
     let settled = loop {
         let error = match write(core, &layer, applied, now).await {
             Ok(settled) => break settled,
             Err(error) => error,
         };
-        tracing::error!(%error, tries, "the index cannot be written");
-        if core.index.failed_by_disk() && !fault::planted("index-given-up") {
-            mended(core, error).await?;
-            continue;
-        }
-        if tries == TRIES {
+        tracing::error!(%error, "the index cannot be written");
+        let by_disk = matches!(error, StoreError::Index(IndexError::Disk(_)));
+        if !by_disk || fault::planted("index-given-up") {
             return Err(error);
         }
-        tries += 1;
-        sleep(PATIENCE).await;
+        mended(core, error).await?;
     };
     fault::crash_point("index.flushed");
     core.write().overlay.end_flush();
@@ -123,14 +119,14 @@ async fn mended(core: &Core, error: StoreError) -> Result<(), StoreError> {
 
 async fn write(core: &Arc<Core>, layer: &Layer, applied: Applied, now: bool) -> Result<bool, StoreError> {
     for writes in batches(layer, applied) {
-        core.offload(move |core| core.index.apply(writes)).await?.map_err(|e| StoreError::Index(e.0))?;
+        core.offload(move |core| core.index.apply(writes)).await??;
         fault::crash_point("index.middle");
         if !core.index.blocks() {
             tokio::task::yield_now().await;
         }
     }
     fault::crash_point("index.before-flush");
-    core.offload(move |core| core.index.flush(now)).await?.map_err(|e| StoreError::Index(e.0))
+    Ok(core.offload(move |core| core.index.flush(now)).await??)
 }
 
 /// A generation in the order in which it must be written.

@@ -2,10 +2,16 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// Why the index did not answer. Unless the disk was at fault it is rebuilt, not mended.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("index: {0}")]
-pub struct IndexError(pub String);
+/// Why the index did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IndexError {
+    /// The disk's answer: once it is well the index goes on, and has lost nothing.
+    #[error("{0}")]
+    Disk(String),
+    /// Anything else: it must be rebuilt.
+    #[error("{0}")]
+    Broken(String),
+}
 
 /// A key and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
@@ -47,10 +53,6 @@ pub trait Index: Send + Sync + Debug + 'static {
     }
     /// Bytes on disk.
     fn size(&self) -> u64;
-    /// The last failure was the disk's answer: once the disk is well it goes on.
-    fn failed_by_disk(&self) -> bool {
-        false
-    }
     /// True: calls may wait for a disk, so the store makes long ones on the blocking pool. A simulated index says no and
     /// everything stays on one thread.
     fn blocks(&self) -> bool {

@@ -7,7 +7,7 @@ use super::index::{Index, IndexError, IndexFactory, Pair, Reset, Write};
 use crate::fault;
 use lsm_tree::compaction::Leveled;
 use lsm_tree::config::PinningPolicy;
-use lsm_tree::{AbstractTree, AnyTree, Cache, Config, Guard, SeqNo, SequenceNumberCounter};
+use lsm_tree::{AbstractTree, AnyTree, Cache, Config, Guard, SeqNo, SequenceNumberCounter, Table};
 use std::any::Any;
 use std::fmt;
 use std::fs;
@@ -15,7 +15,6 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 const CACHE_BYTES: u64 = 16 << 20;
@@ -24,8 +23,10 @@ pub const MEMORY_BYTES: u64 = 8 << 20;
 const TABLE_BYTES: u64 = 16 << 20;
 /// With so many unmerged tables a flush merges first: writing must not outrun merging.
 const MOST_UNMERGED: usize = 16;
-/// The newest there is.
+/// Everybody reads what is newest, so nothing older is kept.
 const NOW: SeqNo = SeqNo::MAX;
+/// Where the engine keeps its tables, a file a number.
+const TABLES: &str = "tables";
 
 /// An index in a folder of its own.
 pub struct LsmIndex {
@@ -35,7 +36,7 @@ pub struct LsmIndex {
     strategy: Arc<Leveled>,
     /// One merge at a time.
     merging: Mutex<()>,
-    failed_by_disk: AtomicBool,
+    folder: PathBuf,
 }
 
 impl fmt::Debug for LsmIndex {
@@ -67,26 +68,40 @@ impl LsmIndex {
             memory_bytes,
             strategy: Arc::new(Leveled::default().with_table_target_size(TABLE_BYTES)),
             merging: Mutex::default(),
-            failed_by_disk: AtomicBool::new(false),
+            folder: folder.to_owned(),
         })
     }
-    fn call<T>(&self, call: impl FnOnce() -> lsm_tree::Result<T>) -> Result<T, IndexError> {
-        guarded(call).map_err(|failure| {
-            self.failed_by_disk.store(matches!(failure, Failure::Disk(_)), Ordering::SeqCst);
-            failure.into()
-        })
-    }
-    fn page(&self, pairs: impl Iterator<Item = impl Guard>, limit: usize) -> Result<Vec<Pair>, IndexError> {
+    fn page<P: Iterator<Item = impl Guard>>(
+        &self,
+        pairs: impl FnOnce(&AnyTree) -> P,
+        limit: usize,
+    ) -> Result<Vec<Pair>, IndexError> {
         let pair = |found: lsm_tree::Result<(lsm_tree::Slice, lsm_tree::Slice)>| {
             found.map(|(key, value)| (key.to_vec(), value.to_vec()))
         };
-        self.call(|| pairs.take(limit).map(|found| pair(found.into_inner())).collect())
+        guarded(|| pairs(&self.tree).take(limit).map(|found| pair(found.into_inner())).collect())
+    }
+    /// Removes the tables of a write that failed: the engine would do it at the next start only. Their numbers are beyond
+    /// those of all that are in use.
+    fn sweep(&self) {
+        let (Ok(_no_merge), _no_flush) = (self.merging.try_lock(), self.tree.get_flush_lock()) else {
+            return;
+        };
+        let newest = self.tree.current_version().iter_tables().map(Table::id).max();
+        for file in fs::read_dir(self.folder.join(TABLES)).into_iter().flatten().flatten() {
+            let number: Option<u64> = file.file_name().to_str().and_then(|name| name.parse().ok());
+            if number.is_some_and(|number| newest.is_none_or(|newest| number > newest))
+                && let Err(error) = fs::remove_file(file.path())
+            {
+                tracing::warn!(%error, "a table of the index that was not finished stays for now");
+            }
+        }
     }
     /// For `Store::open`. What is moved aside stands beside it as `<folder>.bad`, one generation of it.
     pub fn factory(folder: PathBuf, memory_bytes: u64) -> IndexFactory {
         Box::new(move |reset| {
             if reset == Reset::MoveAside {
-                move_aside(&folder).map_err(|e| IndexError(format!("cannot be moved aside: {e}")))?;
+                move_aside(&folder).map_err(|e| IndexError::Broken(format!("cannot be moved aside: {e}")))?;
             }
             Ok(Arc::new(Self::open(&folder, memory_bytes)?))
         })
@@ -107,40 +122,25 @@ fn move_aside(folder: &Path) -> io::Result<()> {
     fs::rename(folder, &aside)
 }
 
-/// Who is at fault.
-enum Failure {
-    Disk(String),
-    Engine(String),
-}
-
-impl From<Failure> for IndexError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Disk(text) | Failure::Engine(text) => Self(text),
-        }
-    }
-}
-
-impl From<lsm_tree::Error> for Failure {
-    fn from(error: lsm_tree::Error) -> Self {
-        use io::ErrorKind::{AlreadyExists, InvalidData, InvalidInput, NotFound, UnexpectedEof};
-        match error {
-            // a file that is gone or too short does not come back when the disk is well
-            lsm_tree::Error::Io(error) => match error.kind() {
-                AlreadyExists | InvalidData | InvalidInput | NotFound | UnexpectedEof => {
-                    Self::Engine(error.to_string())
-                }
-                _ => Self::Disk(error.to_string()),
-            },
-            error => Self::Engine(error.to_string()),
-        }
-    }
-}
-
-fn guarded<T>(call: impl FnOnce() -> lsm_tree::Result<T>) -> Result<T, Failure> {
+/// What the engine says, panics included.
+fn guarded<T>(call: impl FnOnce() -> lsm_tree::Result<T>) -> Result<T, IndexError> {
     match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(Failure::from),
-        Err(panic) => Err(Failure::Engine(panic_text(panic.as_ref()))),
+        Ok(result) => result.map_err(judge),
+        Err(panic) => Err(IndexError::Broken(panic_text(panic.as_ref()))),
+    }
+}
+
+fn judge(error: lsm_tree::Error) -> IndexError {
+    use io::ErrorKind::{AlreadyExists, InvalidData, InvalidInput, NotFound, UnexpectedEof};
+    match error {
+        // a file that is gone or too short does not come back when the disk is well
+        lsm_tree::Error::Io(error) => match error.kind() {
+            AlreadyExists | InvalidData | InvalidInput | NotFound | UnexpectedEof => {
+                IndexError::Broken(error.to_string())
+            }
+            _ => IndexError::Disk(error.to_string()),
+        },
+        error => IndexError::Broken(error.to_string()),
     }
 }
 
@@ -154,25 +154,25 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 
 impl Index for LsmIndex {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
-        self.call(|| Ok(self.tree.get(key, NOW)?.map(|value| value.to_vec())))
+        guarded(|| Ok(self.tree.get(key, NOW)?.map(|value| value.to_vec())))
     }
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, IndexError> {
         if from >= to {
             return Ok(Vec::new());
         }
-        self.page(self.tree.range(from..to, NOW, None), limit)
+        self.page(|tree| tree.range(from..to, NOW, None), limit)
     }
     fn scan_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, IndexError> {
         if from >= to {
             return Ok(Vec::new());
         }
-        self.page(self.tree.range(from..to, NOW, None).rev(), limit)
+        self.page(|tree| tree.range(from..to, NOW, None).rev(), limit)
     }
     fn apply(&self, writes: Vec<Write>) -> Result<(), IndexError> {
         if writes.iter().any(|(key, _)| key.len() > usize::from(u16::MAX)) {
-            return Err(IndexError("a key is too long".to_owned()));
+            return Err(IndexError::Broken("a key is too long".to_owned()));
         }
-        self.call(|| {
+        guarded(|| {
             let seqno = self.seqno.next();
             for (key, value) in writes {
                 match value {
@@ -184,33 +184,59 @@ impl Index for LsmIndex {
         })
     }
     fn flush(&self, now: bool) -> Result<bool, IndexError> {
-        let waits = self.tree.sealed_memtable_count() > 0;
-        if !now && !waits && self.tree.active_memtable().size() < self.memory_bytes {
+        let (enough, too_many) = guarded(|| {
+            let waits = self.tree.sealed_memtable_count() > 0;
+            let enough = now || waits || self.tree.active_memtable().size() >= self.memory_bytes;
+            Ok((enough, self.tree.l0_run_count() >= MOST_UNMERGED))
+        })?;
+        if !enough {
             return Ok(false);
         }
-        if self.tree.l0_run_count() >= MOST_UNMERGED {
+        if too_many {
             self.compact()?;
         }
-        self.call(|| {
+        let flushed = guarded(|| {
             self.tree.rotate_memtable();
             let lock = self.tree.get_flush_lock();
-            self.tree.flush(&lock, self.seqno.get())
-        })?;
-        Ok(true)
+            self.tree.flush(&lock, NOW)
+        });
+        flushed.inspect_err(|_| self.sweep()).map(|_| true)
     }
     fn compact(&self) -> Result<bool, IndexError> {
-        let _one = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.tree.current_version().id();
-        self.call(|| self.tree.compact(self.strategy.clone(), self.seqno.get()))?;
-        Ok(self.tree.current_version().id() != before)
+        let merged = {
+            let _one = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
+            guarded(|| {
+                let before = self.tree.current_version().id();
+                self.tree.compact(self.strategy.clone(), NOW)?;
+                Ok(self.tree.current_version().id() != before)
+            })
+        };
+        merged.inspect_err(|_| self.sweep())
     }
     fn size(&self) -> u64 {
-        self.tree.disk_space()
+        guarded(|| Ok(self.tree.disk_space())).unwrap_or(0)
     }
     fn blocks(&self) -> bool {
         true
     }
-    fn failed_by_disk(&self) -> bool {
-        self.failed_by_disk.load(Ordering::SeqCst)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_failed_write_left_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let index = LsmIndex::open(folder.path(), MEMORY_BYTES).unwrap();
+        index.apply(vec![(b"k".to_vec(), Some(b"v".to_vec()))]).unwrap();
+        assert_eq!((index.flush(false).unwrap(), index.flush(true).unwrap()), (false, true));
+        let tables = folder.path().join(TABLES);
+        fs::write(tables.join("4711"), b"half a table").unwrap();
+        index.sweep();
+        assert_eq!(fs::read_dir(&tables).unwrap().count(), 1);
+        drop(index);
+        let index = LsmIndex::open(folder.path(), MEMORY_BYTES).unwrap();
+        assert_eq!(index.get(b"k").unwrap(), Some(b"v".to_vec()));
     }
 }

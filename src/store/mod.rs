@@ -38,6 +38,7 @@ mod overlay;
 mod reading;
 mod segment;
 mod state;
+mod survey;
 mod upkeep;
 
 pub use disk::{Disk, RealDisk};

@@ -15,14 +15,11 @@ use super::outbox::{Recovery, StoreError, blocked, unreadable};
 use super::overlay::{Overlay, Way, scan};
 use super::segment::{self, Found, SegmentReader, Step};
 use super::state::{Applied, History, State, untag};
+use super::survey::{Files, REBUILD, survey};
 use crate::fault;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A file that says: rebuild the index. Left by a store whose index failed.
-pub(super) const REBUILD: &str = "rebuild-index";
-/// Bytes of the newest segments that are checked at every start.
-const CHECKED: u64 = 256 << 20;
 const SCAN: usize = 1000;
 
 /// What `Store::open` goes on with.
@@ -43,12 +40,17 @@ pub(super) struct Opened {
 
 /// Why this index cannot be used, or why nothing can.
 enum Trouble {
-    Index(String),
+    Index(IndexError),
     Store(StoreError),
+}
+impl Trouble {
+    fn broken(why: &str) -> Self {
+        Self::Index(IndexError::Broken(why.to_owned()))
+    }
 }
 impl From<IndexError> for Trouble {
     fn from(error: IndexError) -> Self {
-        Self::Index(error.0)
+        Self::Index(error)
     }
 }
 impl From<StoreError> for Trouble {
@@ -58,17 +60,8 @@ impl From<StoreError> for Trouble {
 }
 impl From<Malformed> for Trouble {
     fn from(error: Malformed) -> Self {
-        Self::Index(error.to_string())
+        Self::broken(&error.to_string())
     }
-}
-
-/// The folder's files that are ours.
-struct Files<'a> {
-    disk: &'a dyn Disk,
-    /// Segments and their lengths.
-    segments: BTreeMap<u64, u64>,
-    checkpoints: Vec<u64>,
-    rebuild: bool,
 }
 
 pub(super) async fn open(disk: &dyn Disk, factory: &IndexFactory) -> Result<Opened, StoreError> {
@@ -85,8 +78,8 @@ pub(super) async fn open(disk: &dyn Disk, factory: &IndexFactory) -> Result<Open
         match attempt {
             Ok(opened) => break opened,
             Err(Trouble::Store(error)) => return Err(error),
-            Err(Trouble::Index(reason)) if why.is_some() => return Err(StoreError::Index(reason)),
-            Err(Trouble::Index(reason)) => why = Some(reason),
+            Err(Trouble::Index(error)) if why.is_some() => return Err(error.into()),
+            Err(Trouble::Index(error)) => why = Some(error.to_string()),
         }
     };
     opened.recovery.rebuilt = why;
@@ -109,41 +102,25 @@ pub(super) async fn open(disk: &dyn Disk, factory: &IndexFactory) -> Result<Open
     Ok(opened)
 }
 
-async fn survey(disk: &dyn Disk) -> Result<Files<'_>, StoreError> {
-    let mut files = Files { disk, segments: BTreeMap::new(), checkpoints: Vec::new(), rebuild: false };
-    for name in disk.list().map_err(|e| unreadable(&e))? {
-        if let Some(first) = segment::parse_name(&name) {
-            files.segments.insert(first, disk.len(&name).map_err(|e| unreadable(&e))?);
-        } else if checkpoint::is_unfinished(&name) {
-            disk.remove(&name).await.map_err(|e| blocked(&e))?;
-        } else {
-            files.checkpoints.extend(checkpoint::parse_name(&name));
-            files.rebuild |= name == REBUILD;
-        }
-    }
-    Ok(files)
-}
-
 /// An empty folder.
 async fn begin(files: &Files<'_>, factory: &IndexFactory) -> Result<Opened, StoreError> {
     if let Some(frame) = files.checkpoints.first() {
         return Err(StoreError::Damaged(format!("a checkpoint of frame {frame} is there, but no journal")));
     }
-    let why = |error: IndexError| StoreError::Index(error.0);
     let mut rebuilt = None;
     let index = match factory(Reset::Keep).and_then(|index| Ok((index.scan(&[0], &[u8::MAX], 1)?, index))) {
         Ok((found, index)) if found.is_empty() => index,
         not_empty => {
             drop(not_empty);
             rebuilt = Some("it belongs to no journal".to_owned());
-            factory(Reset::MoveAside).map_err(why)?
+            factory(Reset::MoveAside).map_err(StoreError::Index)?
         }
     };
     // an index that says "nothing yet" is told from one that lost everything
     index
         .apply(vec![(keys::APPLIED.to_vec(), Some(Applied::default().encode()))])
         .and_then(|()| index.flush(true))
-        .map_err(why)?;
+        .map_err(StoreError::Index)?;
     files.disk.create(&segment::name(1)).await.map_err(|e| blocked(&e))?;
     Ok(Opened {
         index,
@@ -162,17 +139,17 @@ async fn keep(files: &Files<'_>, factory: &IndexFactory) -> Result<Opened, Troub
     let index = factory(Reset::Keep)?;
     let applied = match index.get(keys::APPLIED)? {
         Some(bytes) => Applied::decode(&bytes)?,
-        None => return Err(Trouble::Index("it is empty".to_owned())),
+        None => return Err(Trouble::broken("it is empty")),
     };
     let reached = index.get(keys::REACHED)?.map_or(Ok(applied), |bytes| Applied::decode(&bytes))?;
     let oldest = files.segments.keys().next().copied().unwrap_or(1);
     if applied.frame + 1 < oldest {
-        return Err(Trouble::Index("it is further behind than the journal reaches back".to_owned()));
+        return Err(Trouble::broken("it is further behind than the journal reaches back"));
     }
     let mut replay = Replay::new(index, applied)?;
     let (next, torn) = replay.walk(files, files.first_to_check(applied.frame)).await?;
     if applied.frame.max(reached.frame) >= next {
-        return Err(Trouble::Index("it is ahead of the journal".to_owned()));
+        return Err(Trouble::broken("it is ahead of the journal"));
     }
     if replay.frames > 0 {
         // in what the index knew in part, transitions were not seen
@@ -198,40 +175,6 @@ async fn rebuild(files: &Files<'_>, factory: &IndexFactory, why: &str) -> Result
     fault::crash_point("rebuild.replayed");
     tracing::info!(frames = replay.frames, "the index is rebuilt");
     replay.finish(files, next, torn)
-}
-
-impl Files<'_> {
-    /// The segment that holds the index's last frame, or an older one while there are few bytes to check.
-    fn first_to_check(&self, applied: u64) -> u64 {
-        let mut bytes = 0;
-        let mut from = self.segments.keys().next_back().copied().unwrap_or(1);
-        for (first, len) in self.segments.iter().rev() {
-            bytes += len;
-            if from > applied.max(1) || bytes <= CHECKED {
-                from = *first;
-            }
-        }
-        from
-    }
-
-    fn newest_checkpoint(&self) -> Result<Option<u64>, StoreError> {
-        let mut wrong = None;
-        for frame in self.checkpoints.iter().rev() {
-            match checkpoint::verify(self.disk, *frame) {
-                Ok(_) => return Ok(Some(*frame)),
-                Err(why) => {
-                    tracing::error!(frame, why, "a checkpoint is damaged");
-                    wrong = Some(format!("the checkpoint of frame {frame}: {why}"));
-                }
-            }
-        }
-        // with its whole beginning, the journal needs no checkpoint
-        if self.segments.contains_key(&1) {
-            return Ok(None);
-        }
-        let wrong = wrong.unwrap_or_else(|| "no checkpoint is there".to_owned());
-        Err(StoreError::Damaged(format!("{wrong}, and the journal's beginning is gone")))
-    }
 }
 
 /// Brings an index up to date.
@@ -299,7 +242,7 @@ impl Replay {
 
     fn frame(&mut self, segment: u64, found: &Found) -> Result<(), Trouble> {
         if found.number == self.known.frame && found.crc != self.known.crc {
-            return Err(Trouble::Index("it belongs to another journal".to_owned()));
+            return Err(Trouble::broken("it belongs to another journal"));
         }
         if found.number <= self.known.frame {
             return Ok(());
@@ -331,8 +274,14 @@ impl Replay {
         for writes in batches(&layer, applied) {
             self.index.apply(writes)?;
         }
-        if self.index.flush(now)? {
-            self.indexed = applied.frame;
+        match self.index.flush(now) {
+            Ok(true) => self.indexed = applied.frame,
+            Ok(false) => {}
+            // it keeps what it has in memory until the disk is well; there is little of it
+            Err(IndexError::Disk(why)) if self.known.frame > 0 => {
+                tracing::warn!(why, "the index cannot be written");
+            }
+            Err(error) => return Err(error.into()),
         }
         self.state.overlay.end_flush();
         Ok(())

@@ -7,10 +7,10 @@ use super::disk::Disk;
 use super::feed::Feed;
 use super::frame::MAX_BODY;
 use super::gate::Gate;
-use super::index::IndexFactory;
+use super::index::{IndexError, IndexFactory};
 use super::journal::Journal;
 use super::record::{Batch, Identity};
-use super::{compaction, flush, opening, upkeep};
+use super::{compaction, flush, opening, survey, upkeep};
 use crate::clock::SharedClock;
 use crate::domain::{Delivery, FilterStatus};
 use crate::domain::{DeliveryId, Lsn, Pending, Subscription, SubscriptionId};
@@ -30,9 +30,9 @@ pub enum StoreError {
     /// A bad frame with good ones after it: an operator is needed. Names file and byte.
     #[error("the journal is damaged: {0}; run `tailhook store verify --salvage`")]
     Damaged(String),
-    /// The index failed. `run` ends with it; the next `open` rebuilds the index.
+    /// The index failed. Unless the disk was at fault, `run` ends with it and the next `open` rebuilds the index.
     #[error("the index is not available: {0}")]
-    Index(String),
+    Index(#[from] IndexError),
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
@@ -230,7 +230,7 @@ impl Store {
         let result = loops.await.map(|_| ());
         if let Err(error @ StoreError::Index(_)) = &result {
             tracing::error!(%error, "the index is given up; it will be rebuilt at the next start");
-            if let Err(error) = self.core.disk.create(opening::REBUILD).await {
+            if let Err(error) = self.core.disk.create(survey::REBUILD).await {
                 tracing::warn!(%error, "this could not be noted down");
             }
         }

@@ -6,10 +6,10 @@
 //! Deliveries of good frames go on. Any crash in here leaves a folder that is still refused, and a second call ends the work.
 use super::disk::Disk;
 use super::dissect::{Piece, dissect, empty, set_back};
-use super::opening::REBUILD;
 use super::outbox::{StoreError, blocked, unreadable};
 use super::record::Identity;
 use super::segment;
+use super::survey::REBUILD;
 use super::verify::{Loss, Report, Walked, walk};
 use crate::domain::Lsn;
 

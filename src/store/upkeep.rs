@@ -37,7 +37,7 @@ pub(super) async fn run(core: Arc<Core>) -> Result<(), StoreError> {
     let mut broken = core.broken.subscribe();
     tokio::select! {
         biased;
-        why = failure(&mut broken) => Err(StoreError::Index(why)),
+        why = failure(&mut broken) => Err(IndexError::Broken(why).into()),
         () = asked_to_close(&mut closing) => Ok(()),
         error = rounds(&core) => Err(error),
     }
@@ -58,7 +58,7 @@ async fn rounds(core: &Arc<Core>) -> StoreError {
         }
         match round(core, &mut surplus).await {
             Ok(()) => {}
-            Err(error @ StoreError::Index(_)) if !core.index.failed_by_disk() => return error,
+            Err(error @ StoreError::Index(IndexError::Broken(_))) => return error,
             Err(error) => tracing::warn!(%error, "upkeep of the data folder failed; it is tried again"),
         }
     }

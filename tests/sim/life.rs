@@ -4,6 +4,7 @@ use crate::check::{self, Ledger};
 use crate::damage;
 use crate::disk::Platter;
 use crate::erp::{CLEAR, Erp, LENGTH, Span, Txn};
+use crate::index::SimIndex;
 use crate::net::Net;
 use crate::oracle::Truth;
 use crate::plan::{Kind, Plan};
@@ -17,6 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tailhook::capture;
 use tailhook::domain::{Lsn, TenantId};
+use tailhook::store::IndexError;
 use tailhook::store::memory::MemoryIndex;
 use tailhook::store::{Filter, Store, StoreError};
 use tokio::sync::watch;
@@ -79,7 +81,7 @@ pub(crate) fn simulate(plan: &Plan, loud: bool) -> Report {
 enum End {
     /// What was not synced is lost, and the index is as old as chance will have it.
     PowerCut,
-    /// kill -9: the kernel keeps what was written.
+    /// kill -9: the kernel keeps what was written; the index loses what it had in memory.
     Kill,
     /// SIGTERM.
     Stop,
@@ -133,8 +135,8 @@ impl Machine {
     /// Life after life; returns how many, and what the store says after the last.
     async fn live(&self) -> (u64, Ledger) {
         let over_ms = self.txns.last().map_or(0, |txn| txn.at_ms) + self.rng.below(20_000);
-        let mut index = MemoryIndex::default();
-        let mut older = index.fork();
+        let mut index = SimIndex::of(&self.world, MemoryIndex::default());
+        let mut older = MemoryIndex::default();
         let mut lives = 0;
         while self.world.ms() < over_ms && self.world.faulty(Kind::Deaths) {
             lives += 1;
@@ -151,20 +153,18 @@ impl Machine {
             self.world.note(|| format!("life {lives}, {ms} ms, then {end:?}"));
             self.life(lives, &index, ms, end).await;
             self.server.abandon();
+            let mut left = [index.survives(), MemoryIndex::default(), older];
             if end == End::PowerCut {
                 self.platter.crash();
-                index = match self.rng.below(3) {
-                    0 => MemoryIndex::default(),
-                    1 => older,
-                    _ => index,
-                };
+                left.swap(0, self.rng.below(3) as usize);
             } else {
                 self.platter.kill();
             }
-            older = index.fork();
+            older = left[0].fork();
+            index = SimIndex::of(&self.world, left[0].fork());
             sleep(Duration::from_millis(self.rng.below(3_000))).await;
             self.server.meddle();
-            damage::flip(&self.world, &self.platter, &index, &self.tenants).await;
+            damage::flip(&self.world, &self.platter, &index.survives(), &self.tenants).await;
         }
         for _ in 0..50 {
             if !self.server.is_wronged() {
@@ -175,6 +175,7 @@ impl Machine {
             self.life(lives, &index, 60_000, End::Stop).await;
             self.server.abandon();
             self.platter.kill();
+            index = SimIndex::of(&self.world, index.survives());
         }
         if self.server.is_wronged() {
             self.world.violated("a gap is neither reported nor passed".to_owned());
@@ -187,7 +188,7 @@ impl Machine {
     }
 
     /// Opens the store; what was ever confirmed must be in it.
-    async fn open(&self, index: &MemoryIndex) -> Option<Store> {
+    async fn open(&self, index: &SimIndex) -> Option<Store> {
         let disk = Arc::new(self.platter.mount());
         let opened = Store::open(wiring::store_settings(), disk, index.factory(), self.world.clone()).await;
         match opened {
@@ -200,8 +201,10 @@ impl Machine {
                 }
                 Some(store)
             }
-            Err(StoreError::Blocked(why)) if self.world.faulty(Kind::Disk) => {
-                self.world.note(|| format!("the store does not open: {why}"));
+            Err(error @ (StoreError::Blocked(_) | StoreError::Index(IndexError::Disk(_))))
+                if self.world.faulty(Kind::Disk) =>
+            {
+                self.world.note(|| format!("the store does not open: {error}"));
                 None
             }
             Err(error) => {
@@ -211,7 +214,7 @@ impl Machine {
         }
     }
 
-    async fn life(&self, number: u64, index: &MemoryIndex, ms: u64, end: End) {
+    async fn life(&self, number: u64, index: &SimIndex, ms: u64, end: End) {
         // the machine may die while it is starting, too
         let opening = tokio::time::timeout(Duration::from_millis(ms + 100), self.open(index)).await;
         let Ok(Some(store)) = opening else { return };
@@ -289,7 +292,7 @@ impl Machine {
 
     /// After a while nothing goes wrong any more, and without a restart everything must end. Then an orderly stop, and the
     /// same is there when the store is opened again.
-    async fn last_life(&self, number: u64, index: &MemoryIndex) -> Ledger {
+    async fn last_life(&self, number: u64, index: &SimIndex) -> Ledger {
         let store = loop {
             match self.open(index).await {
                 Some(store) => break store,
@@ -330,7 +333,7 @@ impl Machine {
         if confirmed < self.txns.last().map_or(0, |txn| txn.end) {
             self.world.violated(format!("at the end only {confirmed:x} is confirmed"));
         }
-        if let Some(store) = self.open(&MemoryIndex::default()).await {
+        if let Some(store) = self.open(&SimIndex::of(&self.world, MemoryIndex::default())).await {
             let after = self.ledger(&store);
             if after != before {
                 let (b, a) = (before.len(), after.len());

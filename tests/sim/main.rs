@@ -8,6 +8,7 @@ mod decoding;
 mod disk;
 mod encode;
 mod erp;
+mod index;
 mod leaks;
 mod life;
 mod mutants;

@@ -29,7 +29,7 @@ async fn create_conflict_delete_and_the_commits_position() {
     migrate(&mut session(&cluster.url("postgres")).await, &plan).await.unwrap();
     let api = Subscriptions::new(cluster.url("api"), "tailhook");
     let before: Lsn = cluster.sql("SELECT pg_current_wal_insert_lsn()").parse().unwrap();
-    let written = api.create(&wish(1, "a", "invoice.*")).await.unwrap();
+    let (_, written) = api.create(&wish(1, "a", "invoice.*")).await.unwrap();
     assert!(written.lsn.unwrap() > before && written.created_us > 1_600_000_000_000_000);
     let (a, b) = (TenantId::new("a"), TenantId::new("b"));
     let exists = WriteError::Exists(SubscriptionId(Uuid::from_u128(1)));

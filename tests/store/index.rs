@@ -1,15 +1,16 @@
 //! One conformance suite for every index engine.
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use tailhook::store::index::{Index, IndexFactory, Reset};
+use tailhook::store::index::{IndexFactory, Reset};
 use tailhook::store::{LsmIndex, MemoryIndex};
 
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Writes batches, then asks everything; `model` is what an ordered map says.
-fn conforms(index: &dyn Index, batches: &[Vec<(u8, Option<u8>)>]) {
+/// Writes batches, with flushes, merges and a reopening between them, then asks everything; `model` is what an ordered map says.
+fn conforms(factory: &IndexFactory, batches: &[Vec<(u8, Option<u8>)>]) {
+    let mut index = factory(Reset::Keep).unwrap();
     let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-    for batch in batches {
+    for (n, batch) in batches.iter().enumerate() {
         let writes = batch.iter().map(|(key, value)| (vec![*key], value.map(|v| vec![v]))).collect();
         index.apply(writes).unwrap();
         for (key, value) in batch {
@@ -18,8 +19,15 @@ fn conforms(index: &dyn Index, batches: &[Vec<(u8, Option<u8>)>]) {
                 None => model.remove(&vec![*key]),
             };
         }
+        index.flush(n % 3 == 0).unwrap();
+        if n % 4 == 3 {
+            while index.compact().unwrap() {}
+            index.flush(true).unwrap();
+            drop(index);
+            index = factory(Reset::Keep).unwrap();
+        }
     }
-    index.flush(true).unwrap();
+    assert!(index.flush(true).unwrap(), "durable when it must be");
     for key in 0..=u8::MAX {
         assert_eq!(index.get(&[key]).unwrap(), model.get(&vec![key]).cloned());
     }
@@ -51,10 +59,10 @@ fn resets(factory: &IndexFactory) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
     #[test]
-    fn engines_are_ordered_maps(batches in proptest::collection::vec(proptest::collection::vec((any::<u8>(), any::<Option<u8>>()), 0..100), 0..10)) {
-        conforms(&MemoryIndex::default(), &batches);
+    fn engines_are_ordered_maps(batches in proptest::collection::vec(proptest::collection::vec((any::<u8>(), any::<Option<u8>>()), 0..100), 0..20)) {
+        conforms(&MemoryIndex::default().factory(), &batches);
         let folder = tempfile::tempdir().unwrap();
-        conforms(&LsmIndex::open(folder.path(), 1000).unwrap(), &batches);
+        conforms(&LsmIndex::factory(folder.path().join("index"), 1000), &batches);
     }
 }
 

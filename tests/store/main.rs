@@ -11,5 +11,4 @@ mod real;
 mod recovery;
 mod retention;
 mod salvage;
-mod throughput;
 mod verify;

@@ -1,7 +1,7 @@
 //! Postgres stops and crashes under load, again and again, with the sidecar beside it: what was committed has its event,
 //! what was not has none.
 use crate::world::World;
-use crate::{judge, load, number, seed};
+use crate::{judge, limits, load, number, seed};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs;
@@ -75,5 +75,6 @@ async fn what_was_committed_before_a_crash_is_sent() {
     let changes = workers.stop().await;
     let rate = committed as f64 / up.as_secs_f64();
     println!("{ways:?}, {changes} changes known to be committed, {rate:.0} transactions a second between");
+    assert!(!limits() || rate >= 200.0, "the load must be what is said of it");
     judge(&mut world, seed).await;
 }

@@ -171,8 +171,8 @@ pub(crate) fn leave_index(moments: &[Moment], at: usize, random: &mut Random, fo
             "torn"
         }
         8 => {
-            write(folder, &last, |name, bytes| {
-                for _ in 0..if name == "db" { 1 + random.below(40) } else { 1 } {
+            write(folder, &last, |_, bytes| {
+                for _ in 0..=random.below(40) {
                     let at = random.below(bytes.len());
                     if let Some(byte) = bytes.get_mut(at) {
                         *byte = random.number() as u8;
