@@ -42,7 +42,8 @@ pub const TARGETS: [(&str, Target); 12] = [
 /// A configuration file; then a transaction over the tables that its mapping names.
 pub fn mapping(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let config = match config::parse("fuzz.toml", Path::new("/"), &text, &|_| None) {
+    let environment = |name: &str| (name == "PGPASSWORD").then(|| "pw".to_owned());
+    let config = match config::parse("fuzz.toml", Path::new("/"), &text, &environment) {
         Ok(config) => config,
         Err(problems) => {
             let lines = text.matches('\n').count() + 1;
@@ -53,7 +54,26 @@ pub fn mapping(data: &[u8]) {
     derive(&config.mapping);
 }
 
+/// Each change is a transaction of its own: within one, what follows would hide what was before.
 fn derive(mapping: &Mapping) {
+    let context = Context {
+        system_id: "1".into(),
+        source: "gestiqcloud".into(),
+        max_payload: 64 << 10,
+        operations: TenantId::new("operations"),
+    };
+    for change in changes(mapping) {
+        let (commit_lsn, end_lsn, commit_us, changes) = (Lsn(1), Lsn(2), i64::MIN, vec![change]);
+        let transaction = Transaction { xid: 1, commit_lsn, end_lsn, commit_us, changes };
+        let derived = mapping.derive(&transaction, &context, &|_, _| Ok(None)).expect("the shadow answers");
+        for event in &derived.events {
+            assert!(serde_json::from_slice::<&RawValue>(&event.body).is_ok(), "{event:?}");
+        }
+    }
+}
+
+/// Every operation on every table that the mapping names.
+fn changes(mapping: &Mapping) -> Vec<Change> {
     let mut changes = Vec::new();
     for needs in mapping.tables() {
         let column = |name: &Arc<str>| Column {
@@ -81,18 +101,7 @@ fn derive(mapping: &Mapping) {
             changes.push(Change { op, table: Arc::clone(&table), old, new });
         }
     }
-    let transaction =
-        Transaction { xid: 1, commit_lsn: Lsn(1), end_lsn: Lsn(2), commit_us: i64::MIN, changes };
-    let context = Context {
-        system_id: "1".into(),
-        source: "gestiqcloud".into(),
-        max_payload: 64 << 10,
-        operations: TenantId::new("operations"),
-    };
-    let derived = mapping.derive(&transaction, &context, &|_, _| Ok(None)).expect("the shadow answers");
-    for event in &derived.events {
-        assert!(serde_json::from_slice::<&RawValue>(&event.body).is_ok(), "{event:?}");
-    }
+    changes
 }
 
 /// A secret, header lines as `tailhook verify` takes them, and a body, parted by NUL.

@@ -148,7 +148,8 @@ fn following(slot: &str, identity: &Identity, position: Lsn, survey: &Survey) ->
         );
         return Verdict::Gap(Gap { from: position, to: state.confirmed, moving: Moving::Neither, reason });
     }
-    state.active_pid.map_or(Verdict::Start { from: position }, |pid| Verdict::Wait { pid })
+    let from = if fault::planted("start-at-the-end") { survey.wal_end } else { position };
+    state.active_pid.map_or(Verdict::Start { from }, |pid| Verdict::Wait { pid })
 }
 
 fn another_history(slot: &str, identity: &Identity, survey: &Survey) -> Option<String> {

@@ -1,4 +1,5 @@
 //! What an answer says beside its status, pure. Every byte here is the receiver's: bounded and made printable.
+use crate::fault;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Characters of a receiver's text that are kept for people.
@@ -20,7 +21,8 @@ pub fn retry_after_ms(value: &str, now_ms: i64) -> Option<u64> {
 pub fn printable(bytes: &[u8]) -> Option<String> {
     let mut line = String::new();
     let mut count = 0;
-    for word in String::from_utf8_lossy(bytes).split(|c: char| c.is_whitespace() || c.is_control()) {
+    let parts = |c: char| c.is_whitespace() || c.is_control() && !fault::planted("control-characters-kept");
+    for word in String::from_utf8_lossy(bytes).split(parts) {
         if word.is_empty() {
             continue;
         }

@@ -1,5 +1,6 @@
 //! Which URLs and addresses may be reached (SPEC 5, DESIGN 5), pure. Knows no resolver and no socket.
 use super::Settings;
+use crate::fault;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use url::{Host, Url};
@@ -213,7 +214,7 @@ impl Guard {
 
     /// May this address of the target be dialled?
     pub fn admit(&self, target: &Target, ip: IpAddr) -> Result<SocketAddr, String> {
-        if let Some(why) = refused(ip, &self.networks) {
+        if let Some(why) = refused(ip, &self.networks).filter(|_| !fault::planted("address-believed")) {
             return Err(format!("the address {ip} is refused: {why}"));
         }
         if !self.port_is_open(target) && !allowed(ip, &self.networks) {

@@ -1,6 +1,7 @@
 //! Values that are JSON already: their text, their equality. Knows no rows and no rules.
 use super::decimal::Decimal;
 use crate::domain::{Cell, TypeKind, json};
+use crate::fault;
 use std::borrow::Cow;
 
 /// The text of a JSON scalar: a string without quotes, anything else as it stands. `None`: no UTF-8 or a broken string.
@@ -72,6 +73,9 @@ pub(super) fn push_string(out: &mut Vec<u8>, text: &str) {
             0..=0x1F => b'u',
             _ => continue,
         };
+        if fault::planted("quotes-not-escaped") {
+            continue;
+        }
         out.extend_from_slice(&bytes[plain..at]);
         out.extend_from_slice(&[b'\\', escape]);
         if escape == b'u' {

@@ -4,6 +4,7 @@
 //! The tree is evaluated here and not by minijinja's machine: that one has 64-bit floats where money needs decimals, and
 //! no word for "not known", which an old row without memory needs.
 use super::decimal::{Decimal, Math};
+use crate::fault;
 use minijinja::machinery::{ast, parse_expr};
 use std::sync::Arc;
 
@@ -113,7 +114,7 @@ impl Expression {
         if source.matches('-').count() + source.matches("not").count() > MAX_PREFIXES {
             return Err(format!("more than {MAX_PREFIXES} of '-' and 'not'"));
         }
-        if holds_brace(source) {
+        if holds_brace(source) && !fault::planted("brace-believed") {
             return Err("a '}' stands outside a text; maps are not supported".into());
         }
         let tree = parse_expr(source)

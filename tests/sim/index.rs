@@ -11,7 +11,9 @@ use tailhook::store::{Index, IndexError, IndexFactory, MemoryIndex};
 #[derive(Debug, Clone)]
 pub(crate) struct SimIndex {
     taken: MemoryIndex,
-    durable: Arc<Mutex<MemoryIndex>>,
+    durable: MemoryIndex,
+    /// Taken since `durable` was made equal.
+    unsettled: Arc<Mutex<Vec<Write>>>,
     world: Arc<World>,
     rng: Arc<Rng>,
 }
@@ -19,8 +21,14 @@ pub(crate) struct SimIndex {
 impl SimIndex {
     /// Everything in `content` is durable.
     pub(crate) fn of(world: &Arc<World>, content: MemoryIndex) -> Self {
-        let durable = Arc::new(Mutex::new(content.fork()));
-        Self { taken: content, durable, world: world.clone(), rng: Arc::new(world.rng.fork()) }
+        let durable = content.fork();
+        Self {
+            taken: content,
+            durable,
+            unsettled: Arc::default(),
+            world: world.clone(),
+            rng: Arc::new(world.rng.fork()),
+        }
     }
     /// Hands out this very index; `MoveAside` empties it.
     pub(crate) fn factory(&self) -> IndexFactory {
@@ -28,14 +36,15 @@ impl SimIndex {
         Box::new(move |reset| {
             if reset == Reset::MoveAside {
                 index.taken.clear();
-                index.durable.lock().unwrap().clear();
+                index.durable.clear();
+                index.unsettled.lock().unwrap().clear();
             }
             Ok(Arc::new(index.clone()))
         })
     }
     /// What is there after a death.
     pub(crate) fn survives(&self) -> MemoryIndex {
-        self.durable.lock().unwrap().fork()
+        self.durable.fork()
     }
 }
 
@@ -50,6 +59,7 @@ impl Index for SimIndex {
         self.taken.scan_back(from, to, limit)
     }
     fn apply(&self, writes: Vec<Write>) -> Result<(), IndexError> {
+        self.unsettled.lock().unwrap().extend_from_slice(&writes);
         self.taken.apply(writes)
     }
     fn flush(&self, now: bool) -> Result<bool, IndexError> {
@@ -59,7 +69,7 @@ impl Index for SimIndex {
         if self.world.strikes(Kind::Disk, &self.rng, 20) {
             return Err(IndexError::Disk("simulated: flush of the index".to_owned()));
         }
-        *self.durable.lock().unwrap() = self.taken.fork();
+        self.durable.apply(std::mem::take(&mut *self.unsettled.lock().unwrap()))?;
         Ok(true)
     }
     fn size(&self) -> u64 {

@@ -4,6 +4,7 @@
 //! What `jsonb` cannot hold although `json` can (`\u0000`, lone surrogates, huge exponents), and what nests deeper than
 //! we follow, stays as it was written.
 use super::{decimal, escaped};
+use crate::fault;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -61,7 +62,8 @@ impl<'a> Reader<'a> {
     }
 
     fn value(&mut self, depth: usize, out: &mut Vec<u8>) -> Option<()> {
-        (depth > 0 && out.len() <= self.budget).then_some(())?;
+        let deep = depth == 0 && !fault::planted("depth-believed");
+        (!deep && out.len() <= self.budget).then_some(())?;
         match self.space().first()? {
             b'{' => self.object(depth, out),
             b'[' => self.array(depth, out),
