@@ -64,7 +64,7 @@ pub(super) async fn create(
     let mut batch = batch(&event, &wanted);
     batch.records.extend(ticket.record(StatusCode::ACCEPTED, &answer, now_us / 1000));
     fault::crash_point("admin.before-post");
-    api.0.parts.store.commit(batch).await?;
+    api.commit(batch).await?;
     fault::crash_point("admin.posted");
     let known = settings.known_events.contains(event.name.as_str());
     let label = if known { event.name.as_str() } else { "other" };
@@ -245,7 +245,7 @@ pub(super) async fn retry(
     batch.push(Record::Retried { key, at_ms });
     batch.records.extend(ticket.record(StatusCode::ACCEPTED, &answer, at_ms));
     fault::crash_point("admin.before-retry");
-    api.0.parts.store.commit(batch).await?;
+    api.commit(batch).await?;
     fault::crash_point("admin.retried");
     Ok(json(StatusCode::ACCEPTED, answer))
 }

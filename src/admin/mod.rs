@@ -30,13 +30,14 @@ use crate::clock::SharedClock;
 use crate::postgres::subscriptions::Subscriptions;
 use crate::registry::Routing;
 use crate::registry::seal::Sealer;
-use crate::store::Store;
+use crate::store::{Batch, Store, StoreError};
 use crate::telemetry::Metrics;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Below this path live the tenants' routes.
@@ -104,6 +105,9 @@ struct Inner {
     sequence: envelope::Numbering,
 }
 
+/// A disk that has not answered for so long is as good as blocked (SPEC 5.9).
+const PATIENCE: Duration = Duration::from_secs(5);
+
 impl Api {
     fn new(parts: Parts) -> Self {
         Self(Arc::new(Inner {
@@ -116,6 +120,13 @@ impl Api {
     }
     fn settings(&self) -> Arc<Settings> {
         self.0.parts.settings.borrow().clone()
+    }
+    /// Makes it durable. Nobody waits for a disk that does not answer: then it is not known whether the batch becomes durable,
+    /// and the same request with its `Idempotency-Key` finds out.
+    async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        let commit = self.0.parts.store.commit(batch);
+        let late = |_| StoreError::Blocked(format!("the disk has not answered for {PATIENCE:?}"));
+        tokio::time::timeout(PATIENCE, commit).await.map_err(late)?
     }
     fn random<const N: usize>(&self) -> Result<[u8; N], problem::Problem> {
         let mut bytes = [0; N];

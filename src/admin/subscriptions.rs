@@ -10,6 +10,7 @@ use crate::postgres::snapshot::SUBSCRIPTION_COLUMNS;
 use crate::postgres::subscriptions::{WriteError, Written};
 use crate::registry::rows::{self, RowChange};
 use crate::registry::validate::{self, Invalid};
+use crate::store::Batch;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
@@ -84,7 +85,7 @@ pub(super) async fn create(
     let masked = serde_json::to_string(&object).map_err(|_| Problem::internal("serialising"))?;
     if let Some(record) = ticket.record(StatusCode::CREATED, &masked, api.0.parts.clock.now_ms()) {
         // the subscription stands whatever becomes of this: a repeat finds it by its id
-        let kept = api.0.parts.store.commit(crate::store::Batch { records: vec![record] }).await;
+        let kept = api.commit(Batch { records: vec![record] }).await;
         kept.unwrap_or_else(|error| tracing::warn!(%error, "an idempotent answer could not be kept"));
     }
     fault::crash_point("admin.subscription-answer");

@@ -75,11 +75,13 @@ pub async fn run<S: Source>(
             () = stop::requested(&mut shutdown) => return Ok(()),
             prepared = prepare(&mut parts) => prepared,
         };
+        let streamed = prepared.is_ok();
         let result = match prepared {
             Ok(from) => stream::run(&mut parts, from, &mut shutdown).await,
             Err(failed) => Err(failed),
         };
-        let streamed = parts.status.send_replace(Status::default()).streaming;
+        // a gap stands until something is streamed again
+        parts.status.send_modify(|status| (status.streaming, status.problem) = (false, None));
         if !(matches!(result, Ok(Ended::Blocked(_))) && fault::planted("no-close-when-blocked")) {
             parts.source.stop().await;
         }

@@ -150,6 +150,7 @@ impl Stream {
         let Some(commit) = self.committing.take() else { return Ok(()) };
         // Postgres must not wait for our disk meanwhile
         parts.source.stop().await;
+        parts.status.send_modify(|status| status.streaming = false);
         tokio::select! {
             biased;
             () = stop::requested(shutdown) => Ok(()),

@@ -10,16 +10,19 @@ use super::journal::{Group, Journal};
 use super::outbox::{StoreError, blocked};
 use super::record::{Batch, Record};
 use crate::fault;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// Commits that may wait.
 pub(super) const QUEUE: usize = 1024;
 /// One append is at most about this long.
 const GROUP_BYTES: usize = 4 << 20;
+/// A disk that has not answered for so long is as good as blocked (SPEC 5.9).
+const HUNG: Duration = Duration::from_secs(5);
 /// How often a blocked disk is tried.
 const RETRY: Duration = Duration::from_millis(500);
 /// The journal takes writes and the index does not: after ten minutes of that it is given up, for it can be rebuilt.
@@ -93,14 +96,34 @@ impl Committer {
             return Ok(());
         }
         let bodies: Vec<&[u8]> = batch.iter().map(|q| q.body.as_slice()).collect();
-        match self.write(&bodies).await {
+        match self.write_or_say(&bodies).await {
             Err(error) => {
                 self.block(error.clone());
                 answer(batch, &Err(error));
                 Ok(())
             }
-            Ok(group) => self.accept(batch, &group).await,
+            Ok(group) => {
+                let accepted = self.accept(batch, &group).await;
+                if !self.core.is_ailing() {
+                    self.core.writable.set(true);
+                }
+                accepted
+            }
         }
+    }
+
+    /// Commits are refused while the disk does not answer; what it was asked to write may still become durable.
+    async fn write_or_say(&mut self, bodies: &[&[u8]]) -> Result<Group, StoreError> {
+        let core = self.core.clone();
+        let mut write = pin!(self.write(bodies));
+        if let Ok(written) = timeout(HUNG, write.as_mut()).await {
+            return written;
+        }
+        tracing::error!("the disk has not answered for {HUNG:?}: commits are refused until it does");
+        core.writable.set(false);
+        let written = write.await;
+        tracing::info!("the disk answers again");
+        written
     }
 
     /// Makes what is durable visible, in order, and answers.

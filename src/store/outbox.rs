@@ -250,6 +250,9 @@ impl Store {
         if self.core.is_closing() {
             return Err(StoreError::Closed);
         }
+        if !self.core.is_writable() {
+            return Err(StoreError::Blocked("the data folder cannot be written".to_owned()));
+        }
         let (answer, answered) = oneshot::channel();
         let queued = Queued { body, places, records: batch.records, answer };
         self.core.queue.send(queued).await.map_err(|_| StoreError::Closed)?;

@@ -3,6 +3,7 @@ use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 use tailhook::store::Disk;
 
 #[derive(Debug, Clone, Default)]
@@ -25,7 +26,7 @@ pub(crate) struct Faults {
     pub(crate) append: Option<usize>,
     /// Syncs fail.
     pub(crate) sync: bool,
-    /// Syncs never return.
+    /// Syncs do not return.
     pub(crate) hang: bool,
     /// Truncates fail.
     pub(crate) truncate: bool,
@@ -111,11 +112,11 @@ impl Disk for CrashDisk {
         if written.is_some() { Err(eio()) } else { Ok(()) }
     }
     async fn sync(&self, name: &str) -> io::Result<()> {
-        let faults = self.lock().faults;
         tokio::task::yield_now().await;
-        if faults.hang {
-            std::future::pending::<()>().await;
+        while self.lock().faults.hang {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        let faults = self.lock().faults;
         if faults.sync {
             return Err(eio());
         }

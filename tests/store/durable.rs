@@ -53,6 +53,26 @@ async fn pages_of_one_append_may_be_lost_in_any_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_disk_that_does_not_answer_refuses_commits_until_it_does() {
+    let house = House::new().await;
+    house.disk.faults(Faults { hang: true, ..Faults::default() });
+    let began = tokio::time::Instant::now();
+    let (first, ()) = tokio::join!(house.try_commit(captured(1, lane(1))), async {
+        while house.store.vitals().writable {
+            sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(began.elapsed().as_secs(), 5);
+        let second = house.try_commit(captured(2, lane(1))).await;
+        assert!(matches!(second, Err(StoreError::Blocked(_))), "{second:?}");
+        house.disk.faults(Faults::default());
+        house.store.writable().await;
+    });
+    assert_eq!(first, Ok(()), "what was asked of the disk before is done");
+    assert_eq!(house.store.position(), Some(Lsn(2)));
+    house.commit(captured(2, lane(1))).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failing_disk_blocks_and_heals() {
     let cases = [
         ("no space", Faults { full: true, ..Faults::default() }),

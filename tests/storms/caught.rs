@@ -2,7 +2,7 @@
 use std::process::Command;
 
 /// `fault::planted` in the source, the test, and what it must say.
-const PLANTED: [(&str, &str, &str); 4] = [
+const PLANTED: [(&str, &str, &str); 7] = [
     (
         "no-close-when-blocked",
         "shutdown::a_shutdown_is_not_held_by_our_full_disk",
@@ -11,6 +11,9 @@ const PLANTED: [(&str, &str, &str); 4] = [
     ("no-heal", "disk::a_log_that_cannot_be_written_stops_nothing", "not healed"),
     ("index-given-up", "disk::a_failing_disk_loses_nothing_and_heals", "the index is given up"),
     ("blocked-is-done", "disk::a_failing_disk_loses_nothing_and_heals", "  lost: "),
+    ("index-given-up", "ends::a_start_on_a_full_disk_keeps_what_is_there", "is moved aside"),
+    ("end-waits", "ends::a_hung_disk_does_not_hold_the_end", "the end is held"),
+    ("start-at-the-end", "crashes::what_was_committed_before_a_crash_is_sent", "  lost: "),
 ];
 
 /// A process of its own for each: a fault is planted by the environment.
@@ -20,7 +23,7 @@ fn every_planted_fault_is_caught() {
         let output = Command::new(std::env::current_exe().unwrap())
             .args([test, "--exact", "--nocapture"])
             .env("TAILHOOK_PLANTED", fault)
-            .envs([("STOPS", "1"), ("ROUNDS", "4"), ("STOPPED", "15")])
+            .envs([("STOPS", "1"), ("ROUNDS", "4"), ("STOPPED", "15"), ("ENDS", "40")])
             // what never heals need not be waited for
             .envs((fault == "no-heal").then_some(("HEALS", "10")))
             .output()

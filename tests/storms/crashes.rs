@@ -47,8 +47,8 @@ fn children(parent: i32) -> Vec<i32> {
     processes.filter(|process| stat(&process.to_string()).is_some_and(|(_, of)| of == parent)).collect()
 }
 
-/// A zombie holds no memory.
-fn alive(process: i32) -> bool {
+/// A zombie holds no memory, and its main thread has ended.
+pub(crate) fn alive(process: i32) -> bool {
     stat(&process.to_string()).is_some_and(|(state, _)| state != 'Z' && state != 'X')
 }
 

@@ -39,7 +39,7 @@ async fn post(rig: &Rig, accepted: &mut Vec<String>) -> u16 {
     status
 }
 
-async fn until_posting_gives(rig: &mut Rig, wanted: u16, accepted: &mut Vec<String>, what: &str) {
+pub(crate) async fn until_posting_gives(rig: &mut Rig, wanted: u16, accepted: &mut Vec<String>, what: &str) {
     // noise does not take so long; a sidecar that does not heal takes for ever
     let patience = Duration::from_secs(number("HEALS", 60));
     let waited = tokio::time::timeout(patience, async {
@@ -53,7 +53,7 @@ async fn until_posting_gives(rig: &mut Rig, wanted: u16, accepted: &mut Vec<Stri
 
 /// One fault under load: begins, lasts, ends. Gives how long the sidecar took to heal.
 #[allow(clippy::disallowed_methods, reason = "the time of another process")]
-async fn round(
+pub(crate) async fn round(
     rig: &mut Rig,
     disk: &Disk,
     kind: Kind,
@@ -84,7 +84,7 @@ async fn round(
 }
 
 /// A world on a small disk of its own, and somebody who may post.
-async fn on_a_disk(seed: u64) -> Option<(World, Disk)> {
+pub(crate) async fn on_a_disk(seed: u64) -> Option<(World, Disk)> {
     let mut world = World::new(seed, &SMALL_TABLES, "").await;
     let disk = Disk::under(&mut world.rig).await?;
     world.rig.api.subscribe(POSTER, "*", &world.rig.hook, SECRET).await.unwrap();
@@ -92,7 +92,7 @@ async fn on_a_disk(seed: u64) -> Option<(World, Disk)> {
 }
 
 /// What was committed and what was accepted has come.
-async fn nothing_is_lost(world: &mut World, accepted: &[String], seed: u64) {
+pub(crate) async fn nothing_is_lost(world: &mut World, accepted: &[String], seed: u64) {
     judge(world, seed).await;
     let arrived = |inbox: &Inbox| {
         let bodies = inbox.bodies();

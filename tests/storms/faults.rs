@@ -60,6 +60,9 @@ impl Disk {
     pub(crate) fn free(&self) {
         fs::remove_file(self.filler()).unwrap();
     }
+    fn freeze(&self, on: bool) -> bool {
+        ran(Command::new("fsfreeze").arg(if on { "--freeze" } else { "--unfreeze" }).arg(&self.place))
+    }
     fn filler(&self) -> PathBuf {
         self.place.join("filler")
     }
@@ -67,6 +70,10 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // where it was left hung, nothing could end
+            self.freeze(false);
+        }
         // lazily: the sidecar may outlive this by a moment
         if !ran(Command::new("umount").arg("--lazy").arg(&self.place)) {
             eprintln!("{} is left mounted", self.place.display());
@@ -92,6 +99,8 @@ pub(crate) enum Kind {
     Index,
     /// All of it answers EIO.
     Everything,
+    /// Whoever writes waits in the kernel until this is over, and cannot even be killed.
+    Hung,
 }
 
 /// What is possible here.
@@ -106,6 +115,7 @@ pub(crate) fn kinds() -> Vec<Kind> {
 /// A fault that is on.
 pub(crate) enum Fault<'d> {
     Full(&'d Disk),
+    Hung(&'d Disk),
     FileSize(Pid),
     Calls(Child),
 }
@@ -126,12 +136,17 @@ impl<'d> Fault<'d> {
             Kind::Sync => Self::Calls(inject(pid, "fdatasync,ftruncate")),
             Kind::Index => Self::Calls(inject(pid, "fsync")),
             Kind::Everything => Self::Calls(inject(pid, "fdatasync,ftruncate,fsync")),
+            Kind::Hung => {
+                assert!(disk.freeze(true), "fsfreeze");
+                Self::Hung(disk)
+            }
         }
     }
     /// Ends.
     pub(crate) fn off(self) {
         match self {
             Self::Full(disk) => disk.free(),
+            Self::Hung(disk) => assert!(disk.freeze(false), "fsfreeze"),
             Self::FileSize(process) => limit(process, None),
             Self::Calls(mut tracer) => {
                 let tracing = Pid::from_child(&tracer);

@@ -5,6 +5,7 @@
 mod caught;
 mod crashes;
 mod disk;
+mod ends;
 mod faults;
 #[allow(dead_code, reason = "the other half is for tests/whole")]
 #[path = "../whole/rig.rs"]
