@@ -265,7 +265,8 @@ impl Replay {
         if self.frames.is_multiple_of(100_000) {
             tracing::info!(frames = self.frames, "replaying the journal");
         }
-        if self.state.overlay.dirty() >= FULL { self.flush(false) } else { Ok(()) }
+        let full = fault::instead("TAILHOOK_INDEX_ENTRIES", FULL as u64);
+        if self.state.overlay.dirty() as u64 >= full { self.flush(false) } else { Ok(()) }
     }
 
     fn flush(&mut self, now: bool) -> Result<(), Trouble> {

@@ -32,7 +32,7 @@ pub enum StoreError {
     Damaged(String),
     /// The index failed. Unless the disk was at fault, `run` ends with it and the next `open` rebuilds the index.
     #[error("the index is not available: {0}")]
-    Index(#[from] IndexError),
+    Index(IndexError),
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
@@ -42,6 +42,13 @@ pub enum StoreError {
     /// A file of the data folder cannot be read. Worth a second try.
     #[error("the data folder cannot be read: {0}")]
     Read(String),
+}
+
+// by hand: as a source it would be printed twice
+impl From<IndexError> for StoreError {
+    fn from(error: IndexError) -> Self {
+        Self::Index(error)
+    }
 }
 
 pub(super) fn blocked(error: &io::Error) -> StoreError {

@@ -11,8 +11,9 @@ use tailhook::demo::http;
 use tailhook::demo::random::Random;
 
 const BASE: &str = "/api/v1/tenant/webhooks";
-/// The index writes all the time, so that it meets the fault.
-const SMALL_TABLES: [(&str, &str); 1] = [("TAILHOOK_INDEX_BYTES", "65536")];
+/// The index writes all the time, also when a start replays the journal, so that it meets the fault.
+const SMALL_TABLES: [(&str, &str); 2] =
+    [("TAILHOOK_INDEX_BYTES", "65536"), ("TAILHOOK_INDEX_ENTRIES", "256")];
 /// Who posts events by the API.
 const POSTER: &str = "44444444-4444-4444-8444-444444444444";
 /// What is promised.

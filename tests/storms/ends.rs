@@ -1,8 +1,9 @@
 //! How the sidecar starts and ends when its disk is in a bad way: it keeps what is there, and its end is not held.
 use crate::crashes::alive;
 use crate::disk::{nothing_is_lost, on_a_disk, round, until_posting_gives};
-use crate::faults::{Fault, Kind};
+use crate::faults::{Fault, Kind, ran};
 use crate::{judge, load, number, seed};
+use std::process::Command;
 use std::time::Duration;
 use tailhook::demo::http;
 use tailhook::demo::random::Random;
@@ -15,10 +16,14 @@ const PATIENCE_S: u64 = 120;
 async fn a_start_on_a_full_disk_keeps_what_is_there() {
     let seed = seed();
     let Some((mut world, disk)) = on_a_disk(seed).await else { return };
+    let (index, older) = (disk.place().join("data/index"), world.rig.folder.path().join("older"));
+    assert!(ran(Command::new("cp").arg("-a").args([&index, &older])));
     let workers = load(&world, seed).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    // the index is behind, so that the start has something to write
+    tokio::time::sleep(Duration::from_secs(4)).await;
     world.rig.kill();
+    // far behind, so that the start has something to write
+    std::fs::remove_dir_all(&index).unwrap();
+    assert!(ran(Command::new("cp").arg("-a").args([&older, &index])));
     disk.fill();
     world.rig.start(&[]);
     let up = async {
@@ -26,7 +31,7 @@ async fn a_start_on_a_full_disk_keeps_what_is_there() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let up = tokio::time::timeout(Duration::from_secs(PATIENCE_S), up).await;
+    let up = tokio::time::timeout(Duration::from_secs(number("ENDS", PATIENCE_S)), up).await;
     assert!(up.is_ok(), "it is not there; log:\n{}", world.rig.log());
     let mut accepted = Vec::new();
     round(&mut world.rig, &disk, Kind::Full, &mut Random::new(seed), &mut accepted).await;

@@ -82,7 +82,7 @@ impl Drop for Disk {
 }
 
 /// Did it work?
-fn ran(command: &mut Command) -> bool {
+pub(crate) fn ran(command: &mut Command) -> bool {
     command.stdout(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
