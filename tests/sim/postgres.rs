@@ -280,7 +280,7 @@ impl Server {
             let (f, r) = (flushed, received);
             self.world.violated(format!("confirmed {f:x} although only {r:x} was received"));
         }
-        if flushed > before.confirmed && self.rng.permille(25) {
+        if flushed > before.confirmed && self.rng.permille(12) {
             self.check_durable(flushed).await;
         }
         let to_disk = self.rng.permille(300);

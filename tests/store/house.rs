@@ -171,26 +171,34 @@ pub(crate) fn remembered(key: &str, at_ms: i64) -> Record {
 
 /// Everything that can be asked, as text: two stores with the same history answer alike.
 pub(crate) fn answers(store: &Store) -> String {
-    let list = store.list(&tenant(), &Filter { limit: 100, ..Filter::default() }).unwrap();
-    let lanes = store.lanes().unwrap();
-    let due: Vec<_> = lanes.iter().map(|lane| store.due(*lane, None, 1000).unwrap()).collect();
-    let first: Vec<_> = due
-        .iter()
-        .flatten()
-        .map(|p| store.first_in_order(p.subscription, p.order.unwrap()).unwrap().unwrap().seq)
-        .collect();
-    let bodies: Vec<_> =
-        list.deliveries.iter().map(|d| store.event(&d.key).unwrap().unwrap().body.clone()).collect();
-    let rows: Vec<_> =
-        ["1", "2", "3"].map(|key| store.shadow("public.invoices", key.as_bytes()).unwrap()).into();
-    format!(
+    try_answers(store).unwrap()
+}
+
+pub(crate) fn try_answers(store: &Store) -> Result<String, StoreError> {
+    let list = store.list(&tenant(), &Filter { limit: 100, ..Filter::default() })?;
+    let lanes = store.lanes()?;
+    let (mut due, mut first, mut bodies, mut rows) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for lane in &lanes {
+        due.push(store.due(*lane, None, 1000)?);
+    }
+    for pending in due.iter().flatten() {
+        let found = store.first_in_order(pending.subscription, pending.order.unwrap())?;
+        first.push(found.map(|found| found.seq));
+    }
+    for delivery in &list.deliveries {
+        bodies.push(store.event(&delivery.key)?.map(|event| event.body.clone()));
+    }
+    for key in ["1", "2", "3"] {
+        rows.push(store.shadow("public.invoices", key.as_bytes())?);
+    }
+    Ok(format!(
         "{:#?}",
         (
             (store.position(), store.identity(), store.filling(), store.subscriptions()),
             (list.deliveries, list.next, lanes, due, first, bodies, rows),
-            (store.idempotent(&tenant(), "k").unwrap(), store.vitals().pending),
+            (store.idempotent(&tenant(), "k")?, store.vitals().pending),
         )
-    )
+    ))
 }
 
 /// A history with every kind of record in it, one frame an item.

@@ -1,7 +1,8 @@
 //! The same on a real folder with its real index: what is done to the index's files changes no answer.
 use crate::house::*;
+use std::cell::RefCell;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tailhook::clock::SystemClock;
 use tailhook::store::*;
@@ -68,4 +69,77 @@ async fn the_index_may_be_lost_or_damaged_in_any_way() {
         assert_eq!(answers(&store), expected, "{name}");
         close(store, loops).await;
     }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// Every file below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let found = RefCell::new(Vec::new());
+    each_file(folder, &|file| found.borrow_mut().push(file.to_owned()));
+    found.into_inner()
+}
+
+/// The store answers the same; or it says that its index is broken, and the next one does. Was the index made anew?
+async fn same_or_rebuilt(folder: &Path, expected: &str, what: &str) -> bool {
+    let (store, recovery, loops) = open(folder).await;
+    match try_answers(&store) {
+        Ok(answers) => {
+            assert_eq!(answers, expected, "{what}");
+            store.close().await;
+            let _broken_later = loops.join_all().await;
+            recovery.rebuilt.is_some()
+        }
+        Err(StoreError::Index(_)) => {
+            assert!(loops.join_all().await.iter().any(Result::is_err), "{what}: it goes on");
+            let (store, recovery, loops) = open(folder).await;
+            assert!(recovery.rebuilt.is_some(), "{what}");
+            assert_eq!(answers(&store), expected, "{what}");
+            close(store, loops).await;
+            true
+        }
+        Err(error) => panic!("{what}: {error}"),
+    }
+}
+
+/// Every file that an index keeps, one bit at a time, here and there: never another answer.
+#[tokio::test]
+async fn a_flipped_bit_in_the_index_changes_no_answer() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("data");
+    let (store, _, loops) = open(&folder).await;
+    for records in history() {
+        store.commit(Batch { records }).await.unwrap();
+    }
+    let expected = answers(&store);
+    close(store, loops).await;
+    let sound = home.path().join("sound");
+    copy(&folder, &sound);
+    let (mut flips, mut rebuilt) = (0, 0);
+    for file in files(&sound.join("index")) {
+        let path = folder.join(file.strip_prefix(&sound).unwrap());
+        let bytes = fs::read(&file).unwrap();
+        for at in (0..bytes.len()).step_by((bytes.len() / 150).max(1)) {
+            fs::remove_dir_all(&folder).unwrap();
+            copy(&sound, &folder);
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 1 << (flips % 8);
+            fs::write(&path, bytes).unwrap();
+            let what = format!("byte {at} of {}", path.display());
+            rebuilt += u32::from(same_or_rebuilt(&folder, &expected, &what).await);
+            flips += 1;
+        }
+    }
+    println!("{flips} flipped bits, {rebuilt} indexes rebuilt");
+    assert!(flips > 100 && rebuilt > 0);
 }
