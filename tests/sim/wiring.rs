@@ -8,6 +8,7 @@ use crate::source::SimSource;
 use crate::witness;
 use crate::world::World;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tailhook::app::pipeline;
 use tailhook::capture;
@@ -74,6 +75,8 @@ pub(crate) struct Sidecar {
     pub(crate) mapping: Arc<Mapping>,
     sealer: Sealer,
     metrics: Metrics,
+    /// When the life before this one began.
+    gaps_before: AtomicU64,
 }
 
 impl Sidecar {
@@ -84,6 +87,7 @@ impl Sidecar {
             mapping: Arc::new(mapping),
             sealer: Sealer::from_base64(MASTER_KEY).unwrap(),
             metrics: Metrics::new().unwrap(),
+            gaps_before: AtomicU64::new(0),
         }
     }
 
@@ -111,6 +115,10 @@ impl Sidecar {
     /// One life, until it is stopped, fails or is dropped.
     pub(crate) async fn run(&self, world: &Arc<World>, store: Store, ends: Ends) -> anyhow::Result<()> {
         let Ends { source, transport, stopped, status, accept_gap } = ends;
+        let gaps = self.metrics.gaps.get();
+        if gaps > self.gaps_before.swap(gaps, Ordering::Relaxed) + 1 {
+            world.violated("a gap was counted again while it stood".to_owned());
+        }
         let position = store.position().unwrap_or_default();
         let (routing, routes) = watch::channel(Arc::new(Routing::load(store.subscriptions(), position)));
         let jitter = world.rng.fork();
