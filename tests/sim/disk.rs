@@ -135,7 +135,7 @@ impl Platter {
         }
         None
     }
-    fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.world.faulty(Kind::Disk) && self.world.ms() < self.full_until_ms.load(Ordering::Relaxed)
     }
     /// Is this text anywhere in a file?

@@ -109,8 +109,10 @@ impl Server {
         let now = self.world.ms();
         let mut state = self.state.lock().unwrap();
         if now >= state.next_end_ms && state.stopping.is_none() && self.world.faulty(Kind::Server) {
+            // the data folder often shares its disk with the server: whoever mends that stops both
+            let full = self.platter.is_full();
             match self.rng.below(10) {
-                0..3 => {
+                chance if chance < 3 || full => {
                     self.world.note(|| "postgres shuts down".to_owned());
                     state.stopping = Some(Stopping { since_ms: now, sent_ms: None });
                     if !state.streaming {
