@@ -30,14 +30,13 @@ use crate::clock::SharedClock;
 use crate::postgres::subscriptions::Subscriptions;
 use crate::registry::Routing;
 use crate::registry::seal::Sealer;
-use crate::store::{Batch, Store, StoreError};
+use crate::store::{Batch, HUNG, Store, StoreError};
 use crate::telemetry::Metrics;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::watch;
 
 /// Below this path live the tenants' routes.
@@ -105,9 +104,6 @@ struct Inner {
     sequence: envelope::Numbering,
 }
 
-/// A disk that has not answered for so long is as good as blocked (SPEC 5.9).
-const PATIENCE: Duration = Duration::from_secs(5);
-
 impl Api {
     fn new(parts: Parts) -> Self {
         Self(Arc::new(Inner {
@@ -125,8 +121,8 @@ impl Api {
     /// and the same request with its `Idempotency-Key` finds out.
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let commit = self.0.parts.store.commit(batch);
-        let late = |_| StoreError::Blocked(format!("the disk has not answered for {PATIENCE:?}"));
-        tokio::time::timeout(PATIENCE, commit).await.map_err(late)?
+        let late = |_| StoreError::Blocked(format!("the disk has not answered for {HUNG:?}"));
+        tokio::time::timeout(HUNG, commit).await.map_err(late)?
     }
     fn random<const N: usize>(&self) -> Result<[u8; N], problem::Problem> {
         let mut bytes = [0; N];

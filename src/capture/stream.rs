@@ -11,7 +11,7 @@ use crate::domain::{Lsn, Transaction};
 use crate::fault;
 use crate::registry::Routing;
 use crate::stop;
-use crate::store::{Batch, IndexError, Record, Store, StoreError};
+use crate::store::{Batch, HUNG, IndexError, Record, Store, StoreError};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,8 +24,6 @@ use tracing::warn;
 const WAITING_BYTES: usize = 32 << 20;
 /// Bytes in one batch, about a thousand small changes: bounds the frame and the time until the first of them is sent.
 const BATCH_BYTES: usize = 256 << 10;
-/// Storage that is blocked this long gives the connection up, so that Postgres' shutdown is not held (DESIGN 3).
-const BLOCKED: Duration = Duration::from_secs(5);
 /// A confirmation at least this often; the server's default timeout is 60 s.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -136,7 +134,7 @@ impl Stream {
     /// Several batches may each be quick enough, and still hold Postgres' shutdown.
     fn patience_ends(&self) -> Instant {
         let since = self.asked.map_or(self.commit_began, |(_, since)| since.min(self.commit_began));
-        since + BLOCKED
+        since + HUNG
     }
 
     /// A session ends with a batch on its way. The next one starts from the store's position and the published routing, so

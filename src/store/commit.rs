@@ -22,7 +22,7 @@ pub(super) const QUEUE: usize = 1024;
 /// One append is at most about this long.
 const GROUP_BYTES: usize = 4 << 20;
 /// A disk that has not answered for so long is as good as blocked (SPEC 5.9).
-const HUNG: Duration = Duration::from_secs(5);
+pub const HUNG: Duration = Duration::from_secs(5);
 /// How often a blocked disk is tried.
 const RETRY: Duration = Duration::from_millis(500);
 /// The journal takes writes and the index does not: after ten minutes of that it is given up, for it can be rebuilt.
@@ -89,12 +89,6 @@ impl Committer {
             answer(batch, &Err(blocked.error.clone()));
             return Ok(());
         }
-        self.wait_for_room().await;
-        if self.core.is_ailing() {
-            self.block(index_ails());
-            answer(batch, &Err(index_ails()));
-            return Ok(());
-        }
         let bodies: Vec<&[u8]> = batch.iter().map(|q| q.body.as_slice()).collect();
         match self.write_or_say(&bodies).await {
             Err(error) => {
@@ -102,20 +96,17 @@ impl Committer {
                 answer(batch, &Err(error));
                 Ok(())
             }
-            Ok(group) => {
-                let accepted = self.accept(batch, &group).await;
-                if !self.core.is_ailing() {
-                    self.core.writable.set(true);
-                }
-                accepted
-            }
+            Ok(group) => self.accept(batch, &group).await,
         }
     }
 
     /// Commits are refused while the disk does not answer; what it was asked to write may still become durable.
     async fn write_or_say(&mut self, bodies: &[&[u8]]) -> Result<Group, StoreError> {
         let core = self.core.clone();
-        let mut write = pin!(self.write(bodies));
+        let mut write = pin!(async {
+            self.wait_for_room().await;
+            if self.core.is_ailing() { Err(index_ails()) } else { self.write(bodies).await }
+        });
         if let Ok(written) = timeout(HUNG, write.as_mut()).await {
             return written;
         }
@@ -133,6 +124,10 @@ impl Committer {
             super::flush::generation(&self.core, true).await?;
         }
         fault::crash_point("store.applied");
+        // before the answer: who is answered may commit again
+        if !self.core.is_ailing() {
+            self.core.writable.set(true);
+        }
         // durable is durable, whatever became of the index: the answer is yes
         answer(batch, &Ok(()));
         fault::crash_point("store.answered");

@@ -41,6 +41,7 @@ mod state;
 mod survey;
 mod upkeep;
 
+pub use commit::HUNG;
 pub use disk::{Disk, RealDisk};
 pub use index::{Index, IndexError, IndexFactory, Reset};
 pub use lsm::LsmIndex;
