@@ -3,10 +3,12 @@ use super::wiring;
 use crate::config::Config;
 use crate::domain::Table;
 use crate::egress::guard::Guard;
+use crate::mapping::TableNeeds;
 use crate::postgres::checks::{self, Expectation, Finding, Needed, Severity};
+use crate::postgres::publication::{self, Wanted};
 use crate::postgres::session::Patience;
 use crate::postgres::snapshot::SUBSCRIPTION_COLUMNS;
-use crate::postgres::{PgError, Session, TableName, catalog, publication};
+use crate::postgres::{PgError, Session, TableName, catalog};
 use crate::registry::rows::{self, RowChange};
 use crate::registry::seal::Sealer;
 use std::collections::BTreeMap;
@@ -20,6 +22,7 @@ fn expected(config: &Config) -> Expectation {
         table: TableName::new(needs.schema, needs.name),
         optional: needs.optional,
         shadow: needs.shadow,
+        insert_only: needs.insert_only,
     });
     Expectation {
         slot: config.database.slot.clone(),
@@ -79,7 +82,8 @@ fn unrouted(config: &Config, rows: &[Vec<Option<String>>]) -> Vec<Finding> {
 
 /// Rules that do not fit the tables, each with its line in the file.
 async fn rules(session: &Session, config: &Config) -> Result<Vec<Finding>, PgError> {
-    let found = catalog::tables(session.client(), &mapped(config), None).await?;
+    let names: Vec<TableName> = mapped(config).into_iter().map(|wanted| wanted.table).collect();
+    let found = catalog::tables(session.client(), &names, None).await?;
     let found: BTreeMap<String, Table> = found.into_iter().map(|table| (table.full_name(), table)).collect();
     let problems = config.mapping.check(&|name| found.get(name));
     let finding = |problem: crate::mapping::Problem| Finding {
@@ -90,9 +94,13 @@ async fn rules(session: &Session, config: &Config) -> Result<Vec<Finding>, PgErr
     Ok(problems.into_iter().map(finding).collect())
 }
 
-/// The mapped tables.
-fn mapped(config: &Config) -> Vec<TableName> {
-    config.mapping.tables().into_iter().map(|needs| TableName::new(needs.schema, needs.name)).collect()
+/// The mapped tables, as they are to be published.
+pub(crate) fn mapped(config: &Config) -> Vec<Wanted> {
+    let wanted = |needs: TableNeeds| Wanted {
+        table: TableName::new(needs.schema, needs.name),
+        insert_only: needs.insert_only,
+    };
+    config.mapping.tables().into_iter().map(wanted).collect()
 }
 
 /// Before the stages start. `followed`: there are deliveries to make whatever the database is like, so only what never
@@ -113,19 +121,15 @@ async fn prepare(config: &Config, followed: bool) -> Result<(), PgError> {
     refuse(&rules(&session, config).await?)?;
     let subscriptions = TableName::subscriptions(&config.database.schema);
     let mut wanted = mapped(config);
-    wanted.push(subscriptions.clone());
-    let found = catalog::tables(session.client(), &wanted, None).await?;
-    let tables: Vec<_> = found.iter().map(|table| TableName::new(&table.schema, &table.name)).collect();
-    if !tables.contains(&subscriptions) {
+    wanted.push(subscriptions.clone().into());
+    let (tables, missing) = publication::existing(session.client(), &wanted).await?;
+    if missing.contains(&subscriptions) {
         return Err(PgError::Setup(format!(
             "the table {subscriptions} does not exist; run `tailhook migrate` (with --url for a DBA's role)"
         )));
     }
-    for needs in config.mapping.tables() {
-        let name = TableName::new(needs.schema, needs.name);
-        if !tables.contains(&name) {
-            warn!("the table {name} does not exist; its rules are parked");
-        }
+    for name in missing {
+        warn!("the table {name} does not exist; its rules are parked");
     }
     if !followed {
         // before a slot is made that would keep the ERP's WAL for nobody
@@ -134,6 +138,9 @@ async fn prepare(config: &Config, followed: bool) -> Result<(), PgError> {
         refuse(&findings)?;
     }
     let done = publication::ensure(&mut session, &config.database.publication, &tables).await?;
+    for wrong in done.mended {
+        warn!("{}; mended by: {}", wrong.what, wrong.remedy_sql);
+    }
     for statement in done.sql {
         info!("publication: {statement}");
     }

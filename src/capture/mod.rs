@@ -1,7 +1,7 @@
 //! Postgres in: the slot's stream becomes transactions, transactions become durable events. Knows no HTTP.
 //!
 //! `replication` is the real `Source`: `address` → `connection` (`wire`, `pace`) → frames; `failure` says what went
-//! wrong. Frames become transactions in `transaction` (`pgoutput`, `relation`, `value`). `slot` judges whether we may
+//! wrong, `publications` which ones the stream names. Frames become transactions in `transaction` (`pgoutput`, `relation`, `value`). `slot` judges whether we may
 //! stream, `feedback` what may be confirmed. `run` is the loop, `stream` its streaming part; `batch` turns transactions
 //! into frames for the journal, with what `memory` knows of the shadow.
 pub mod address;
@@ -15,6 +15,7 @@ pub mod hostile;
 pub mod memory;
 mod pace;
 pub mod pgoutput;
+mod publications;
 pub mod relation;
 pub mod replication;
 pub mod run;

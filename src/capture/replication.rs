@@ -3,6 +3,7 @@
 use super::address::Address;
 use super::connection::{Connection, ConnectionError, identifier, literal};
 use super::failure::{Place, Stage, explain, wal_level};
+use super::publications::Publications;
 use super::{Feedback, FillRow, Frame, SlotState, Source, SourceError, Survey, wire};
 use crate::clock::SharedClock;
 use crate::domain::{Lsn, ReplicaIdentity, Table};
@@ -77,6 +78,7 @@ pub struct PostgresSource {
     lookups: Lookups,
     clock: SharedClock,
     connection: Option<Connection>,
+    publications: Publications,
     streaming: bool,
     /// The new slot's exported snapshot, until it was read or the connection did something else.
     snapshot: Snapshot,
@@ -102,6 +104,7 @@ impl PostgresSource {
     /// Connects to nothing yet: `survey` does.
     pub fn new(settings: Settings, lookups: Lookups, clock: SharedClock) -> Self {
         Self {
+            publications: Publications::new(&settings.publication),
             settings,
             lookups,
             clock,
@@ -167,33 +170,37 @@ impl PostgresSource {
         Ok(wire::timeline_history(&content.ok_or_else(|| strange("TIMELINE_HISTORY"))?))
     }
 
-    async fn slot_state(&mut self) -> Result<Option<SlotState>, SourceError> {
+    /// Our slot, and whether the second publication has tables.
+    async fn slot_state(&mut self) -> Result<(Option<SlotState>, bool), SourceError> {
         let query = format!(
             "SELECT pg_catalog.current_setting('wal_level'), s.slot_name, s.plugin, s.database, s.confirmed_flush_lsn, \
-             s.restart_lsn, s.wal_status, s.active_pid FROM (VALUES (1)) AS one \
+             s.restart_lsn, s.wal_status, s.active_pid, EXISTS (SELECT FROM pg_catalog.pg_publication p \
+             JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid WHERE p.pubname = {}) FROM (VALUES (1)) AS one \
              LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = {}",
+            sql_literal(self.publications.insert()),
             sql_literal(&self.settings.slot)
         );
         let rows = self.command(Stage::Survey, Some(PATIENCE), &query).await?;
-        let row: [Option<String>; 8] = rows
+        let row: [Option<String>; 9] = rows
             .into_iter()
             .next()
             .and_then(|row| row.try_into().ok())
             .ok_or_else(|| strange("pg_replication_slots"))?;
-        let [level, name, plugin, database, confirmed, restart, wal_status, active_pid] = row;
+        let [level, name, plugin, database, confirmed, restart, wal_status, active_pid, inserts] = row;
         let level = level.unwrap_or_default();
         if level != "logical" {
             return Err(wal_level(&level));
         }
         let position = |text: Option<String>| text.and_then(|text| text.parse::<Lsn>().ok());
-        Ok(name.map(|_| SlotState {
+        let slot = name.map(|_| SlotState {
             plugin: plugin.unwrap_or_else(|| "none (a physical slot)".into()),
             database: database.unwrap_or_default(),
             confirmed: position(confirmed).unwrap_or_default(),
             restart: position(restart),
             wal_status: wal_status.unwrap_or_default(),
             active_pid: active_pid.and_then(|pid| pid.parse().ok()),
-        }))
+        });
+        Ok((slot, inserts.as_deref() == Some("t")))
     }
 
     async fn exporting_slot(&mut self, slot: &str) -> Result<(Lsn, String), SourceError> {
@@ -247,7 +254,8 @@ impl Source for PostgresSource {
             return Err(strange("IDENTIFY_SYSTEM"));
         };
         let history = self.history(timeline).await?;
-        let slot = self.slot_state().await?;
+        let (slot, inserts) = self.slot_state().await?;
+        self.publications.surveyed(inserts, wal_end);
         Ok(Survey { system_id, timeline, wal_end, database, slot, history })
     }
 
@@ -294,10 +302,11 @@ impl Source for PostgresSource {
         if matches!(self.snapshot, Snapshot::Exported(..)) {
             self.snapshot = Snapshot::None;
         }
+        let names: Vec<String> = self.publications.names().into_iter().map(identifier).collect();
         let command = format!(
             "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names {}, messages 'true')",
             identifier(&self.settings.slot),
-            literal(&identifier(&self.settings.publication))
+            literal(&names.join(","))
         );
         let connection = self.connection.as_mut().ok_or_else(not_connected)?;
         let started = timeout(PATIENCE, connection.start_copy(&command)).await;
@@ -311,15 +320,32 @@ impl Source for PostgresSource {
     }
 
     async fn next(&mut self) -> Result<Frame, SourceError> {
+        if let Some(at) = self.publications.reopens_at() {
+            if self.told.flushed < at {
+                // asked again when more is durable
+                return std::future::pending().await;
+            }
+            let name = self.publications.reopened();
+            return Err(SourceError::Retry(format!(
+                "publication \"{name}\" exists from {at} on and is read too now"
+            )));
+        }
         loop {
             let quiet_until = self.quiet_until;
             let connection = self.connection.as_mut().filter(|_| self.streaming).ok_or_else(not_connected)?;
             match timeout_at(quiet_until, connection.copy_data()).await {
+                Ok(Err(ConnectionError::Server(error)))
+                    if error.code == "42704" && self.publications.missed(&error.message) =>
+                {
+                    return Err(SourceError::Retry(error.to_string()));
+                }
                 Ok(heard) => {
                     let body = heard.map_err(self.explained(Stage::Stream))?;
                     self.quiet_until = Instant::now() + SILENCE;
                     self.asked = false;
-                    return wire::frame(body).map_err(SourceError::Malformed);
+                    let frame = wire::frame(body).map_err(SourceError::Malformed)?;
+                    self.publications.passes(&frame);
+                    return Ok(frame);
                 }
                 Err(_) if self.asked => {
                     let waited = SILENCE.as_secs() * 2;

@@ -1,9 +1,10 @@
 //! `tailhook migrate`: makes the two tables and the publication.
 use super::{Source, block_on, say, warn};
+use crate::app::preflight;
 use crate::config::Config;
+use crate::postgres::PgError;
 use crate::postgres::migrate::{self, Plan, Script};
 use crate::postgres::session::{self, Patience, Session};
-use crate::postgres::{PgError, TableName};
 use anyhow::Context;
 
 /// Makes Tailhook's tables and its publication; what is there already is left alone
@@ -38,7 +39,8 @@ pub(super) fn main(arguments: Arguments, source: &Source) -> anyhow::Result<()> 
         ));
     }
     for table in &script.superfluous {
-        warn(&format!("tailhook: the publication has {table}, which no rule needs"));
+        let (table, publication) = (&table.table, &table.publication);
+        warn(&format!("tailhook: the publication {publication} has {table}, which no rule needs"));
     }
     if arguments.print {
         say(&script.sql.join("\n"))?;
@@ -60,11 +62,10 @@ pub(crate) async fn apply(config: &Config, url: &str) -> anyhow::Result<Script> 
 fn plan(config: &Config) -> anyhow::Result<Plan> {
     let database = &config.database;
     let api_url = database.api_url.as_ref().unwrap_or(&database.url);
-    let tables = config.mapping.tables();
     Ok(Plan {
         schema: database.schema.clone(),
         publication: database.publication.clone(),
-        tables: tables.into_iter().map(|needs| TableName::new(needs.schema, needs.name)).collect(),
+        tables: preflight::mapped(config),
         streaming_role: role(database.url.expose())?,
         api_role: role(api_url.expose())?,
     })

@@ -35,12 +35,14 @@ pub(super) fn read(section: Section<'_>, whole: bool) -> Database {
         name
     };
     let identifier: fn(&str) -> bool = |name| name.len() <= 63 && !name.contains('\0');
+    // a second one's name ends in _insert, and Postgres cuts names at 63 bytes
+    let publication: fn(&str) -> bool = |name| name.len() <= 56 && !name.contains('\0');
     let slot_name: fn(&str) -> bool = |name| {
         name.len() <= 63 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
     };
     let database = Database {
         slot: name("slot", &defaults.slot, slot_name, "use up to 63 of a-z, 0-9 and _"),
-        publication: name("publication", &defaults.publication, identifier, "use up to 63 bytes"),
+        publication: name("publication", &defaults.publication, publication, "use up to 56 bytes"),
         schema: name("schema", &defaults.schema, identifier, "use up to 63 bytes"),
         heartbeat: section.duration("heartbeat", defaults.heartbeat),
         api_url: section.optional_text("api_url").map(Secret::new),

@@ -2,7 +2,7 @@
 //! Knows no connection: the tables are given.
 use super::rules::{Problem, Rule};
 use super::{Compiled, TableNeeds};
-use crate::domain::{Operation, ReplicaIdentity, Table};
+use crate::domain::{Operation, Table};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -18,8 +18,10 @@ pub(super) fn tables(compiled: &Compiled) -> Vec<TableNeeds> {
             columns: Vec::new(),
             optional: true,
             shadow: compiled.plan.table(&rule.table).is_some(),
+            insert_only: true,
         });
         entry.optional &= rule.optional;
+        entry.insert_only &= rule.on.iter().all(|op| *op == Operation::Insert);
         entry.columns.extend(rule.columns().cloned());
     }
     let mut needs: Vec<TableNeeds> = needs.into_values().collect();
@@ -81,7 +83,6 @@ fn columns(rule: &Rule, table: &Table, problems: &mut Vec<Problem>) {
 
 fn keys(compiled: &Compiled, first: &Rule, table: &Table, rules: &[&Rule], problems: &mut Vec<Problem>) {
     let name = table.full_name();
-    let quoted = format!("{}.{}", quote(&table.schema), quote(&table.name));
     let row_rules = |rule: &&&Rule| rule.on.iter().any(|op| *op != Operation::Truncate);
     if table.primary_key.is_empty() {
         if compiled.plan.table(&first.table).is_some() {
@@ -94,26 +95,6 @@ fn keys(compiled: &Compiled, first: &Rule, table: &Table, rules: &[&Rule], probl
             problems.push(problem(rule, text));
         }
     }
-    // publishing such a table makes the ERP's own UPDATE and DELETE fail
-    let text = match table.replica_identity {
-        ReplicaIdentity::Nothing => {
-            format!(
-                "{name} has REPLICA IDENTITY NOTHING: its updates would fail once it is published; ALTER TABLE {quoted} REPLICA IDENTITY DEFAULT"
-            )
-        }
-        ReplicaIdentity::Default if table.primary_key.is_empty() => {
-            format!(
-                "{name} has no replica identity: its updates would fail once it is published; ALTER TABLE {quoted} ADD PRIMARY KEY (…), or REPLICA IDENTITY FULL"
-            )
-        }
-        _ => return,
-    };
-    problems.push(problem(first, text));
-}
-
-fn quote(name: &str) -> String {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    if name.chars().all(plain) { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
 /// A column whose name differs by case, or holds the wanted one, or is held by it.

@@ -113,6 +113,8 @@ pub struct TableNeeds {
     pub optional: bool,
     /// Its rows are remembered: SELECT on it is needed.
     pub shadow: bool,
+    /// No rule of it reads anything but inserts.
+    pub insert_only: bool,
 }
 
 #[derive(Debug, Default)]

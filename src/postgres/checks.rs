@@ -1,8 +1,9 @@
 //! Looks whether a database is fit for us, and says what mends it. Changes nothing; knows no file of ours.
 use super::catalog;
 use super::error::PgError;
+use super::harm;
 use super::name::{TableName, quote};
-use super::publication;
+use super::publication::{self, Superfluous, Wanted};
 use super::session::{Patience, Session};
 use super::snapshot;
 use super::visibility::{self, Sight};
@@ -38,6 +39,8 @@ pub struct Needed {
     pub optional: bool,
     /// The shadow reads it: SELECT, a primary key, and the sight of every row are needed.
     pub shadow: bool,
+    /// Only insert rules read it.
+    pub insert_only: bool,
 }
 
 /// What is looked at.
@@ -277,32 +280,30 @@ async fn ours(
 
 /// The publication, and whether publishing does harm.
 async fn published(client: &Client, expected: &Expectation, findings: &mut Findings) -> Result<(), PgError> {
-    let mut names = vec![TableName::subscriptions(&expected.schema)];
-    names.extend(expected.tables.iter().map(|needed| needed.table.clone()));
-    names.sort();
-    names.dedup();
-    let mut tables = Vec::new();
-    for found in catalog::tables(client, &names, None).await? {
-        tables.push(TableName::new(found.schema, found.name));
-    }
-    let plan = publication::plan(client, &expected.publication, &tables).await?;
-    for refusal in plan.refused {
-        error(findings, refusal.what, Some(refusal.remedy_sql));
+    let mut wanted = vec![Wanted::from(TableName::subscriptions(&expected.schema))];
+    let mapped = expected.tables.iter();
+    wanted
+        .extend(mapped.map(|needed| Wanted { table: needed.table.clone(), insert_only: needed.insert_only }));
+    let (wanted, _missing) = publication::existing(client, &wanted).await?;
+    let plan = publication::plan(client, &expected.publication, &wanted).await?;
+    let mended = plan.mended.iter().map(|mended| mended.remedy_sql.clone());
+    let mut missing = plan.sql;
+    missing.retain(|statement| !mended.clone().any(|mended| mended == *statement));
+    for wrong in plan.refused.into_iter().chain(plan.mended) {
+        error(findings, wrong.what, Some(wrong.remedy_sql));
     }
     let name = &expected.publication;
-    if !plan.sql.is_empty() {
+    if !missing.is_empty() {
         let what = if plan.exists {
             format!("the publication {name} lacks tables or options")
         } else {
             format!("the publication {name} does not exist")
         };
-        error(findings, what, Some(plan.sql.join(" ")));
+        error(findings, what, Some(missing.join(" ")));
     }
-    for table in plan.superfluous {
-        let what = format!("the publication {name} holds {table}, which no rule needs");
-        let remedy =
-            format!("ALTER PUBLICATION {} DROP TABLE {};", quote(name), TableName::parse(&table).quoted());
-        warning(findings, what, Some(remedy));
+    for Superfluous { table, publication } in plan.superfluous {
+        let what = format!("the publication {publication} holds {table}, which no rule needs");
+        warning(findings, what, Some(harm::drop_sql(&publication, &table)));
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Brings our schema to this version, and the publication with it: idempotent, versioned, under a lock. Knows no row.
 use super::error::PgError;
 use super::name::{TableName, literal, quote};
-use super::publication::{self, PublicationPlan};
+use super::publication::{self, PublicationPlan, Superfluous, Wanted};
 use super::session::Session;
 use tokio_postgres::{Client, Transaction};
 
@@ -21,7 +21,7 @@ pub struct Plan {
     /// `database.publication`.
     pub publication: String,
     /// The mapped tables; those that do not exist are left out of the publication.
-    pub tables: Vec<TableName>,
+    pub tables: Vec<Wanted>,
     /// The role of `database.url`, if another one migrates: gets SELECT and sees every row of the subscriptions.
     pub streaming_role: Option<String>,
     /// The role of `database.api_url`: gets SELECT, INSERT, UPDATE under row-level security.
@@ -36,7 +36,7 @@ pub struct Script {
     /// Mapped tables that do not exist (rules on them are parked, or refused at start).
     pub missing: Vec<TableName>,
     /// Tables that the publication has and nobody needs.
-    pub superfluous: Vec<String>,
+    pub superfluous: Vec<Superfluous>,
 }
 
 /// What is missing, as SQL: what `--print` prints and what `migrate` runs.
@@ -65,9 +65,7 @@ pub async fn script(client: &Client, plan: &Plan) -> Result<Script, PgError> {
     }
     script.sql.extend(grants(client, plan).await?);
     let publication = publish(client, plan, &mut script).await?;
-    if !publication.refused.is_empty() {
-        return Err(publication::refused(&publication.refused));
-    }
+    publication::refuse(&publication)?;
     script.sql.extend(publication.sql);
     script.superfluous = publication.superfluous;
     Ok(script)
@@ -96,6 +94,8 @@ async fn run(transaction: &Transaction<'_>, plan: &Plan) -> Result<Script, PgErr
     for statement in &script.sql {
         transaction.batch_execute(statement).await.map_err(|error| explain(error.into()))?;
     }
+    let (tables, _missing) = wanted(transaction.client(), plan).await?;
+    publication::verify(transaction.client(), &plan.publication, &tables).await?;
     Ok(script)
 }
 
@@ -137,12 +137,19 @@ async fn applied(client: &Client, schema: &str) -> Result<Option<Vec<i32>>, PgEr
 
 /// The publication of the tables that exist; ours counts as existing, for this script makes it.
 async fn publish(client: &Client, plan: &Plan, script: &mut Script) -> Result<PublicationPlan, PgError> {
-    let (mut tables, missing) = publication::existing(client, &plan.tables).await?;
+    let (tables, missing) = wanted(client, plan).await?;
     script.missing = missing;
-    tables.push(TableName::subscriptions(&plan.schema));
-    tables.sort();
-    tables.dedup();
     publication::plan(client, &plan.publication, &tables).await
+}
+
+/// What shall be published, and which mapped tables are not there.
+async fn wanted(client: &Client, plan: &Plan) -> Result<(Vec<Wanted>, Vec<TableName>), PgError> {
+    let (mut tables, missing) = publication::existing(client, &plan.tables).await?;
+    tables.push(TableName::subscriptions(&plan.schema).into());
+    // of two that name one table the first is not for inserts alone
+    tables.sort();
+    tables.dedup_by(|a, b| a.table == b.table);
+    Ok((tables, missing))
 }
 
 /// Rights of the roles, only where they are missing.

@@ -25,6 +25,8 @@ impl Default for Options {
 pub struct Cluster {
     root: tempfile::TempDir,
     port: u16,
+    /// The server's programs.
+    bin: PathBuf,
 }
 
 impl Cluster {
@@ -35,12 +37,28 @@ impl Cluster {
 
     /// Makes and starts one.
     pub fn with(options: Options) -> Self {
+        Self::of(bin(), options)
+    }
+
+    /// The usual one of a major version; the error says why there is none.
+    #[allow(dead_code, reason = "for tests/sql")]
+    pub fn of_version(major: u32) -> Result<Self, String> {
+        let tool = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/postgres");
+        let output = Command::new(tool).arg(major.to_string()).output().map_err(|error| error.to_string())?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
+        }
+        let bin = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+        Ok(Self::of(bin, Options::default()))
+    }
+
+    fn of(bin: PathBuf, options: Options) -> Self {
         let root = tempfile::Builder::new().prefix("tailhook-pg-").tempdir().expect("a temporary folder");
         if is_root() {
             let folder = root.path().as_os_str();
             checked(Command::new("chown").arg("postgres:").arg(folder));
         }
-        let cluster = Self { root, port: free_port() };
+        let cluster = Self { root, port: free_port(), bin };
         let auth = ["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"];
         checked(cluster.program("initdb").arg("-D").arg(cluster.data()).args(auth));
         cluster.configure(options);
@@ -119,7 +137,7 @@ impl Cluster {
     }
 
     fn program(&self, name: &str) -> Command {
-        let program = bin().join(name);
+        let program = self.bin.join(name);
         let mut command = if is_root() {
             let mut runuser = Command::new("runuser");
             runuser.args(["-u", "postgres", "--"]).arg(program);

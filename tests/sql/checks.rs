@@ -10,6 +10,7 @@ fn expectation(tables: &[&str]) -> Expectation {
         table: TableName::parse(name),
         optional: name.starts_with("optional"),
         shadow: true,
+        insert_only: false,
     };
     Expectation {
         slot: "tailhook".into(),
@@ -60,7 +61,7 @@ async fn a_fit_database_has_no_errors_and_an_unfit_one_says_the_sql() {
         ),
         ("hides rows of public.hidden", "ALTER ROLE weak BYPASSRLS"),
         ("lacks tables", "ALTER PUBLICATION tailhook ADD TABLE"),
-        ("public.extra, which no rule needs", "ALTER PUBLICATION tailhook DROP TABLE public.extra"),
+        ("public.extra, which no rule needs", "ALTER PUBLICATION tailhook DROP TABLE ONLY public.extra"),
         ("hides rows of tailhook.webhook_subscriptions", "BYPASSRLS"),
     ] {
         has(&findings, what, remedy);

@@ -5,6 +5,7 @@ mod checks;
 #[path = "../postgres/cluster.rs"]
 #[allow(dead_code, reason = "shared")]
 mod cluster;
+mod harm;
 mod migrate;
 mod snapshot;
 mod subscriptions;

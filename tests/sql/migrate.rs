@@ -1,6 +1,7 @@
 //! Migrations, publication, roles, and what is refused.
 use crate::cluster::Cluster;
 use tailhook::postgres::migrate::{Plan, migrate, script};
+use tailhook::postgres::publication::Wanted;
 use tailhook::postgres::session::Patience;
 use tailhook::postgres::{PgError, Session, TableName, publication};
 
@@ -8,7 +9,7 @@ pub(crate) fn plan(tables: &[&str]) -> Plan {
     Plan {
         schema: "tailhook".into(),
         publication: "tailhook".into(),
-        tables: tables.iter().map(|t| TableName::parse(t)).collect(),
+        tables: tables.iter().map(|t| TableName::parse(t).into()).collect(),
         streaming_role: None,
         api_role: None,
     }
@@ -33,7 +34,12 @@ async fn is_idempotent_and_publishes_only_what_is_needed() {
     assert_eq!(migrate(&mut dba, &plan).await.unwrap().sql, Vec::<String>::new());
     let members = "SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = 'tailhook' ORDER BY 1";
     assert_eq!(cluster.sql(members), "public.Odd.Name\npublic.invoices\ntailhook.webhook_subscriptions");
-    assert_eq!(cluster.sql("SELECT puballtables, pubtruncate, pubviaroot FROM pg_publication"), "f|t|t");
+    assert_eq!(
+        cluster.sql(
+            "SELECT pubname, puballtables, pubupdate, pubtruncate, pubviaroot FROM pg_publication ORDER BY 1"
+        ),
+        "tailhook|f|t|t|t\ntailhook_insert|f|f|f|t"
+    );
     // the roles' rights: streaming sees every row, the API only its tenant's
     cluster.sql("INSERT INTO tailhook.webhook_subscriptions (tenant_id, event, url) VALUES ('a', 'x.y', 'https://a.example/'), ('b', 'x.y', 'https://a.example/')");
     let count = "SELECT count(*) FROM tailhook.webhook_subscriptions";
@@ -46,7 +52,8 @@ async fn is_idempotent_and_publishes_only_what_is_needed() {
     // a publication that is wrong is mended, what is too much is reported
     cluster.sql("ALTER PUBLICATION tailhook DROP TABLE invoices; ALTER PUBLICATION tailhook ADD TABLE other; ALTER PUBLICATION tailhook SET (publish = 'insert')");
     let mended = migrate(&mut dba, &plan).await.unwrap();
-    assert_eq!((mended.sql.len(), mended.superfluous), (2, vec!["public.other".to_string()]));
+    let superfluous: Vec<String> = mended.superfluous.iter().map(|other| other.table.to_string()).collect();
+    assert_eq!((mended.sql.len(), superfluous), (2, vec!["public.other".to_string()]));
     assert_eq!(
         cluster.sql(members),
         "public.Odd.Name\npublic.invoices\npublic.other\ntailhook.webhook_subscriptions"
@@ -78,7 +85,7 @@ async fn what_would_do_harm_is_refused_with_the_remedy() {
         ("public.uniq ", "ALTER TABLE public.uniq REPLICA IDENTITY USING INDEX uniq_id_key;"),
         ("public.loose ", "ALTER TABLE public.loose SET LOGGED;"),
         ("public.seen ", "map the table"),
-        ("public.parted_1 ", "ALTER TABLE public.parted_1 REPLICA IDENTITY FULL;"),
+        ("public.parted ", "ALTER TABLE public.parted ADD PRIMARY KEY (…);"),
         ("public.deferred ", "REPLICA IDENTITY"),
     ] {
         assert!(lines.iter().any(|line| line.starts_with(table) && line.contains(remedy)), "{table}: {text}");
@@ -91,7 +98,7 @@ async fn what_would_do_harm_is_refused_with_the_remedy() {
     for remedy in
         lines.iter().filter(|l| l.contains("ALTER TABLE")).filter_map(|l| l.split("remedy: ").nth(1))
     {
-        cluster.sql(remedy);
+        cluster.sql(&remedy.replace('…', "id, day"));
     }
     let mended: Vec<&str> = all.iter().copied().filter(|t| *t != "seen").collect();
     migrate(&mut dba, &plan(&mended)).await.unwrap();
@@ -112,10 +119,10 @@ async fn others_tables_roles_without_rights_and_all_tables_are_refused() {
     let old = Plan { schema: "public".into(), ..plan(&["invoices"]) };
     let error = migrate(&mut dba, &old).await.unwrap_err();
     assert!(matches!(&error, PgError::NotYet(why) if why.contains("webhook_subscriptions")), "{error:?}");
-    let tables = [TableName::parse("invoices"), TableName::parse("absent")];
+    let tables = [TableName::parse("invoices").into(), TableName::parse("absent").into()];
     let error = publication::ensure(&mut weak, "tailhook", &tables).await.unwrap_err();
     assert!(
-        matches!(&error, PgError::Privilege(why) if why.contains("CREATE PUBLICATION tailhook FOR TABLE public.invoices WITH")),
+        matches!(&error, PgError::Privilege(why) if why.contains("CREATE PUBLICATION tailhook FOR TABLE ONLY public.invoices WITH")),
         "{error:?}"
     );
     cluster.sql("CREATE PUBLICATION tailhook FOR ALL TABLES");
@@ -136,4 +143,79 @@ async fn others_tables_roles_without_rights_and_all_tables_are_refused() {
     cluster.sql("INSERT INTO tailhook.tailhook_migrations (version, name) VALUES (99, 'later')");
     let error = migrate(&mut dba, &invoices).await.unwrap_err();
     assert!(error.to_string().contains("newer"), "{error}");
+}
+
+/// What others put into our publication, and what an earlier version did.
+#[tokio::test]
+async fn what_harms_and_nobody_needs_leaves_the_publication() {
+    let cluster = Cluster::start();
+    cluster.sql(
+        "CREATE TABLE docs (id int PRIMARY KEY, status text); CREATE TABLE docs_archive () INHERITS (docs);
+         CREATE TABLE bare (id int); CREATE TABLE harmless (id int PRIMARY KEY); CREATE SCHEMA theirs; CREATE TABLE theirs.bare (id int);
+         INSERT INTO docs VALUES (1); INSERT INTO docs_archive VALUES (2); INSERT INTO bare VALUES (1); INSERT INTO theirs.bare VALUES (1)",
+    );
+    let mut dba = session(&cluster.url("postgres")).await;
+    let plan = plan(&["docs"]);
+    migrate(&mut dba, &plan).await.unwrap();
+    // by inheritance, by name, by schema
+    cluster.sql("ALTER PUBLICATION tailhook ADD TABLE docs_archive, bare, harmless, TABLES IN SCHEMA theirs");
+    let mended = migrate(&mut dba, &plan).await.unwrap();
+    assert_eq!(
+        mended.sql,
+        [
+            "ALTER PUBLICATION tailhook DROP TABLES IN SCHEMA theirs;",
+            "ALTER PUBLICATION tailhook DROP TABLE ONLY public.bare;",
+            "ALTER PUBLICATION tailhook DROP TABLE ONLY public.docs_archive;",
+        ]
+    );
+    assert_eq!(mended.superfluous.len(), 1, "{:?}", mended.superfluous);
+    cluster.sql("UPDATE docs SET status = 'x'; UPDATE bare SET id = 2; UPDATE theirs.bare SET id = 2; DELETE FROM docs");
+    assert_eq!(migrate(&mut dba, &plan).await.unwrap().sql, Vec::<String>::new());
+    // a mapped table that lost its key is refused, and the line says how to stop the harm
+    cluster.sql("ALTER TABLE docs DROP CONSTRAINT docs_pkey");
+    let error = migrate(&mut dba, &plan).await.unwrap_err().to_string();
+    for part in [
+        "public.docs has no primary key",
+        "it is published",
+        "FULL",
+        "at once: ALTER PUBLICATION tailhook DROP TABLE ONLY public.docs;",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    // a column list without the key, and a list under FULL
+    cluster.sql("ALTER TABLE docs ADD PRIMARY KEY (id); ALTER PUBLICATION tailhook DROP TABLE ONLY docs; ALTER PUBLICATION tailhook ADD TABLE ONLY docs (status)");
+    let error = migrate(&mut dba, &plan).await.unwrap_err().to_string();
+    assert!(error.contains("lists columns of public.docs"), "{error}");
+    let remedy = error.split("remedy: ").nth(1).and_then(|sql| sql.split(" --").next()).unwrap();
+    cluster.sql(remedy);
+    assert_eq!(migrate(&mut dba, &plan).await.unwrap().sql, Vec::<String>::new());
+}
+
+/// A table without a key, of which only inserts are read, moves between the two publications as its rules and key change.
+#[tokio::test]
+async fn a_table_without_a_key_goes_where_only_inserts_are_published() {
+    let cluster = Cluster::start();
+    cluster.sql("CREATE TABLE log (line text); INSERT INTO log VALUES ('a')");
+    let mut dba = session(&cluster.url("postgres")).await;
+    let inserts =
+        Plan { tables: vec![Wanted { insert_only: true, ..TableName::parse("log").into() }], ..plan(&[]) };
+    migrate(&mut dba, &inserts).await.unwrap();
+    let members = "SELECT pubname, tablename FROM pg_publication_tables WHERE tablename = 'log'";
+    assert_eq!(cluster.sql(members), "tailhook_insert|log");
+    cluster.sql("UPDATE log SET line = 'b'; DELETE FROM log");
+    let error = migrate(&mut dba, &plan(&["log"])).await.unwrap_err().to_string();
+    assert!(error.contains("public.log has no primary key"), "{error}");
+    cluster.sql("ALTER TABLE log ADD COLUMN id int PRIMARY KEY");
+    migrate(&mut dba, &plan(&["log"])).await.unwrap();
+    assert_eq!(cluster.sql(members), "tailhook|log");
+    cluster.sql("ALTER TABLE log DROP COLUMN id");
+    migrate(&mut dba, &inserts).await.unwrap();
+    assert_eq!(cluster.sql(members), "tailhook_insert|log");
+    cluster.sql("INSERT INTO log VALUES ('a'); UPDATE log SET line = 'b'; DELETE FROM log");
+    // somebody widens it
+    cluster.sql("ALTER PUBLICATION tailhook_insert SET (publish = 'insert, update')");
+    assert_eq!(
+        migrate(&mut dba, &inserts).await.unwrap().sql,
+        ["ALTER PUBLICATION tailhook_insert SET (publish = 'insert', publish_via_partition_root = true);"]
+    );
 }

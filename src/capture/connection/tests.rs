@@ -166,7 +166,7 @@ fn streaming(frames: Vec<u8>) -> Vec<Vec<u8>> {
     vec![
         welcome(b"15.1"),
         answer(&["77", "1", "0/AA", "erp"]),
-        answer(&["logical", "th", "pgoutput", "erp", "0/10", "0/8", "reserved", "4711"]),
+        answer(&["logical", "th", "pgoutput", "erp", "0/10", "0/8", "reserved", "4711", "f"]),
         [packet(b'N', b"\0"), packet(b'W', b"\0\0\0"), frames].concat(),
     ]
 }
