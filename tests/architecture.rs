@@ -1,6 +1,9 @@
-//! Which stage may import which, which file may name which vendor, and how long a file may be. The tables are the
-//! architecture; this test is their guard. Comments and strings are left out of account.
+//! Which stage may import which, which file may name which vendor, and how long a file may be; `references` asks whether
+//! references lead somewhere. The tables are the architecture; this test is their guard. Comments and strings do not count.
 #![allow(clippy::unwrap_used, reason = "a test")]
+#[path = "architecture/references.rs"]
+mod references;
+
 use std::path::{Path, PathBuf};
 
 /// A stage and what of ours it may import.
@@ -170,23 +173,26 @@ fn faults(path: &str, text: &str) -> Vec<String> {
     wrong
 }
 
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+/// Files with one of the extensions, sorted. Build output and hidden folders are skipped.
+fn files(folder: &Path, extensions: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() {
-            files(&path, found);
-        } else if path.extension().is_some_and(|e| e == "rs") {
+        let name = path.file_name().unwrap().to_string_lossy();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            found.extend(files(&path, extensions));
+        } else if path.extension().is_some_and(|e| extensions.iter().any(|wanted| e == *wanted)) {
             found.push(path);
         }
     }
     found.sort();
+    found
 }
 
 #[test]
 fn the_house_is_as_drawn() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut found = Vec::new();
-    files(&src, &mut found);
+    let found = files(&src, &["rs"]);
     assert!(found.len() > 20, "the source is where it is looked for");
     let mut wrong = Vec::new();
     for path in found {
@@ -199,9 +205,7 @@ fn the_house_is_as_drawn() {
 #[test]
 fn every_test_file_says_what_it_is_for_and_is_short() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let mut found = Vec::new();
-    files(&tests, &mut found);
-    for path in found {
+    for path in files(&tests, &["rs"]) {
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("//!"), "{}", path.display());
         assert!(text.lines().count() <= LINES_MAX, "{}: too long", path.display());

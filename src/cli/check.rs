@@ -4,7 +4,7 @@ use crate::app::preflight;
 use crate::postgres::checks::{Finding, Severity};
 use anyhow::bail;
 
-/// Checks the file and everything that must hold in the database; each finding with what mends it
+/// Checks the file and the database; each finding says what mends it
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -12,7 +12,7 @@ Examples:
   tailhook check --config /etc/tailhook/tailhook.toml
   tailhook check --json | jq .")]
 pub(super) struct Arguments {
-    /// One JSON object a finding
+    /// Prints one JSON object per finding
     #[arg(long)]
     json: bool,
 }

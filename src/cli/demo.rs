@@ -6,14 +6,14 @@ use anyhow::bail;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Shows it all: a throw-away Postgres, a small ERP at work, the sidecar, and a receiver that verifies every signature
+/// Runs a demonstration: a throw-away Postgres with a small ERP, the sidecar, and a receiver that verifies signatures
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  tailhook demo                until Ctrl-C
-  tailhook demo --for 20s      ends by itself; exit 0 only if every event arrived once and verified")]
+  tailhook demo                runs until Ctrl-C
+  tailhook demo --for 20s      stops by itself; exits with 0 only if every event arrived once and verified")]
 pub(super) struct Arguments {
-    /// Ends by itself after this long, as 20s or 5m
+    /// Stops by itself after this long, for example 20s or 5m
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     duration: Option<Duration>,
 }

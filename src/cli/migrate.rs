@@ -7,18 +7,18 @@ use crate::postgres::migrate::{self, Plan, Script};
 use crate::postgres::session::{self, Patience, Session};
 use anyhow::Context;
 
-/// Makes Tailhook's tables and its publication; what is there already is left alone
+/// Makes Tailhook's tables and publication; leaves alone what is there already
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   tailhook migrate
   tailhook migrate --url postgres://postgres@127.0.0.1/erp    with a DBA's role
-  tailhook migrate --print | psql erp                         read it first")]
+  tailhook migrate --print | psql erp                         after you have read it")]
 pub(super) struct Arguments {
-    /// Connects with this role instead of database.url's
+    /// Connects with this URL instead of database.url, for a DBA's role
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// Prints the SQL that is missing and does nothing
+    /// Prints the missing SQL and changes nothing
     #[arg(long)]
     print: bool,
 }

@@ -32,8 +32,8 @@ struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   tailhook demo --for 20s                       see it work, without any set-up
-  tailhook check --config /etc/tailhook.toml    is everything as it must be?
-  tailhook migrate && tailhook run              make the tables, then go";
+  tailhook check --config /etc/tailhook.toml    check the file and the database
+  tailhook migrate && tailhook run              make the tables, then run";
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -13,7 +13,7 @@ Examples:
   TAILHOOK_LOG=debug tailhook run
   tailhook run --accept-gap=0/1A2B3C8-0/1B00000")]
 pub(super) struct Arguments {
-    /// Accepts a gap: must be exactly the range that was reported; what was committed in it has no events
+    /// Accepts the gap with exactly this range, as it was reported; changes committed in it give no events
     #[arg(long, value_name = "FROM-TO", value_parser = range)]
     accept_gap: Option<String>,
 }

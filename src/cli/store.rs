@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use serde_json::json;
 use std::path::Path;
 
-/// Looks after the data folder while the sidecar is stopped
+/// Checks and salvages the data folder; the sidecar must be stopped
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
@@ -26,18 +26,20 @@ enum Command {
     Verify(Verify),
 }
 
-/// Reads every frame, every checkpoint and every delivery; exit status 1 if anything is damaged
+/// Reads every frame, checkpoint and delivery; exits with 1 if anything is damaged
 ///
-/// Nothing is changed (the index's engine may tidy its own files). With --salvage a damaged journal is made one that opens: good
-/// frames stay, damaged files are kept beside it as salvage-<time>-…, the index is made anew. Events of lost frames are lost; `run`
-/// then reports a gap that begins before them, and streams nothing until --accept-gap.
+/// Nothing is changed, except that the index's engine may tidy its own files.
+///
+/// With --salvage a damaged journal becomes one that opens. Good frames stay. Damaged files are kept beside it as
+/// salvage-<time>-…. The index is made anew. Events of lost frames are lost. `run` then reports a gap that begins before
+/// them, and streams nothing until --accept-gap.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 struct Verify {
-    /// Makes a damaged journal one that opens, and says what is lost
+    /// Makes a damaged journal open again, and says what is lost
     #[arg(long)]
     salvage: bool,
-    /// One JSON object
+    /// Prints one JSON object
     #[arg(long)]
     json: bool,
 }

@@ -7,17 +7,17 @@ use clap::ValueEnum;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
-/// Makes an admin token; prints it once, with the lines for the file
+/// Makes an admin token; prints it once, with the lines for the configuration file
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   tailhook token --name erp-backend
   tailhook token --name dashboard --tenant 7c9e6679-7425-40de-944b-e07fc1f90ae7 --scope read")]
 pub(super) struct Arguments {
-    /// Who will hold it; stands in the audit
+    /// Who will hold it
     #[arg(long, default_value = "admin")]
     name: String,
-    /// One tenant's id, or "*" for any, named per request by X-Tenant-Id
+    /// One tenant's id, or "*" for all: each request then names its tenant by X-Tenant-Id
     #[arg(long, default_value = "*")]
     tenant: String,
     /// What it may do

@@ -14,8 +14,9 @@ Examples:
   tailhook verify --secret whsec_… --headers headers.txt --body body.json
   tailhook verify --secret whsec_… --headers headers.txt < body.json
 
-The headers file holds one `name: value` a line, as `curl -v` or a receiver's log shows them. The body must be what was
-received, byte for byte. Each scheme whose header is there must hold, and one must be there.")]
+The headers file has one `name: value` per line, as `curl -v` or a receiver's log shows them.
+The body must be what was received, byte for byte.
+At least one scheme's headers must be there, and each scheme that is there must hold.")]
 pub(super) struct Arguments {
     /// The subscription's secret
     #[arg(long)]

@@ -135,6 +135,34 @@ fn problems_of_events_name_their_key() {
 }
 
 #[test]
+fn a_condition_that_is_refused_has_its_line_and_a_hint() {
+    let rule = |name: &str, when: &str| {
+        format!(
+            "[[event]]\nname = \"{name}\"\ntable = \"public.t\"\non = \"update\"\ntenant = \"tenant_id\"\nwhen = {when}\n"
+        )
+    };
+    let text = [
+        URL,
+        &rule("a.one", "\"new.a == null\""),
+        &rule("a.two", "\"new.a == 'x' && new.b\""),
+        &rule("a.three", "\"\"\"\nnew.a > 0\nand new.b = 1\"\"\""),
+    ];
+    let found = problems(&text.concat());
+    let expected = [
+        (
+            "t.toml:8: event a.one: when: 'null' is not known; NULL is none: write 'is none' or 'is not none'",
+            "",
+        ),
+        ("t.toml:14: event a.two: when: ", "write 'and' instead of '&&'"),
+        ("t.toml:20: event a.three: when: ", "write '==' to compare (line 2 of the expression)"),
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for ((begins, holds), found) in expected.iter().zip(&found) {
+        assert!(found.starts_with(begins) && found.contains(holds), "{found}");
+    }
+}
+
+#[test]
 fn the_pack_is_read() {
     let text = format!("{URL}{}", include_str!("../../config/gestiqcloud.toml"));
     let config = parse("t.toml", Path::new(""), &text, &none).unwrap();

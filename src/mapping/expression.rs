@@ -4,6 +4,8 @@
 //! The tree is evaluated here and not by minijinja's machine: that one has 64-bit floats where money needs decimals, and
 //! no word for "not known", which an old row without memory needs.
 use super::decimal::{Decimal, Math};
+use super::hint;
+use super::names::{comparison_named, filter_named, test_named};
 use crate::fault;
 use minijinja::machinery::{ast, parse_expr};
 use std::sync::Arc;
@@ -106,52 +108,81 @@ pub(super) struct Expression {
 }
 
 impl Expression {
-    /// Parses and resolves. The error is one line for people.
+    /// Parses and resolves. The error is one line for people: what is wrong, what to write instead, and in which line of
+    /// the expression if it has several.
     pub(super) fn compile(source: &str) -> Result<Self, String> {
+        let mut compiler = Compiler { source, columns: Vec::new(), line: 0 };
+        match compiler.root() {
+            Ok(root) => Ok(Self { root, columns: compiler.columns }),
+            Err(text) => {
+                let text = hint::explain(source, text);
+                let several = compiler.line > 0 && source.trim().contains('\n');
+                Err(if several { format!("{text} (line {} of the expression)", compiler.line) } else { text })
+            }
+        }
+    }
+}
+
+/// What the grammar's reader would not refuse: a `}` outside a text (it takes `}}` for the end and panics on whatever
+/// follows), and two texts side by side (it joins them: `'it''s'` would be its).
+fn unwanted(source: &str) -> Option<&'static str> {
+    let (mut quote, mut escaped, mut behind_text) = (None, false, false);
+    for c in source.chars() {
+        match (quote, c) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
+            (Some(open), c) if c == open => (quote, behind_text) = (None, true),
+            (Some(_), _) => {}
+            (None, '\'' | '"') if behind_text => {
+                return Some("two texts stand side by side; '~' joins texts");
+            }
+            (None, '\'' | '"') => quote = Some(c),
+            (None, '}') if !fault::planted("brace-believed") => {
+                return Some("a '}' stands outside a text; maps are not supported");
+            }
+            (None, c) => behind_text &= c.is_whitespace(),
+        }
+    }
+    None
+}
+
+struct Compiler<'a> {
+    source: &'a str,
+    columns: Vec<(Side, Arc<str>)>,
+    /// Line of what was looked at last, from 1; 0: nothing yet.
+    line: usize,
+}
+
+impl Compiler<'_> {
+    fn root(&mut self) -> Result<Node, String> {
+        let source = self.source;
         if source.len() > MAX_SOURCE {
             return Err(format!("longer than {MAX_SOURCE} bytes"));
         }
         if source.matches('-').count() + source.matches("not").count() > MAX_PREFIXES {
             return Err(format!("more than {MAX_PREFIXES} of '-' and 'not'"));
         }
-        if holds_brace(source) && !fault::planted("brace-believed") {
-            return Err("a '}' stands outside a text; maps are not supported".into());
+        if let Some(text) = unwanted(source) {
+            return Err(text.into());
         }
-        let tree = parse_expr(source)
-            .map_err(|error| error.detail().map_or_else(|| error.to_string(), str::to_owned))?;
-        let mut compiler = Compiler { source, columns: Vec::new() };
-        let root = compiler.node(&tree, 0)?;
-        Ok(Self { root, columns: compiler.columns })
-    }
-}
-
-/// Outside texts, where the grammar's reader takes `}}` for the end and panics on whatever follows.
-fn holds_brace(source: &str) -> bool {
-    let (mut quote, mut escaped) = (None, false);
-    for c in source.chars() {
-        match (quote, c) {
-            (Some(_), _) if escaped => escaped = false,
-            (Some(_), '\\') => escaped = true,
-            (Some(open), c) if c == open => quote = None,
-            (None, '\'' | '"') => quote = Some(c),
-            (None, '}') => return true,
-            _ => {}
+        let tree = parse_expr(source).map_err(|error| {
+            self.line = error.line().unwrap_or(0);
+            error.detail().map_or_else(|| error.to_string(), str::to_owned)
+        })?;
+        // Behind a text the grammar's reader takes what it cannot read for the end, and forgets the rest. In brackets it
+        // misses the closing one.
+        if parse_expr(&format!("({source}\n)")).is_err() {
+            return Err("what stands behind a text cannot be read".into());
         }
+        self.node(&tree, 0)
     }
-    false
-}
 
-struct Compiler<'a> {
-    source: &'a str,
-    columns: Vec<(Side, Arc<str>)>,
-}
-
-impl Compiler<'_> {
     fn node(&mut self, expr: &ast::Expr<'_>, depth: usize) -> Result<Node, String> {
         let depth = depth + 1;
         if depth > MAX_DEPTH {
             return Err(format!("nested deeper than {MAX_DEPTH}"));
         }
+        self.line = usize::from(expr.span().start_line);
         Ok(match expr {
             ast::Expr::Var(var) => variable(var.id)?,
             ast::Expr::Const(constant) => {
@@ -202,8 +233,11 @@ impl Compiler<'_> {
                 Node::Filter(kind, Box::new(self.node(of, depth)?), args)
             }
             ast::Expr::Test(test) => self.test(test, depth)?,
-            ast::Expr::Call(_) | ast::Expr::Slice(_) | ast::Expr::Map(_) => {
-                return Err("calls, slices and maps are not supported".into());
+            ast::Expr::Call(_) => {
+                return Err("calls are not supported; a filter stands behind its value: new.x | lower".into());
+            }
+            ast::Expr::Slice(_) | ast::Expr::Map(_) => {
+                return Err("slices and maps are not supported".into());
             }
         })
     }
@@ -263,7 +297,11 @@ fn variable(name: &str) -> Result<Node, String> {
         "new" => Node::Row(Side::New),
         "op" => Node::Op,
         "table" => Node::Table,
-        other => return Err(format!("'{other}' is not known; there are old, new, op and table")),
+        other => {
+            let known =
+                "there are old, new, op and table; a column is new.x or old.x, a text stands in quotes";
+            return Err(format!("'{other}' is not known; {}", hint::word(other).as_deref().unwrap_or(known)));
+        }
     })
 }
 
@@ -318,57 +356,4 @@ fn comparison(op: ast::CompareOpKind) -> Comparison {
         ast::CompareOpKind::In => Comparison::In,
         ast::CompareOpKind::NotIn => Comparison::NotIn,
     }
-}
-
-fn comparison_named(name: &str) -> Option<Comparison> {
-    Some(match name {
-        "eq" | "equalto" => Comparison::Eq,
-        "ne" => Comparison::Ne,
-        "lt" | "lessthan" => Comparison::Lt,
-        "le" => Comparison::Le,
-        "gt" | "greaterthan" => Comparison::Gt,
-        "ge" => Comparison::Ge,
-        "in" => Comparison::In,
-        _ => return None,
-    })
-}
-
-fn filter_named(name: &str) -> Result<(Filter, usize), String> {
-    Ok(match name {
-        "lower" => (Filter::Lower, 0),
-        "upper" => (Filter::Upper, 0),
-        "trim" => (Filter::Trim, 0),
-        "length" | "count" => (Filter::Length, 0),
-        "abs" => (Filter::Abs, 0),
-        "int" => (Filter::Int, 0),
-        "float" => (Filter::Float, 0),
-        "string" => (Filter::Text, 0),
-        "default" | "d" => (Filter::Default, 1),
-        other => {
-            return Err(format!(
-                "filter '{other}' is not known; there are lower, upper, trim, length, abs, int, float, string and default"
-            ));
-        }
-    })
-}
-
-fn test_named(name: &str) -> Result<(Test, usize), String> {
-    Ok(match name {
-        "none" => (Test::None, 0),
-        "defined" => (Test::Defined, 0),
-        "undefined" => (Test::Undefined, 0),
-        "number" => (Test::Number, 0),
-        "string" => (Test::Text, 0),
-        "boolean" => (Test::Boolean, 0),
-        "true" => (Test::True, 0),
-        "false" => (Test::False, 0),
-        "startingwith" => (Test::StartingWith, 1),
-        "endingwith" => (Test::EndingWith, 1),
-        "containing" => (Test::Containing, 1),
-        other => {
-            return Err(format!(
-                "test '{other}' is not known; there are none, defined, undefined, number, string, boolean, true, false, startingwith, endingwith, containing and comparisons"
-            ));
-        }
-    })
 }

@@ -12,6 +12,8 @@ pub fn expression(data: &[u8]) {
     let mut parts = data.split(|byte| *byte == 0);
     let Ok(source) = std::str::from_utf8(parts.next().unwrap_or_default()) else { return };
     let Ok(expression) = Expression::compile(source) else { return };
+    // no sentence goes on with an @, so it is refused unless the reader forgets what stands behind a sentence
+    assert!(Expression::compile(&format!("{source}@")).is_err(), "nothing is forgotten behind an expression");
     let table = table();
     let mut image = || -> Image {
         let cell = |json: &[u8]| match serde_json::from_slice::<&RawValue>(json) {

@@ -11,8 +11,10 @@ mod derive;
 mod emit;
 mod evaluate;
 mod expression;
+mod hint;
 #[doc(hidden)]
 pub mod hostile;
+mod names;
 mod payload;
 mod rows;
 pub mod rules;

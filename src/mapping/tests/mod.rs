@@ -1,4 +1,5 @@
 //! Tests of the whole mapping: rows in, events out. `World` plays capture and store: it remembers what the shadow is told.
+mod conditions;
 mod expressions;
 mod following;
 mod identity;
