@@ -29,7 +29,7 @@ async fn without(lost: &[usize], to: Lsn) -> String {
         vec![Record::Identity(other), Record::Identity(lost), Record::Position(to)]
     });
     house.commit(mark.unwrap_or(vec![Record::SubscriptionGone(lane(999))])).await;
-    answers(&house.store)
+    ranked_answers(&house.store)
 }
 
 fn looked(disk: &CrashDisk, index: &MemoryIndex) -> Report {
@@ -50,7 +50,7 @@ async fn salvaged(disk: &CrashDisk, index: &MemoryIndex, lost: &[usize], to: Lsn
     assert!(looked(disk, index).is_fine(), "{:?}", looked(disk, index));
     let house = House::open(settings(), disk.fork(), index.fork()).await.unwrap();
     assert!(house.recovery.rebuilt.is_some());
-    assert_eq!(answers(&house.store), without(lost, to).await, "frames {lost:?}");
+    assert_eq!(ranked_answers(&house.store), without(lost, to).await, "frames {lost:?}");
     house.commit(captured(90, lane(1))).await;
     let (disk, index) = house.close().await;
     assert!(looked(&disk, &index).findings.is_empty(), "{:?}", looked(&disk, &index));
@@ -72,13 +72,15 @@ async fn any_lost_frame_is_told_and_all_others_stay() {
     let bounds = bounds(&disk, FIRST);
     for frame in 0..history().len() - 1 {
         let disk = disk.fork();
-        disk.edit(FIRST, |bytes| bytes[bounds[frame + 1] - 1] ^= 64);
+        // the first frame is the segment's header
+        let number = frame as u64 + 2;
+        disk.edit(FIRST, |bytes| bytes[bounds[frame + 2] - 1] ^= 64);
         let before = disk.bytes(FIRST);
         refused(&disk, &index).await;
         let report = looked(&disk, &index);
         assert_eq!((report.is_fine(), report.losses.len()), (false, 1));
         let loss = &report.losses[0];
-        assert_eq!(loss.frames, (frame as u64 + 1, frame as u64 + 1));
+        assert_eq!(loss.frames, (number, number));
         assert_eq!((loss.after, loss.until), around(frame), "frame {frame}");
         // the index knows which delivery's event stood there, and what had become of it
         let stood = [3, 4, 5, 8, 16, 18].iter().position(|n| *n == frame);
@@ -100,19 +102,18 @@ async fn several_losses_a_missing_file_and_a_torn_tail_are_salvaged_together() {
     let (disk, index) = lived(small).await;
     let names = disk.names("journal-");
     assert!(names.len() > 4);
-    let first = |name: &String| usize::from_str_radix(name.rsplit('-').next().unwrap(), 16).unwrap() - 1;
-    let gone = first(&names[2])..first(&names[3]);
+    let first = |name: &String| u64::from_str_radix(name.rsplit('-').next().unwrap(), 16).unwrap();
+    let (gone, bad) = (first(&names[2])..first(&names[3]), first(&names[3]) + 1);
     disk.delete(&names[2]);
-    disk.edit(&names[3], |bytes| bytes[9] ^= 1);
+    let second = bounds(&disk, &names[3])[1];
+    disk.edit(&names[3], |bytes| bytes[second + 9] ^= 1);
     disk.edit(names.last().unwrap(), |bytes| bytes.extend_from_slice(&[5; 30]));
     refused(&disk, &index).await;
     let report = looked(&disk, &index);
     let frames: Vec<_> = report.losses.iter().map(|loss| loss.frames).collect();
-    assert_eq!(
-        frames,
-        [(gone.start as u64 + 1, gone.end as u64), (gone.end as u64 + 1, gone.end as u64 + 1)]
-    );
-    let lost: Vec<usize> = (gone.start..=gone.end).collect();
+    assert_eq!(frames, [(gone.start, gone.end - 1), (bad, bad)]);
+    // each segment up to there begins with a header, which is no commit
+    let lost: Vec<usize> = (gone.start as usize - 3..=bad as usize - 5).collect();
     let to = report.losses[0].after.unwrap();
     let whole = disk.fork();
     salvage(&whole, &report, "7").await.unwrap();
