@@ -40,6 +40,11 @@ pub async fn salvage(disk: &dyn Disk, report: &Report, stamp: &str) -> Result<Sa
     debug_assert_eq!(report.losses.len(), walked.report.losses.len(), "the folder is locked");
     disk.create(REBUILD).await.map_err(|e| blocked(&e))?;
     let position = end(disk, &walked).await?;
+    if let Some((from, to)) = walked.missing {
+        let mut bytes = Vec::new();
+        (from..=to).for_each(|number| empty(&mut bytes, number));
+        put(disk, &segment::name(from), bytes).await?;
+    }
     let mut kept = Vec::new();
     let firsts: Vec<u64> = walked.segments.keys().copied().collect();
     for (n, first) in firsts.iter().enumerate() {

@@ -24,6 +24,7 @@ pub(super) struct Files<'a> {
 /// Looks at the folder; nothing is changed in one that only a newer version reads.
 pub(super) async fn survey(disk: &dyn Disk) -> Result<Files<'_>, StoreError> {
     let (files, unfinished) = list(disk)?;
+    files.begins()?;
     for name in unfinished {
         disk.remove(&name).await.map_err(|e| blocked(&e))?;
     }
@@ -59,6 +60,21 @@ fn list(disk: &dyn Disk) -> Result<(Files<'_>, Vec<String>), StoreError> {
 }
 
 impl Files<'_> {
+    /// A segment is deleted when a checkpoint holds what lives long in it: the oldest one that is left begins at or before the
+    /// frame after the newest checkpoint, whether that can be read or not.
+    fn begins(&self) -> Result<(), StoreError> {
+        match missing(self.segments.keys().next().copied(), self.checkpoints.last().copied()) {
+            None => Ok(()),
+            Some((from, to)) => {
+                let file = segment::name(to + 1);
+                let why = format!(
+                    "frames {from} to {to} are missing between the newest checkpoint and file {file}"
+                );
+                Err(StoreError::Damaged(why))
+            }
+        }
+    }
+
     /// The segment that holds the index's last frame, or an older one while there are few bytes to check.
     pub(super) fn first_to_check(&self, applied: u64) -> u64 {
         let mut bytes = 0;
@@ -91,4 +107,10 @@ impl Files<'_> {
         let wrong = wrong.unwrap_or_else(|| "no checkpoint is there".to_owned());
         Err(StoreError::Damaged(format!("{wrong}, and the journal's beginning is gone")))
     }
+}
+
+/// Frames that are nowhere: after the newest checkpoint, before the oldest segment.
+pub(super) fn missing(oldest: Option<u64>, checkpoint: Option<u64>) -> Option<(u64, u64)> {
+    let (oldest, after) = (oldest?, checkpoint?.saturating_add(1));
+    (oldest > after).then(|| (after, oldest - 1))
 }

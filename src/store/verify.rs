@@ -11,6 +11,7 @@ use super::outbox::{StoreError, unreadable};
 use super::record::Record;
 use super::segment;
 use super::state::History;
+use super::survey::missing;
 use crate::domain::{DeliveryKey, Lsn, Status};
 use std::collections::BTreeMap;
 
@@ -98,6 +99,8 @@ pub(super) struct Walked {
     checkpoints: Vec<u64>,
     /// What the newest whole checkpoint says of positions.
     pub(super) checkpoint: Option<History>,
+    /// Frames between the newest checkpoint and the oldest segment.
+    pub(super) missing: Option<(u64, u64)>,
     /// Why this cannot be salvaged.
     pub(super) hopeless: Option<String>,
 }
@@ -119,6 +122,7 @@ pub(super) fn walk(disk: &dyn Disk, watched: u64) -> Result<Walked, StoreError> 
         }
         walked.checkpoints.extend(checkpoint::parse_name(&name));
     }
+    walked.begins(disk);
     let firsts: Vec<u64> = walked.segments.keys().copied().collect();
     for (n, first) in firsts.iter().enumerate() {
         walked.segment(disk, *first, firsts.get(n + 1).copied(), watched)?;
@@ -213,6 +217,10 @@ impl Walked {
             0 => format!("the file ends {frames}"),
             _ => format!("{bytes} bytes are not what was written, {frames}"),
         };
+        self.lost(name, (byte, bytes), (from, to), what);
+    }
+
+    fn lost(&mut self, name: &str, (byte, bytes): (u64, u64), (from, to): (u64, u64), what: String) {
         self.report.find(true, (name, Some(byte)), what, SALVAGE);
         let after = self.past.history.position;
         let (file, frames) = (name.to_owned(), (from, to.saturating_sub(1)));
@@ -246,6 +254,20 @@ impl Walked {
         };
         self.report.parts.push(Part { file, bytes, holds });
         Ok(())
+    }
+
+    /// Frames between the newest checkpoint and the oldest segment were in a file that is gone.
+    fn begins(&mut self, disk: &dyn Disk) {
+        let checkpoint = self.checkpoints.last().copied();
+        self.missing = missing(self.segments.keys().next().copied(), checkpoint);
+        let (Some((from, to)), Some(frame)) = (self.missing, checkpoint) else { return };
+        if let Ok(mut history) = checkpoint::history(disk, frame) {
+            // a checkpoint may hold what is newer than its frame: a position that stood in a lost one is none to go on from
+            history.position = history.position.filter(|_| history.tag.0 <= frame);
+            self.past.history = history;
+        }
+        let what = format!("frames {from} to {to} are missing between the newest checkpoint and this file");
+        self.lost(&segment::name(to + 1), (0, 0), (from, to + 1), what);
     }
 
     /// The journal's two ends against the checkpoints.

@@ -2,6 +2,7 @@
 use crate::damage::{FIRST, bounds};
 use crate::disk::CrashDisk;
 use crate::house::*;
+use crate::newer::{name, old};
 use tailhook::domain::{Lsn, Status};
 use tailhook::store::{Identity, Index, MemoryIndex, Record, Report, Settings, StoreError, salvage, verify};
 use tokio::task::yield_now;
@@ -156,4 +157,42 @@ async fn what_would_be_a_guess_is_refused() {
         disk.names("").iter().map(|name| (name.clone(), disk.bytes(name))).collect::<Vec<_>>(),
         before
     );
+}
+
+/// Retention deletes a segment when a checkpoint has what lives long in it: what begins later has lost the one before it.
+#[tokio::test(start_paused = true)]
+async fn a_lost_beginning_is_refused_and_salvaged() {
+    let disk = old();
+    disk.delete(&name(5));
+    assert!(looked(&disk, &MemoryIndex::default()).is_fine(), "all of it is before the checkpoint");
+    // frames 6 to 20; the checkpoint holds 13
+    disk.delete(&name(6));
+    let before = disk.names("");
+    for index in [kept().await, MemoryIndex::default()] {
+        let error = House::open(settings(), disk.fork(), index.fork()).await.err();
+        let Some(StoreError::Damaged(what)) = &error else { panic!("{error:?}") };
+        assert!(what.contains("frames 14 to 20 are missing") && what.contains(&name(21)), "{what}");
+        let report = looked(&disk, &index);
+        let found: Vec<_> = report.losses.iter().map(|loss| (loss.frames, &loss.file)).collect();
+        assert!(!report.is_fine() && found == [((14, 20), &name(21))], "{report:?}");
+    }
+    assert_eq!(disk.names(""), before);
+    let report = looked(&disk, &MemoryIndex::default());
+    let done = salvage(&disk, &report, "7").await.unwrap();
+    assert_eq!(done.position, report.losses[0].after);
+    let again = looked(&disk, &MemoryIndex::default());
+    assert!(again.is_fine() && again.losses.is_empty(), "{again:?}");
+    let house = House::open(settings(), disk, MemoryIndex::default()).await.unwrap();
+    assert_eq!(house.store.identity().map(|identity| identity.epoch), Some(Identity::LOST));
+    assert_eq!(house.store.position(), Some(done.position.unwrap_or(Lsn(0))));
+    // what stood in good frames goes on
+    assert_eq!(house.store.vitals().pending, 15);
+    house.commit(captured(90, lane(1))).await;
+    let (disk, index) = house.close().await;
+    assert!(looked(&disk, &index).findings.is_empty());
+}
+
+/// The fixture's index, up to its end.
+async fn kept() -> MemoryIndex {
+    House::open(settings(), old(), MemoryIndex::default()).await.unwrap().close().await.1
 }
