@@ -26,7 +26,7 @@ enum Command {
     Verify(Verify),
 }
 
-/// Reads every frame, checkpoint and delivery; exits with 1 if anything is damaged
+/// Reads every frame, checkpoint and delivery; exits with 1 if anything is damaged or was written by a newer version
 ///
 /// Nothing is changed, except that the index's engine may tidy its own files.
 ///
@@ -73,6 +73,8 @@ pub(super) fn main(arguments: &Arguments, source: &Source) -> anyhow::Result<()>
 }
 
 fn look(disk: &RealDisk, folder: &Path) -> Result<Report, store::StoreError> {
+    // before the index is opened: its engine may tidy its files
+    store::check_formats(disk)?;
     let folder = folder.join("index");
     let index = if folder.is_dir() {
         LsmIndex::open(&folder, lsm::MEMORY_BYTES).map_err(|error| error.to_string())

@@ -27,6 +27,7 @@ mod feed;
 mod field;
 mod flush;
 mod folder;
+mod format;
 mod frame;
 mod gate;
 #[doc(hidden)]
@@ -40,6 +41,7 @@ mod segment;
 mod state;
 mod survey;
 mod upkeep;
+mod walk;
 
 pub use commit::HUNG;
 pub use disk::{Disk, RealDisk};
@@ -49,4 +51,5 @@ pub use memory::MemoryIndex;
 pub use outbox::{Filter, FlushObserver, Page, Recovery, Settings, Store, StoreError, Vitals};
 pub use record::{Batch, Idempotent, Identity, Record};
 pub use salvage::{Salvaged, salvage};
+pub use survey::check_formats;
 pub use verify::{Report, verify};

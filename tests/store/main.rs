@@ -3,9 +3,11 @@
 mod damage;
 mod disk;
 mod durable;
+mod format;
 mod house;
 mod index;
 mod lists;
+mod newer;
 mod power;
 mod real;
 mod recovery;
