@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::dispatch;
 use crate::fault;
 use crate::registry::Routing;
+use crate::registry::seal::holds_sealed;
 use crate::stop;
 use crate::store::{RealDisk, Recovery, Store};
 use crate::telemetry::Metrics;
@@ -34,7 +35,7 @@ pub async fn run(config: Config, options: Options, shutdown: watch::Receiver<boo
     let metrics = Metrics::new().context("metrics")?;
     let store = open_store(&config, &metrics, &clock).await?;
     fault::crash_point("start.opened");
-    let sealer = wiring::sealer(&config, store.subscriptions().iter().any(|s| s.secret.is_some()))?;
+    let sealer = wiring::sealer(&config, store.subscriptions().iter().any(holds_sealed))?;
     preflight::run(&config, store.position().is_some()).await?;
     let listener = TcpListener::bind(config.admin.listen)
         .await
