@@ -3,6 +3,7 @@
 mod damage;
 mod disk;
 mod durable;
+mod format;
 mod house;
 mod index;
 mod lists;
