@@ -2,6 +2,7 @@
 pub mod catalog;
 pub mod checks;
 pub mod error;
+pub mod headers;
 pub mod migrate;
 pub mod name;
 pub mod publication;

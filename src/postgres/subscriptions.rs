@@ -135,7 +135,10 @@ async fn within_deadline<T>(work: impl Future<Output = Result<T, WriteError>>) -
 }
 
 /// Both settings, for this transaction only: the policies read either.
-async fn begin<'a>(session: &'a mut Session, tenant: &TenantId) -> Result<Transaction<'a>, PgError> {
+pub(super) async fn begin<'a>(
+    session: &'a mut Session,
+    tenant: &TenantId,
+) -> Result<Transaction<'a>, PgError> {
     let transaction = session.client_mut().transaction().await?;
     let set = "SELECT set_config('app.current_tenant_id', $1, true), set_config('app.tenant_id', $1, true)";
     transaction.execute(set, &[&tenant.as_str()]).await?;

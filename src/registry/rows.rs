@@ -213,9 +213,10 @@ fn options(id: SubscriptionId, seen: &Seen, sealer: &Sealer) -> Result<Options, 
         all.join("; ")
     })?;
     let headers = checked.headers.into_iter().map(|(name, value)| {
-        let sealed = match Sealer::is_sealed(value.expose()) {
-            true => Sealed::new(value.expose()),
-            false => sealer.seal_row(id, Field::Header(&name), &value),
+        let sealed = if Sealer::is_sealed(value.expose()) {
+            Sealed::new(value.expose())
+        } else {
+            sealer.seal_row(id, Field::Header(&name), &value)
         };
         (name, sealed)
     });

@@ -121,13 +121,21 @@ impl Sealer {
             .map_err(|_| SealError::WrongKey)?;
         String::from_utf8(clear).map(Secret::new).map_err(|_| SealError::Malformed)
     }
+    /// Can this be the key that sealed these? Yes if it opens any of them, or if nothing is sealed. With another one nothing
+    /// that is there may be sealed anew: the right one would not open it.
+    pub fn fits(&self, subscriptions: &[Subscription]) -> bool {
+        let each =
+            subscriptions.iter().flat_map(|s| credentials(s).map(|(field, value)| (s.id, field, value)));
+        let mut sealed = each.filter(|(_, _, value)| Self::is_sealed(value.as_str())).peekable();
+        sealed.peek().is_none() || sealed.any(|(id, field, value)| self.open(id, field, value).is_ok())
+    }
     /// The same subscription with everything sealed that is still clear; `None`: nothing is.
     pub fn seal_clear(&self, subscription: &Subscription) -> Option<Subscription> {
         if self.is_plaintext() || credentials(subscription).all(|(_, value)| Self::is_sealed(value.as_str()))
         {
             return None;
         }
-        Some(self.each(subscription, |field, value| {
+        Some(each(subscription, |field, value| {
             let clear = Secret::new(value.as_str());
             if Self::is_sealed(value.as_str()) {
                 value.clone()
@@ -138,28 +146,24 @@ impl Sealer {
     }
     /// The same subscription under another id: what can be opened is sealed for the new one.
     pub fn rename(&self, subscription: &Subscription, id: SubscriptionId) -> Subscription {
-        let renamed =
-            self.each(subscription, |field, value| match self.open(subscription.id, field, value) {
-                Ok(clear) => self.seal_row(id, field, &clear),
-                Err(_) => value.clone(),
-            });
+        let renamed = each(subscription, |field, value| match self.open(subscription.id, field, value) {
+            Ok(clear) => self.seal_row(id, field, &clear),
+            Err(_) => value.clone(),
+        });
         Subscription { id, ..renamed }
     }
+}
 
-    fn each(
-        &self,
-        subscription: &Subscription,
-        change: impl Fn(Field<'_>, &Sealed) -> Sealed,
-    ) -> Subscription {
-        let mut changed = subscription.clone();
-        if let Some(secret) = &mut changed.secret {
-            *secret = change(Field::Secret, secret);
-        }
-        for (name, value) in &mut changed.options.headers {
-            *value = change(Field::Header(name), value);
-        }
-        changed
+/// The same subscription with every credential changed.
+fn each(subscription: &Subscription, change: impl Fn(Field<'_>, &Sealed) -> Sealed) -> Subscription {
+    let mut changed = subscription.clone();
+    if let Some(secret) = &mut changed.secret {
+        *secret = change(Field::Secret, secret);
     }
+    for (name, value) in &mut changed.options.headers {
+        *value = change(Field::Header(name), value);
+    }
+    changed
 }
 
 /// Is anything of this subscription sealed? Then the master key must not be made anew.

@@ -132,6 +132,16 @@ fn what_is_clear_in_a_subscription_is_sealed_and_nothing_else() {
 }
 
 #[test]
+fn a_key_fits_what_it_opens() {
+    let bare = subscription(None, &[("x-api-key", Sealed::new("clear"))]);
+    let old = subscription(Some(v1(1, "12345678")), &[]);
+    let foreign = subscription(Some(v1(2, "12345678")), &[]);
+    assert!(sealer(1).fits(&[]) && sealer(1).fits(std::slice::from_ref(&bare)));
+    assert!(sealer(1).fits(&[bare.clone(), foreign.clone(), old]));
+    assert!(!sealer(1).fits(&[bare, foreign]));
+}
+
+#[test]
 fn another_id_takes_the_credentials_along() {
     let value = sealer(1).seal(id(1), API_KEY, &Secret::new("k"), [7; 24]);
     let foreign = sealer(2).seal(id(1), API_KEY, &Secret::new("k"), [7; 24]);

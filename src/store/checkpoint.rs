@@ -207,38 +207,61 @@ pub(super) type Visitor<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<(), Stri
 
 /// Walks all pairs; returns the file's length.
 pub(super) fn visit(disk: &dyn Disk, frame: u64, pair: Visitor<'_>) -> Result<u64, String> {
-    let name = name(frame);
-    let io = |error: io::Error| error.to_string();
-    let len = disk.len(&name).map_err(io)?;
-    let (mut at, mut number, mut pairs) = (0, 0, 0);
-    loop {
-        let head = disk.read(&name, at, 8).map_err(io)?;
+    let mut walk = Walk::open(disk, frame)?;
+    while walk.block(pair)? {}
+    Ok(walk.len)
+}
+
+/// Reads a checkpoint block by block.
+pub(super) struct Walk<'a> {
+    disk: &'a dyn Disk,
+    frame: u64,
+    name: String,
+    len: u64,
+    at: u64,
+    number: u32,
+    pairs: u64,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn open(disk: &'a dyn Disk, frame: u64) -> Result<Self, String> {
+        let name = name(frame);
+        let len = disk.len(&name).map_err(|error| error.to_string())?;
+        Ok(Self { disk, frame, name, len, at: 0, number: 0, pairs: 0 })
+    }
+
+    /// Visits the pairs of the next block; false: that was the end, and the checkpoint is whole.
+    pub(super) fn block(&mut self, pair: Visitor<'_>) -> Result<bool, String> {
+        let Self { disk, name, at, number, .. } = self;
+        let io = |error: io::Error| error.to_string();
+        let head = disk.read(name, *at, 8).map_err(io)?;
         let mut head = Reader::new(&head);
         let (size, crc) = (head.u32().map_err(text)? as usize, head.u32().map_err(text)?);
         if size > MAX_BLOCK {
             return Err(format!("block {number} at byte {at} is too long"));
         }
-        let payload = disk.read(&name, at + 8, size).map_err(io)?;
+        let payload = disk.read(name, *at + 8, size).map_err(io)?;
         if crc32c::crc32c(&payload) != crc && !fault::planted("crc-ignored") {
             return Err(format!("block {number} at byte {at} is not what was written"));
         }
-        at += 8 + size as u64;
+        *at += 8 + size as u64;
         let mut r = Reader::new(&payload);
-        if r.u32().map_err(text)? != number {
+        if r.u32().map_err(text)? != *number {
             return Err(format!("block {number} is missing"));
         }
-        match (r.u8().map_err(text)?, number) {
-            (HEAD, 0) => head_fits(&mut r, frame)?,
+        match (r.u8().map_err(text)?, *number) {
+            (HEAD, 0) => head_fits(&mut r, self.frame)?,
             (PAIRS, 1..) => {
                 while r.left() > 0 {
                     pair(r.bytes().map_err(text)?, r.bytes().map_err(text)?)?;
-                    pairs += 1;
+                    self.pairs += 1;
                 }
             }
-            (END, 1..) if r.u64() == Ok(pairs) && at == len => return Ok(len),
+            (END, 1..) if r.u64() == Ok(self.pairs) && self.at == self.len => return Ok(false),
             _ => return Err(format!("block {number} does not belong here")),
         }
-        number += 1;
+        self.number += 1;
+        Ok(true)
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) async fn open(disk: &dyn Disk, factory: &IndexFactory) -> Result<Open
     if files.segments.is_empty() {
         return begin(&files, factory).await;
     }
-    let mut why = files.rebuild.then(|| "it failed while it was in use".to_owned());
+    let mut why = files.rebuild.then(|| "it was marked to be rebuilt".to_owned());
     let mut opened = loop {
         let attempt = match &why {
             None => keep(&files, factory).await,

@@ -28,6 +28,8 @@ pub(super) fn hex(digits: &str) -> Option<u64> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) number: u64,
+    /// Frames of the same append before it.
+    pub(super) lead: u32,
     pub(super) crc: u32,
     /// Where the body begins in the file.
     pub(super) body_at: u64,
@@ -78,9 +80,9 @@ impl<'a> SegmentReader<'a> {
             match frame::parse(bytes) {
                 Ok(found) if found.number == expected => {
                     let body_at = self.at + HEADER as u64;
-                    let (crc, body) = (found.crc, found.body.to_vec());
+                    let (lead, crc, body) = (found.lead, found.crc, found.body.to_vec());
                     self.at = body_at + body.len() as u64;
-                    return Ok(Step::Frame(Found { number: expected, crc, body_at, body }));
+                    return Ok(Step::Frame(Found { number: expected, lead, crc, body_at, body }));
                 }
                 Err(Flaw::Short(more)) if more > need => need = more,
                 Ok(_) | Err(_) => return Ok(Step::Flaw),
