@@ -63,7 +63,7 @@ pub struct Parts<S> {
 }
 
 /// Runs until `shutdown`; reconnects for ever with backoff. Ends early only if an operator is needed before anything
-/// was ever followed, or if the journal is damaged.
+/// was ever followed, or if the journal is damaged or was written by a newer version.
 pub async fn run<S: Source>(
     mut parts: Parts<S>,
     mut shutdown: watch::Receiver<bool>,
@@ -98,7 +98,9 @@ pub async fn run<S: Source>(
                 }
                 Duration::from_millis(100)
             }
-            Err(SessionError::Store(failed @ (StoreError::Damaged(_) | StoreError::Closed))) => {
+            Err(SessionError::Store(
+                failed @ (StoreError::Damaged(_) | StoreError::Newer(_) | StoreError::Closed),
+            )) => {
                 return Err(CaptureError::Store(failed));
             }
             Err(SessionError::Store(failed)) => note(&parts, &failed.to_string(), failures),

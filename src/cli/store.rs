@@ -26,7 +26,7 @@ enum Command {
     Verify(Verify),
 }
 
-/// Reads every frame, every checkpoint and every delivery; exit status 1 if anything is damaged
+/// Reads every frame, every checkpoint and every delivery; exit status 1 if anything is damaged, or was written by a newer version
 ///
 /// Nothing is changed (the index's engine may tidy its own files). With --salvage a damaged journal is made one that opens: good
 /// frames stay, damaged files are kept beside it as salvage-<time>-…, the index is made anew. Events of lost frames are lost; `run`
@@ -71,6 +71,8 @@ pub(super) fn main(arguments: &Arguments, source: &Source) -> anyhow::Result<()>
 }
 
 fn look(disk: &RealDisk, folder: &Path) -> Result<Report, store::StoreError> {
+    // before the index is opened: its engine may tidy its files
+    store::check_formats(disk)?;
     let folder = folder.join("index");
     let index = if folder.is_dir() {
         LsmIndex::open(&folder, lsm::MEMORY_BYTES).map_err(|error| error.to_string())

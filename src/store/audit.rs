@@ -116,9 +116,11 @@ fn delivery(disk: &dyn Disk, entry: &Entry, walked: &mut Walked, loud: bool) -> 
         // retention has taken both; a kill has brought back what was not durable in the index yet
         return true;
     }
+    let before_all = walked.missing.map(|(from, _)| from).filter(|from| at.segment < *from);
     let stood = |l: &&mut Loss| {
         let inside = l.file == name && (l.byte..l.byte + l.bytes).contains(&at.offset);
-        inside || !file_is_there && (l.frames.0..=l.frames.1).contains(&at.segment)
+        let frames = l.frames.0..=l.frames.1;
+        inside || !file_is_there && (frames.contains(&at.segment) || before_all == Some(l.frames.0))
     };
     if let Some(loss) = walked.report.losses.iter_mut().find(stood) {
         loss.deliveries.push((d.key.clone(), d.status));

@@ -3,6 +3,7 @@
 //!
 //! Blocks of `len u32 | crc32c u32 | payload`; a payload begins with its number and kind. A checkpoint is fuzzy: it may hold
 //! what is newer than its frame, and the frames after it are replayed over it: the last writer wins again.
+use super::codec;
 use super::core::Core;
 use super::disk::Disk;
 use super::field::{Malformed, Reader, Writer};
@@ -171,21 +172,57 @@ impl Blocks {
     }
 }
 
-/// Checks a whole checkpoint. `Err` says what is wrong with it.
-pub(super) fn verify(disk: &dyn Disk, frame: u64) -> Result<u64, String> {
-    visit(disk, frame, &mut |_, _| Ok(()))
+/// What is wrong with a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// It is not what was written.
+    Damaged(String),
+    /// It is whole, and only a newer version reads all of it.
+    Newer(String),
+}
+impl From<String> for Wrong {
+    fn from(why: String) -> Self {
+        Self::Damaged(why)
+    }
+}
+
+/// Checks a whole checkpoint.
+pub(super) fn verify(disk: &dyn Disk, frame: u64) -> Result<u64, Wrong> {
+    visit(disk, frame, &mut |key, value| readable(frame, key, value))
 }
 
 /// The same, and what the checkpoint says of positions.
-pub(super) fn history(disk: &dyn Disk, frame: u64) -> Result<History, String> {
+pub(super) fn history(disk: &dyn Disk, frame: u64) -> Result<History, Wrong> {
     let mut history = History::default();
     visit(disk, frame, &mut |key, value| {
+        readable(frame, key, value)?;
         if key == keys::HISTORY {
             history = History::decode(value).map_err(text)?;
         }
         Ok(())
     })?;
     Ok(history)
+}
+
+/// Does this version read a pair of a block whose CRC is right?
+fn readable(frame: u64, key: &[u8], value: &[u8]) -> Result<(), Wrong> {
+    let r = &mut Reader::new(value);
+    let read = match key {
+        [b's', ..] => codec::take_subscription(r).and_then(|_| r.end()),
+        [b'i', ..] => codec::take_idempotent(r).and_then(|_| r.end()),
+        [b'h', ..] | [b'm', b'c', ..] => untag(value).map(drop),
+        keys::HISTORY => History::decode(value).map(drop),
+        _ => Err(Malformed("key")),
+    };
+    read.map_err(|Malformed(field)| Wrong::Newer(format!("field {field} in file {}", name(frame))))
+}
+
+/// Refuses a checkpoint of a newer format by its first block; whatever else is wrong with it shows when it is read.
+pub(super) fn check_format(disk: &dyn Disk, frame: u64) -> Result<(), StoreError> {
+    match visit_first(disk, frame) {
+        Err(Wrong::Newer(what)) => Err(StoreError::Newer(what)),
+        Ok(()) | Err(Wrong::Damaged(_)) => Ok(()),
+    }
 }
 
 /// Puts a checked checkpoint into an empty index.
@@ -197,16 +234,32 @@ pub(super) fn load(disk: &dyn Disk, frame: u64, index: &dyn Index) -> Result<(),
             return Ok(());
         }
         let taken = index.apply(std::mem::take(&mut writes)).and_then(|()| index.flush(false));
-        taken.map(drop).map_err(|error| error.to_string())
+        taken.map(drop).map_err(|error| Wrong::Damaged(error.to_string()))
     })
-    .map_err(IndexError::Broken)?;
+    .map_err(|(Wrong::Damaged(why) | Wrong::Newer(why))| IndexError::Broken(why))?;
     index.apply(writes)
 }
 
-pub(super) type Visitor<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<(), String>;
+pub(super) type Visitor<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<(), Wrong>;
+
+/// A checked block's payload, behind its number.
+fn block(disk: &dyn Disk, name: &str, at: u64, number: u32) -> Result<Vec<u8>, Wrong> {
+    let io = |error: io::Error| error.to_string();
+    let head = disk.read(name, at, 8).map_err(io)?;
+    let mut head = Reader::new(&head);
+    let (size, crc) = (head.u32().map_err(text)? as usize, head.u32().map_err(text)?);
+    if size > MAX_BLOCK {
+        return Err(format!("block {number} at byte {at} is too long").into());
+    }
+    let payload = disk.read(name, at + 8, size).map_err(io)?;
+    if crc32c::crc32c(&payload) != crc && !fault::planted("crc-ignored") {
+        return Err(format!("block {number} at byte {at} is not what was written").into());
+    }
+    Ok(payload)
+}
 
 /// Walks all pairs; returns the file's length.
-pub(super) fn visit(disk: &dyn Disk, frame: u64, pair: Visitor<'_>) -> Result<u64, String> {
+pub(super) fn visit(disk: &dyn Disk, frame: u64, pair: Visitor<'_>) -> Result<u64, Wrong> {
     let mut walk = Walk::open(disk, frame)?;
     while walk.block(pair)? {}
     Ok(walk.len)
@@ -224,32 +277,22 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn open(disk: &'a dyn Disk, frame: u64) -> Result<Self, String> {
+    pub(super) fn open(disk: &'a dyn Disk, frame: u64) -> Result<Self, Wrong> {
         let name = name(frame);
         let len = disk.len(&name).map_err(|error| error.to_string())?;
         Ok(Self { disk, frame, name, len, at: 0, number: 0, pairs: 0 })
     }
 
     /// Visits the pairs of the next block; false: that was the end, and the checkpoint is whole.
-    pub(super) fn block(&mut self, pair: Visitor<'_>) -> Result<bool, String> {
-        let Self { disk, name, at, number, .. } = self;
-        let io = |error: io::Error| error.to_string();
-        let head = disk.read(name, *at, 8).map_err(io)?;
-        let mut head = Reader::new(&head);
-        let (size, crc) = (head.u32().map_err(text)? as usize, head.u32().map_err(text)?);
-        if size > MAX_BLOCK {
-            return Err(format!("block {number} at byte {at} is too long"));
-        }
-        let payload = disk.read(name, *at + 8, size).map_err(io)?;
-        if crc32c::crc32c(&payload) != crc && !fault::planted("crc-ignored") {
-            return Err(format!("block {number} at byte {at} is not what was written"));
-        }
-        *at += 8 + size as u64;
+    pub(super) fn block(&mut self, pair: Visitor<'_>) -> Result<bool, Wrong> {
+        let (name, number) = (&self.name, self.number);
+        let payload = block(self.disk, name, self.at, number)?;
+        self.at += 8 + payload.len() as u64;
         let mut r = Reader::new(&payload);
-        if r.u32().map_err(text)? != *number {
-            return Err(format!("block {number} is missing"));
+        if r.u32().map_err(text)? != number {
+            return Err(format!("block {number} is missing").into());
         }
-        match (r.u8().map_err(text)?, *number) {
+        match (r.u8().map_err(text)?, number) {
             (HEAD, 0) => head_fits(&mut r, self.frame)?,
             (PAIRS, 1..) => {
                 while r.left() > 0 {
@@ -258,16 +301,36 @@ impl<'a> Walk<'a> {
                 }
             }
             (END, 1..) if r.u64() == Ok(self.pairs) && self.at == self.len => return Ok(false),
-            _ => return Err(format!("block {number} does not belong here")),
+            (HEAD | PAIRS | END, _) => return Err(format!("block {number} does not belong here").into()),
+            (kind, _) => return Err(Wrong::Newer(format!("block kind {kind} in file {name}"))),
         }
         self.number += 1;
         Ok(true)
     }
 }
 
-fn head_fits(r: &mut Reader<'_>, frame: u64) -> Result<(), String> {
-    let fits = r.raw(MAGIC.len()) == Ok(MAGIC) && r.u32() == Ok(FORMAT) && r.u64() == Ok(frame);
-    fits.then_some(()).ok_or_else(|| "it is of another format".to_owned())
+fn visit_first(disk: &dyn Disk, frame: u64) -> Result<(), Wrong> {
+    let payload = block(disk, &name(frame), 0, 0)?;
+    let mut r = Reader::new(&payload);
+    match (r.u32().map_err(text)?, r.u8().map_err(text)?) {
+        (0, HEAD) => head_fits(&mut r, frame),
+        _ => Ok(()),
+    }
+}
+
+fn head_fits(r: &mut Reader<'_>, frame: u64) -> Result<(), Wrong> {
+    let other = |_: Malformed| Wrong::Damaged("it is of another format".to_owned());
+    let ours = r.raw(MAGIC.len()).map_err(other)? == MAGIC;
+    match r.u32().map_err(other)? {
+        format if ours && format > FORMAT => {
+            Err(Wrong::Newer(format!("checkpoint format {format} in file {}", name(frame))))
+        }
+        FORMAT if ours && r.u64() == Ok(frame) => match r.end() {
+            Ok(()) => Ok(()),
+            Err(_) => Err(Wrong::Newer(format!("a field in the first block of file {}", name(frame)))),
+        },
+        _ => Err("it is of another format".to_owned().into()),
+    }
 }
 
 fn text(error: Malformed) -> String {

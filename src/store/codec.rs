@@ -16,6 +16,9 @@ pub(super) struct Place {
     pub(super) crc: u32,
 }
 
+/// The highest kind of a record. A new one is a new feature of the format (`format`), as is a new field.
+const LAST_KIND: u8 = 14;
+
 const FAILURES: [Failure; 7] = [
     Failure::Timeout,
     Failure::Dns,
@@ -25,6 +28,18 @@ const FAILURES: [Failure; 7] = [
     Failure::Protocol,
     Failure::Local,
 ];
+
+/// What this version does not read in a frame whose CRC is right: such a frame was written by a newer version, never damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unknown {
+    #[error("record kind {0}")]
+    Record(u8),
+    /// A field of this kind of record is none that this version writes.
+    #[error("field {1} in a record of kind {0}")]
+    Field(u8, &'static str),
+    #[error("bytes after the last record")]
+    Rest,
+}
 
 /// A batch as a frame's body, and where its records stand in it.
 pub(super) fn encode(batch: &Batch) -> (Vec<u8>, Vec<Place>) {
@@ -40,9 +55,9 @@ pub(super) fn encode(batch: &Batch) -> (Vec<u8>, Vec<Place>) {
 }
 
 /// The batch of a frame's body.
-pub(super) fn decode(body: &[u8]) -> Result<(Batch, Vec<Place>), Malformed> {
+pub(super) fn decode(body: &[u8]) -> Result<(Batch, Vec<Place>), Unknown> {
     let mut reader = Reader::new(body);
-    let count = reader.u32()? as usize;
+    let count = reader.u32().map_err(|_| Unknown::Rest)? as usize;
     // a record is at least one byte: a count beyond that is a lie
     let mut records = Vec::with_capacity(count.min(reader.left()));
     let mut places = Vec::with_capacity(count.min(reader.left()));
@@ -52,18 +67,18 @@ pub(super) fn decode(body: &[u8]) -> Result<(Batch, Vec<Place>), Malformed> {
         places.push(place(&record, offset, &body[offset..body.len() - reader.left()]));
         records.push(record);
     }
-    reader.end()?;
+    reader.end().map_err(|_| Unknown::Rest)?;
     Ok((Batch { records }, places))
 }
 
 /// An event alone, from where it stands.
-pub(super) fn decode_event(bytes: &[u8]) -> Result<Arc<Event>, Malformed> {
+pub(super) fn decode_event(bytes: &[u8]) -> Result<Arc<Event>, Unknown> {
     let mut reader = Reader::new(bytes);
     let record = take(&mut reader)?;
-    reader.end()?;
+    reader.end().map_err(|_| Unknown::Rest)?;
     match record {
         Record::Event(event) => Ok(event),
-        _ => Err(Malformed("event")),
+        _ => Err(Unknown::Rest),
     }
 }
 
@@ -102,8 +117,16 @@ fn put(w: &mut Writer, record: &Record) {
     };
 }
 
-fn take(r: &mut Reader) -> Result<Record, Malformed> {
-    Ok(match r.u8()? {
+fn take(r: &mut Reader) -> Result<Record, Unknown> {
+    let kind = r.u8().map_err(|_| Unknown::Rest)?;
+    if !(1..=LAST_KIND).contains(&kind) {
+        return Err(Unknown::Record(kind));
+    }
+    take_known(kind, r).map_err(|Malformed(field)| Unknown::Field(kind, field))
+}
+
+fn take_known(kind: u8, r: &mut Reader) -> Result<Record, Malformed> {
+    Ok(match kind {
         1 => Record::Filling(take_identity(r)?),
         2 => Record::Identity(take_identity(r)?),
         3 => Record::Position(Lsn(r.u64()?)),
@@ -126,7 +149,7 @@ fn take(r: &mut Reader) -> Result<Record, Malformed> {
         12 => Record::SubscriptionGone(SubscriptionId(take_uuid(r)?)),
         13 => Record::SubscriptionsCleared,
         14 => Record::Idempotent(Box::new(take_idempotent(r)?)),
-        _ => return Err(Malformed("record kind")),
+        _ => return Err(Malformed("kind")),
     })
 }
 

@@ -1,6 +1,6 @@
 //! A damaged journal taken apart: which frames are good, where the bad bytes are, what is lost. Pure; changes nothing.
 use super::codec;
-use super::frame::{self, HEADER};
+use super::frame::{self, Behind, Flaw, HEADER, Kind};
 use super::record::{Batch, Identity, Record};
 use super::state::History;
 use crate::domain::Lsn;
@@ -9,32 +9,51 @@ use crate::domain::Lsn;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Piece {
     /// A whole frame.
-    Frame { number: u64, crc: u32, at: usize, len: usize },
+    Frame { kind: Kind, number: u64, crc: u32, at: usize, len: usize },
     /// Bytes that are none, where frames `from` to `to` (exclusive) must have stood.
     Bad { at: usize, len: usize, from: u64, to: u64 },
     /// Bytes of an append that was never acknowledged, at the end of the last segment: the next start cuts them off.
     Torn { at: usize, len: usize },
 }
 
+/// A frame that only a newer version can judge: nothing of the segment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Strange {
+    pub(super) at: usize,
+    pub(super) kind: u8,
+}
+
 /// All of a segment, in order. `following`: the first frame of the next segment; `None`: this is the last one.
-pub(super) fn dissect(bytes: &[u8], first: u64, following: Option<u64>) -> Vec<Piece> {
+pub(super) fn dissect(bytes: &[u8], first: u64, following: Option<u64>) -> Result<Vec<Piece>, Strange> {
     let mut pieces = Vec::new();
     let (mut at, mut expected) = (0, first);
     while at < bytes.len() {
         let rest = &bytes[at..];
-        if let Ok(frame) = frame::parse(rest)
-            && frame.number == expected
-        {
-            let len = HEADER + frame.body.len();
-            pieces.push(Piece::Frame { number: expected, crc: frame.crc, at, len });
-            (at, expected) = (at + len, expected + 1);
-            continue;
+        match frame::parse(rest) {
+            Ok(found) if found.number == expected => {
+                let (kind, crc, len) = (found.kind, found.crc, HEADER + found.body.len());
+                pieces.push(Piece::Frame { kind, number: expected, crc, at, len });
+                (at, expected) = (at + len, expected + 1);
+                continue;
+            }
+            Err(Flaw::Unknown(kind)) => return Err(Strange { at, kind }),
+            Ok(_) | Err(Flaw::Short(_) | Flaw::Bad) => {}
         }
-        if following.is_none() && frame::proof_of_loss(rest, expected).is_none() {
-            pieces.push(Piece::Torn { at, len: rest.len() });
-            break;
+        if following.is_none() {
+            match frame::proof_of_loss(rest, expected) {
+                Behind::Nothing => {
+                    pieces.push(Piece::Torn { at, len: rest.len() });
+                    break;
+                }
+                Behind::Frame(_) => {}
+                Behind::Unknown { at: behind, kind } => return Err(Strange { at: at + behind, kind }),
+            }
         }
-        let next = frame::next_good(rest, expected);
+        let next = match frame::next_good(rest, expected) {
+            Behind::Nothing => None,
+            Behind::Frame(next) => Some(next),
+            Behind::Unknown { at: behind, kind } => return Err(Strange { at: at + behind, kind }),
+        };
         let len = next.unwrap_or(rest.len());
         let number = next.and_then(|next| frame::parse(&rest[next..]).ok()).map(|frame| frame.number);
         // without either, what stood there is part of the next loss
@@ -45,7 +64,7 @@ pub(super) fn dissect(bytes: &[u8], first: u64, following: Option<u64>) -> Vec<P
     if let Some(to) = following.filter(|following| *following > expected) {
         pieces.push(Piece::Bad { at, len: 0, from: expected, to });
     }
-    pieces
+    Ok(pieces)
 }
 
 /// What the good frames say of positions, in order.
@@ -73,7 +92,7 @@ impl Past {
 
 /// A frame that says nothing, in place of a lost one: so that every other keeps its number.
 pub(super) fn empty(out: &mut Vec<u8>, number: u64) {
-    frame::encode(out, number, 0, &codec::encode(&Batch::default()).0);
+    frame::encode(out, Kind::Batch, number, 0, &codec::encode(&Batch::default()).0);
 }
 
 /// The frame that ends a salvaged journal: the history is marked as lost and set back to where the loss begins, so that capture
@@ -87,7 +106,7 @@ pub(super) fn set_back(out: &mut Vec<u8>, number: u64, history: &History, to: Ls
     let other = Identity { epoch: [0xFE; 16], ..identity.clone() };
     let lost = Identity { epoch: Identity::LOST, ..identity.clone() };
     let records = vec![Record::Identity(other), Record::Identity(lost), Record::Position(to)];
-    frame::encode(out, number, 0, &codec::encode(&Batch { records }).0);
+    frame::encode(out, Kind::Batch, number, 0, &codec::encode(&Batch { records }).0);
 }
 
 #[cfg(test)]
@@ -110,14 +129,14 @@ mod tests {
             Piece::Bad { from, to, .. } => format!("{from}..{to}"),
             Piece::Torn { .. } => "~".to_owned(),
         };
-        dissect(bytes, first, following).iter().map(word).collect::<Vec<_>>().join(" ")
+        dissect(bytes, first, following).unwrap().iter().map(word).collect::<Vec<_>>().join(" ")
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_taken_apart_whole(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), first in 1_u64..9, last: bool) {
             empty(&mut bytes, first + 1);
-            let pieces = dissect(&bytes, first, last.then_some(first + 3));
+            let pieces = dissect(&bytes, first, last.then_some(first + 3)).unwrap();
             let lengths = pieces.iter().map(|piece| match piece {
                 Piece::Frame { len, .. } | Piece::Bad { len, .. } | Piece::Torn { len, .. } => *len,
             });

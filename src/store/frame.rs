@@ -4,6 +4,9 @@
 //! which covers exactly that. `lead` says how many frames of the same append stand before this one: everything before
 //! those was fdatasynced when this frame was written. That tells a torn tail (the kernel may write the pages of one append in
 //! any order) from damage.
+//!
+//! The envelope is the same in every format of the journal. A kind that is not known, in a frame whose CRC is right, was written
+//! by a newer version: it is neither torn nor damaged (`Flaw::Unknown`).
 use crate::fault;
 
 /// Bytes before the body.
@@ -14,11 +17,31 @@ pub(super) const MAX_LEN: usize = 640 << 20;
 /// Largest body.
 pub(super) const MAX_BODY: usize = MAX_LEN - FIXED;
 const FIXED: usize = 1 + 8 + 4;
-const BATCH: u8 = 1;
+
+/// What a frame's body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Records that become true together (`codec`).
+    Batch,
+    /// What stands first in a segment (`format`).
+    Header,
+}
+
+const KINDS: [(u8, Kind); 2] = [(1, Kind::Batch), (2, Kind::Header)];
+
+impl Kind {
+    fn of(byte: u8) -> Option<Self> {
+        KINDS.iter().find(|(of, _)| *of == byte).map(|(_, kind)| *kind)
+    }
+    fn byte(self) -> u8 {
+        KINDS.iter().find(|(_, kind)| *kind == self).map_or(0, |(byte, _)| *byte)
+    }
+}
 
 /// A checked frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Frame<'a> {
+    pub(super) kind: Kind,
     pub(super) number: u64,
     /// Frames of the same append before it.
     pub(super) lead: u32,
@@ -31,14 +54,27 @@ pub(super) struct Frame<'a> {
 pub(super) enum Flaw {
     /// This many bytes are needed to judge.
     Short(usize),
-    /// Length, kind or CRC are wrong.
+    /// Length, number or CRC are wrong.
     Bad,
+    /// It is whole and of a kind that this version does not know.
+    Unknown(u8),
+}
+
+/// What stands behind a bad place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Behind {
+    /// Nothing that was looked for.
+    Nothing,
+    /// Such a frame begins at this offset.
+    Frame(usize),
+    /// A frame that only a newer version can judge.
+    Unknown { at: usize, kind: u8 },
 }
 
 /// Appends a frame; returns its CRC. The caller has checked the body against `MAX_BODY`.
-pub(super) fn encode(out: &mut Vec<u8>, number: u64, lead: u32, body: &[u8]) -> u32 {
+pub(super) fn encode(out: &mut Vec<u8>, kind: Kind, number: u64, lead: u32, body: &[u8]) -> u32 {
     let mut fixed = [0_u8; FIXED];
-    fixed[0] = BATCH;
+    fixed[0] = kind.byte();
     fixed[1..9].copy_from_slice(&number.to_le_bytes());
     fixed[9..].copy_from_slice(&lead.to_le_bytes());
     let crc = crc32c::crc32c_append(crc32c::crc32c(&fixed), body);
@@ -64,10 +100,15 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Frame<'_>, Flaw> {
     }
     let (fixed, body) = covered.split_first_chunk::<FIXED>().ok_or(Flaw::Bad)?;
     let (number, lead) = numbers(fixed);
-    if fixed[0] != BATCH || u64::from(lead) >= number {
+    let kind = match Kind::of(fixed[0]) {
+        Some(kind) => kind,
+        None if fault::planted("unknown-frame-is-bad") => return Err(Flaw::Bad),
+        None => return Err(Flaw::Unknown(fixed[0])),
+    };
+    if u64::from(lead) >= number {
         return Err(Flaw::Bad);
     }
-    Ok(Frame { number, lead, crc, body })
+    Ok(Frame { kind, number, lead, crc, body })
 }
 
 fn numbers(fixed: &[u8; FIXED]) -> (u64, u32) {
@@ -79,28 +120,37 @@ fn numbers(fixed: &[u8; FIXED]) -> (u64, u32) {
 }
 
 /// Looks behind a bad place for a frame that proves that frame `lost` was once durable: a valid one with a later number whose
-/// append began after `lost`. Returns its offset. Anything else there is a torn append or stale garbage.
-pub(super) fn proof_of_loss(bytes: &[u8], lost: u64) -> Option<usize> {
+/// append began after `lost`. Anything else there is a torn append or stale garbage.
+pub(super) fn proof_of_loss(bytes: &[u8], lost: u64) -> Behind {
     find(bytes, lost, |number, began| number > lost && began > lost)
 }
 
 /// Looks for the next frame that may stand in this journal where frame `expected` or a later one stood.
-pub(super) fn next_good(bytes: &[u8], expected: u64) -> Option<usize> {
+pub(super) fn next_good(bytes: &[u8], expected: u64) -> Behind {
     find(bytes, expected, |number, _| number >= expected)
 }
 
-/// The first valid frame whose number, and the number with which its append began, fit: and no later than as many frames have room.
-fn find(bytes: &[u8], expected: u64, fits: impl Fn(u64, u64) -> bool) -> Option<usize> {
+/// The first valid frame whose number, and the number with which its append began, fit: and no later than as many frames have
+/// room. One of an unknown kind may have followed other rules: its number is enough.
+fn find(bytes: &[u8], expected: u64, fits: impl Fn(u64, u64) -> bool) -> Behind {
     let most = expected.saturating_add((bytes.len() / HEADER) as u64 + 1);
-    let last = bytes.len().checked_sub(HEADER)?;
-    (0..=last).find(|&at| {
+    for at in 0..bytes.len().saturating_sub(HEADER - 1) {
         let rest = &bytes[at..];
-        let Some(fixed) = rest.get(8..).and_then(|r| r.first_chunk::<FIXED>()) else { return false };
+        let Some(fixed) = rest.get(8..).and_then(|r| r.first_chunk::<FIXED>()) else { break };
         let (number, lead) = numbers(fixed);
-        let began = number.saturating_sub(u64::from(lead));
         // cheap tests first: the CRC is computed for next to nothing
-        fixed[0] == BATCH && number <= most && fits(number, began) && parse(rest).is_ok()
-    })
+        if !(expected..=most).contains(&number) {
+            continue;
+        }
+        match parse(rest) {
+            Ok(frame) if fits(frame.number, number.saturating_sub(u64::from(lead))) => {
+                return Behind::Frame(at);
+            }
+            Err(Flaw::Unknown(kind)) => return Behind::Unknown { at, kind },
+            Ok(_) | Err(Flaw::Short(_) | Flaw::Bad) => {}
+        }
+    }
+    Behind::Nothing
 }
 
 #[cfg(test)]
@@ -110,7 +160,7 @@ mod tests {
 
     fn frame(number: u64, lead: u32, body: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        encode(&mut out, number, lead, body);
+        encode(&mut out, Kind::Batch, number, lead, body);
         out
     }
 
@@ -142,7 +192,24 @@ mod tests {
         for (name, tail, proves) in cases {
             let mut bytes = vec![0xA5; 37];
             bytes.extend_from_slice(&tail);
-            assert_eq!(proof_of_loss(&bytes, 5), proves.then_some(37), "{name}");
+            let found = if proves { Behind::Frame(37) } else { Behind::Nothing };
+            assert_eq!(proof_of_loss(&bytes, 5), found, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_whole_frame_of_an_unknown_kind_is_neither_torn_nor_damaged() {
+        for (number, lead) in [(5, 0), (6, 0), (6, 5)] {
+            let mut strange = frame(number, lead, b"from the future");
+            strange[8] = 77;
+            let crc = crc32c::crc32c(&strange[8..]);
+            strange[4..8].copy_from_slice(&crc.to_le_bytes());
+            assert_eq!(parse(&strange), Err(Flaw::Unknown(77)));
+            let bytes = [vec![0xA5; 37], strange.clone()].concat();
+            assert_eq!(proof_of_loss(&bytes, 5), Behind::Unknown { at: 37, kind: 77 });
+            assert_eq!(next_good(&bytes, 5), Behind::Unknown { at: 37, kind: 77 });
+            strange[9] ^= 1;
+            assert_eq!(parse(&strange), Err(Flaw::Bad), "its CRC is wrong");
         }
     }
 

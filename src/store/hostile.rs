@@ -1,10 +1,10 @@
 //! Damaged files, against what reads them: calls and what must hold of their answers, for `fuzz/` and `tests/corpora`.
 //! Knows no fuzzer. Panics on purpose, where a promise is broken.
-use super::checkpoint::{self, Blocks};
+use super::checkpoint::{self, Blocks, Wrong};
 use super::codec;
 use super::disk::Disk;
 use super::entry::Entry;
-use super::frame;
+use super::frame::{self, Kind};
 use super::index::Pair;
 use super::record::Record;
 use super::segment::{self, SegmentReader, Step};
@@ -25,7 +25,7 @@ pub fn journal(data: &[u8]) {
     let bodies: Vec<&[u8]> = parts(rest).collect();
     let (mut file, mut ends) = (Vec::new(), Vec::new());
     for (number, body) in (FIRST..).zip(&bodies) {
-        frame::encode(&mut file, number, 0, body);
+        frame::encode(&mut file, Kind::Batch, number, 0, body);
         ends.push(file.len());
     }
     let hit = damage.filter(|_| mode % 3 == 2 && !file.is_empty()).map(|(at, flip)| {
@@ -56,7 +56,7 @@ fn segment(file: Vec<u8>, good: Option<&[&[u8]]>) {
                 body(&found.body);
                 bodies.push(found.body);
             }
-            Step::End => break,
+            Step::End | Step::Unknown(_) => break,
             Step::Flaw => {
                 if let Ok(torn) = reader.judge(number) {
                     assert_eq!(from as u64 + torn, file.0.len() as u64, "what is cut is the rest");
@@ -119,7 +119,7 @@ pub fn shadow(data: &[u8]) {
     }
 }
 
-fn visited(file: Vec<u8>) -> Result<Vec<Pair>, String> {
+fn visited(file: Vec<u8>) -> Result<Vec<Pair>, Wrong> {
     let mut pairs = Vec::new();
     checkpoint::visit(&File(file), FIRST, &mut |key, value| {
         pairs.push((key.to_vec(), value.to_vec()));

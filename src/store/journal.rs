@@ -3,7 +3,8 @@
 //! Invariant: bytes beyond `len` of the active segment are never believed. After any failed append or sync nothing is assumed:
 //! the file is cut back to `len` before it is written again, because pages of a failed fdatasync may be marked clean.
 use super::disk::Disk;
-use super::frame;
+use super::format;
+use super::frame::{self, Kind};
 use super::segment;
 use crate::fault;
 use std::collections::BTreeMap;
@@ -72,6 +73,19 @@ pub(super) struct Journal {
     soiled: bool,
     /// The next segment's file may exist: it must be made before anything is written.
     rotating: bool,
+    /// The active segment begins with the header that this version writes; no other is written on.
+    headed: bool,
+}
+
+/// Where the journal is written on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct End {
+    /// The first free number.
+    pub(super) next: u64,
+    /// Good bytes of the active segment.
+    pub(super) len: u64,
+    /// It begins with the header that this version writes.
+    pub(super) headed: bool,
 }
 
 /// Several frames that become durable in one append.
@@ -82,29 +96,29 @@ pub(super) struct Group {
 }
 
 impl Journal {
-    /// Goes on behind what recovery found: `next` is the first free number, `len` the active segment's good bytes.
-    pub(super) fn resume(
-        disk: Arc<dyn Disk>,
-        segment_bytes: u64,
-        segments: Segments,
-        next: u64,
-        len: u64,
-    ) -> Self {
+    /// Goes on behind what recovery found.
+    pub(super) fn resume(disk: Arc<dyn Disk>, segment_bytes: u64, segments: Segments, end: End) -> Self {
+        let End { next, len, headed } = end;
         let active = segments.active().unwrap_or(next);
-        Self { disk, segment_bytes, segments, active, len, next, soiled: false, rotating: false }
+        Self { disk, segment_bytes, segments, active, len, next, soiled: false, rotating: false, headed }
     }
 
-    /// Frames the bodies; a full segment is closed first.
+    /// Frames the bodies; a full segment is closed first, and one that an earlier version began.
     pub(super) async fn prepare(&mut self, bodies: &[&[u8]]) -> io::Result<Group> {
         let size = bodies.iter().map(|b| b.len() + frame::HEADER).sum();
-        if self.rotating || (self.len > 0 && self.len + size as u64 > self.segment_bytes) {
+        let begun = self.next > self.active + 1;
+        let full = begun && self.len + size as u64 > self.segment_bytes;
+        if self.rotating || full || self.len > 0 && !self.headed {
             self.rotate().await?;
+        }
+        if !self.headed {
+            self.head().await?;
         }
         let mut group = Group { bytes: Vec::with_capacity(size), written: Vec::with_capacity(bodies.len()) };
         for (lead, body) in bodies.iter().enumerate() {
             let number = self.next + lead as u64;
             let body_at = self.len + (group.bytes.len() + frame::HEADER) as u64;
-            let crc = frame::encode(&mut group.bytes, number, lead as u32, body);
+            let crc = frame::encode(&mut group.bytes, Kind::Batch, number, lead as u32, body);
             group.written.push(Written { number, crc, segment: self.active, body_at });
         }
         Ok(group)
@@ -157,13 +171,30 @@ impl Journal {
         fault::crash_point("rotate.created");
         self.segments.lock().insert(self.next, 0);
         self.active = self.next;
-        self.len = 0;
+        (self.len, self.headed) = (0, false);
         self.rotating = false;
         Ok(())
     }
 
-    /// Bytes that the last frames of a group take.
+    /// Begins a segment with its header: an append of its own that is durable before anything follows. So the frame that follows
+    /// proves that the header was there, and a version that cannot read it does not take it for a torn append.
+    async fn head(&mut self) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        frame::encode(&mut bytes, Kind::Header, self.next, 0, &format::header());
+        let len = bytes.len() as u64;
+        self.soiled = true;
+        self.disk.append_durably(&segment::name(self.active), bytes).await?;
+        (self.soiled, self.headed) = (false, true);
+        self.len += len;
+        self.next += 1;
+        self.segments.lock().insert(self.active, self.len);
+        fault::crash_point("rotate.headed");
+        Ok(())
+    }
+
+    /// Bytes that these bodies may take, with a header before them.
     pub(super) fn size(bodies: &[&[u8]]) -> u64 {
-        bodies.iter().map(|b| (b.len() + frame::HEADER) as u64).sum()
+        let frames: u64 = bodies.iter().map(|b| (b.len() + frame::HEADER) as u64).sum();
+        frames + (frame::HEADER + format::MAX_HEADER) as u64
     }
 }

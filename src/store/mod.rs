@@ -29,6 +29,7 @@ mod feed;
 mod field;
 mod flush;
 mod folder;
+mod format;
 mod frame;
 mod gate;
 #[doc(hidden)]
@@ -42,6 +43,7 @@ mod segment;
 mod state;
 mod survey;
 mod upkeep;
+mod walk;
 
 pub use commit::HUNG;
 pub use disk::{Disk, RealDisk};
@@ -52,4 +54,5 @@ pub use outbox::{Filter, FlushObserver, Page, Recovery, Settings, Store, StoreEr
 pub use record::{Batch, Idempotent, Identity, Record};
 pub use reseal::{Reseal, mark_rebuild, reseal};
 pub use salvage::{Salvaged, salvage};
+pub use survey::check_formats;
 pub use verify::{Report, verify};

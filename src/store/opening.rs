@@ -3,19 +3,23 @@
 //! and every segment. Segments that are not replayed are still checked while they are few (`CHECKED`); older ones are checked when read.
 use super::apply::{Change, Mode, apply};
 use super::checkpoint;
-use super::codec;
+use super::codec::{self, Place};
 use super::disk::Disk;
 use super::entry::Tag;
 use super::field::{Malformed, Reader};
 use super::flush::{FULL, batches};
+use super::format;
+use super::frame::Kind;
 use super::index::{Index, IndexError, IndexFactory, Pair, Reset};
 use super::journal::Segments;
 use super::keys;
-use super::outbox::{Recovery, StoreError, blocked, unreadable};
+use super::outbox::{Recovery, StoreError, blocked};
 use super::overlay::{Overlay, Way, scan};
-use super::segment::{self, Found, SegmentReader, Step};
+use super::record::Batch;
+use super::segment::{self, Found};
 use super::state::{Applied, History, State, untag};
 use super::survey::{Files, REBUILD, survey};
+use super::walk::{End, walk};
 use crate::fault;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,6 +35,8 @@ pub(super) struct Opened {
     /// Number of the next frame.
     pub(super) next: u64,
     pub(super) active_len: u64,
+    /// The active segment begins with the header that this version writes.
+    pub(super) headed: bool,
     /// Up to which frame the index is complete.
     pub(super) indexed: u64,
     /// Frame and bytes.
@@ -128,6 +134,7 @@ async fn begin(files: &Files<'_>, factory: &IndexFactory) -> Result<Opened, Stor
         segments: Segments::new(BTreeMap::from([(1, 0)])),
         next: 1,
         active_len: 0,
+        headed: false,
         indexed: 0,
         checkpoint: (0, 0),
         recovery: Recovery { fresh: true, rebuilt, ..Recovery::default() },
@@ -147,34 +154,47 @@ async fn keep(files: &Files<'_>, factory: &IndexFactory) -> Result<Opened, Troub
         return Err(Trouble::broken("it is further behind than the journal reaches back"));
     }
     let mut replay = Replay::new(index, applied)?;
-    let (next, torn) = replay.walk(files, files.first_to_check(applied.frame)).await?;
-    if applied.frame.max(reached.frame) >= next {
+    let first = files.first_to_check(applied.frame);
+    let end = walk(files, first, |segment, found| replay.frame(segment, found)).await?;
+    if applied.frame.max(reached.frame) >= end.next {
         return Err(Trouble::broken("it is ahead of the journal"));
     }
     if replay.frames > 0 {
         // in what the index knew in part, transitions were not seen
         replay.state.applied.pending = replay.count_pending()?;
     }
-    replay.finish(files, next, torn)
+    replay.finish(files, end)
 }
 
 /// From the newest good checkpoint and all there is of the journal.
 async fn rebuild(files: &Files<'_>, factory: &IndexFactory, why: &str) -> Result<Opened, Trouble> {
+    let below = files.newest_checkpoint()?;
+    let oldest = files.segments.keys().next().copied().unwrap_or(1);
+    // all of it is read before anything is changed: it may be that only a newer version can
+    walk(files, oldest, |segment, found| read(segment, found).map(drop)).await?;
     tracing::warn!(why, segments = files.segments.len(), "the index is moved aside and rebuilt");
     let index = factory(Reset::MoveAside)?;
     fault::crash_point("rebuild.fresh");
-    let below = files.newest_checkpoint()?;
     if let Some(frame) = below {
         checkpoint::load(files.disk, frame, index.as_ref())?;
     }
     let mut replay = Replay::new(index, Applied::default())?;
     replay.below = below.unwrap_or(0);
-    let oldest = files.segments.keys().next().copied().unwrap_or(1);
-    let (next, torn) = replay.walk(files, oldest).await?;
+    let end = walk(files, oldest, |segment, found| replay.frame(segment, found)).await?;
     replay.flush(true)?;
     fault::crash_point("rebuild.replayed");
     tracing::info!(frames = replay.frames, "the index is rebuilt");
-    replay.finish(files, next, torn)
+    replay.finish(files, end)
+}
+
+/// What a frame says; a header says nothing here.
+pub(super) fn read(segment: u64, found: &Found) -> Result<(Batch, Vec<Place>), StoreError> {
+    let name = segment::name(segment);
+    match found.kind {
+        Kind::Header => segment::readable(&found.body, &name).map(|()| (Batch::default(), Vec::new())),
+        Kind::Batch => codec::decode(&found.body)
+            .map_err(|what| StoreError::Newer(format!("{what}, frame {} of file {name}", found.number))),
+    }
 }
 
 /// Brings an index up to date.
@@ -208,49 +228,15 @@ impl Replay {
         Ok(Self { index, state, known, below: 0, indexed: known.frame, frames: 0 })
     }
 
-    /// Reads the segments from `first` on; returns the next free number and the torn bytes of the last.
-    async fn walk(&mut self, files: &Files<'_>, first: u64) -> Result<(u64, u64), Trouble> {
-        let mut expected = first;
-        let mut torn = 0;
-        let newest = files.segments.keys().next_back().copied();
-        for first in files.segments.range(first..).map(|(first, _)| *first) {
-            if first != expected {
-                let hole = format!("frames {expected} to {} are missing", first.saturating_sub(1));
-                return Err(
-                    StoreError::Damaged(format!("{hole} before file {}", segment::name(first))).into()
-                );
-            }
-            let mut reader = SegmentReader::open(files.disk, first).map_err(|e| unreadable(&e))?;
-            loop {
-                match reader.next(expected).map_err(|e| unreadable(&e))? {
-                    Step::Frame(found) => self.frame(first, &found)?,
-                    Step::End => break,
-                    Step::Flaw if Some(first) == newest => {
-                        torn = reader.judge(expected)?;
-                        break;
-                    }
-                    Step::Flaw => return Err(reader.damaged("a later file follows a bad frame").into()),
-                }
-                expected += 1;
-                if expected.is_multiple_of(1000) {
-                    tokio::task::yield_now().await;
-                }
-            }
-        }
-        Ok((expected, torn))
-    }
-
     fn frame(&mut self, segment: u64, found: &Found) -> Result<(), Trouble> {
         if found.number == self.known.frame && found.crc != self.known.crc {
             return Err(Trouble::broken("it belongs to another journal"));
         }
+        // also what the index holds already: it may be that only a newer version reads it
+        let (batch, places) = read(segment, found)?;
         if found.number <= self.known.frame {
             return Ok(());
         }
-        let (batch, places) = codec::decode(&found.body).map_err(|error| {
-            let what = format!("frame {} of file {}", found.number, segment::name(segment));
-            StoreError::Damaged(format!("{what} is whole, but says nothing we know ({error})"))
-        })?;
         let change = Change {
             number: found.number,
             crc: found.crc,
@@ -301,7 +287,7 @@ impl Replay {
         }
     }
 
-    fn finish(self, files: &Files<'_>, next: u64, torn: u64) -> Result<Opened, Trouble> {
+    fn finish(self, files: &Files<'_>, End { next, torn }: End) -> Result<Opened, Trouble> {
         let newest = files.checkpoints.last().copied().unwrap_or(0);
         if newest >= next {
             let why = format!("a checkpoint of frame {newest} is there, but frames {next} and later are not");
@@ -320,6 +306,7 @@ impl Replay {
             segments: Segments::new(segments),
             next,
             active_len,
+            headed: active_len > 0 && files.header.as_deref() == Some(&format::header()),
             indexed: self.indexed,
             checkpoint: (newest, size),
             recovery: Recovery {

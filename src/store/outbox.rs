@@ -5,10 +5,11 @@ use super::commit::{self, QUEUE, Queued};
 use super::core::{Core, Stage, Unstarted};
 use super::disk::Disk;
 use super::feed::Feed;
+use super::format::FORMAT;
 use super::frame::MAX_BODY;
 use super::gate::Gate;
 use super::index::{IndexError, IndexFactory};
-use super::journal::Journal;
+use super::journal::{End, Journal};
 use super::record::{Batch, Identity};
 use super::{compaction, flush, opening, survey, upkeep};
 use crate::clock::SharedClock;
@@ -30,6 +31,9 @@ pub enum StoreError {
     /// A bad frame with good ones after it: an operator is needed. Names file and byte.
     #[error("the journal is damaged: {0}; run `tailhook store verify --salvage`")]
     Damaged(String),
+    /// A file of the folder says something that only a newer version reads: nothing was changed. An operator is needed.
+    #[error("the data folder was written by a newer version ({0}); this one reads up to format {FORMAT}")]
+    Newer(String),
     /// The index failed. Unless the disk was at fault, `run` ends with it and the next `open` rebuilds the index.
     #[error("the index is not available: {0}")]
     Index(IndexError),
@@ -189,8 +193,7 @@ impl Store {
             disk.clone(),
             settings.segment_bytes,
             segments.clone(),
-            opened.next,
-            opened.active_len,
+            End { next: opened.next, len: opened.active_len, headed: opened.headed },
         );
         let core = Core {
             settings,

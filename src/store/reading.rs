@@ -171,9 +171,16 @@ impl Core {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unreadable(&error)),
         };
-        checked_event(&bytes, at, id).map(Some).ok_or_else(|| {
-            StoreError::Damaged(format!("file {name}, byte {}: an event is not what was written", at.offset))
-        })
+        if let Some(event) = checked_event(&bytes, at, id) {
+            return Ok(Some(event));
+        }
+        let place = format!("file {name}, byte {}", at.offset);
+        match codec::decode_event(&bytes) {
+            Err(what) if crc32c::crc32c(&bytes) == at.crc => {
+                Err(StoreError::Newer(format!("{what}, {place}")))
+            }
+            _ => Err(StoreError::Damaged(format!("{place}: an event is not what was written"))),
+        }
     }
 
     /// The delivery of a value, if the filter wants it.

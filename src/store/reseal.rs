@@ -4,12 +4,13 @@
 //! A frame keeps its number, its place among the others and its other records. Its length and its CRC change, and with them where
 //! events stand in the file, so the index is marked to be made anew before the first file is replaced. Each file is replaced
 //! whole, by a rename. Wherever this is interrupted, the folder opens, and a second call ends the work: what is sealed is left alone.
-use super::checkpoint::{self, Blocks, Walk};
+use super::checkpoint::{self, Blocks, Walk, Wrong};
 use super::codec;
 use super::disk::Disk;
-use super::field::{Reader, Writer};
+use super::field::{Malformed, Reader, Writer};
 use super::frame;
 use super::keys;
+use super::opening;
 use super::outbox::{StoreError, blocked, unreadable};
 use super::record::{Batch, Record};
 use super::segment::{self, Found, SegmentReader, Step};
@@ -75,6 +76,7 @@ fn segment_is_clear(files: &Files<'_>, first: u64, reseal: Reseal<'_>) -> Result
             // a torn tail may hold anything: without it the file is written anew
             Step::Flaw if newest => return reader.judge(expected).map(|torn| clear || torn > 0),
             Step::Flaw => return Err(reader.damaged("a later file follows a bad frame")),
+            Step::Unknown(kind) => return Err(reader.unknown(kind)),
         }
         expected += 1;
     }
@@ -82,13 +84,7 @@ fn segment_is_clear(files: &Files<'_>, first: u64, reseal: Reseal<'_>) -> Result
 
 /// The frame's batch with its subscriptions sealed; `None`: nothing in it is clear.
 fn sealed_batch(found: &Found, segment: u64, reseal: Reseal<'_>) -> Result<Option<Batch>, StoreError> {
-    let (mut batch, _) = codec::decode(&found.body).map_err(|error| {
-        let name = segment::name(segment);
-        StoreError::Damaged(format!(
-            "frame {} of file {name} is whole, but says nothing we know ({error})",
-            found.number
-        ))
-    })?;
+    let (mut batch, _) = opening::read(segment, found)?;
     let mut changed = false;
     for record in &mut batch.records {
         if let Record::Subscription(subscription) = record
@@ -110,7 +106,7 @@ async fn rewrite_segment(disk: &dyn Disk, first: u64, reseal: Reseal<'_>) -> Res
     while let Step::Frame(found) = reader.next(expected).map_err(|e| unreadable(&e))? {
         let sealed = sealed_batch(&found, first, reseal)?.map(|batch| codec::encode(&batch).0);
         let body = sealed.as_deref().unwrap_or(&found.body);
-        frame::encode(&mut new.bytes, found.number, found.lead, body);
+        frame::encode(&mut new.bytes, found.kind, found.number, found.lead, body);
         new.write(CHUNK).await?;
         expected += 1;
     }
@@ -123,19 +119,23 @@ fn checkpoint_is_clear(disk: &dyn Disk, frame: u64, reseal: Reseal<'_>) -> Resul
         clear |= sealed_value(key, value, reseal)?.is_some();
         Ok(())
     });
-    walked.map(|_| clear).map_err(|why| damaged_checkpoint(frame, &why))
+    walked.map(|_| clear).map_err(|wrong| unfit(frame, wrong))
 }
 
-fn damaged_checkpoint(frame: u64, why: &str) -> StoreError {
-    StoreError::Damaged(format!("the checkpoint of frame {frame}: {why}"))
+fn unfit(frame: u64, wrong: Wrong) -> StoreError {
+    match wrong {
+        Wrong::Damaged(why) => StoreError::Damaged(format!("the checkpoint of frame {frame}: {why}")),
+        Wrong::Newer(what) => StoreError::Newer(what),
+    }
 }
 
 /// A subscription's value with its credentials sealed; `None`: it may stay, or it is another's.
-fn sealed_value(key: &[u8], value: &[u8], reseal: Reseal<'_>) -> Result<Option<Vec<u8>>, String> {
+fn sealed_value(key: &[u8], value: &[u8], reseal: Reseal<'_>) -> Result<Option<Vec<u8>>, Wrong> {
     if !keys::is_subscription(key) {
         return Ok(None);
     }
-    let subscription = codec::take_subscription(&mut Reader::new(value)).map_err(|e| e.to_string())?;
+    let subscription = codec::take_subscription(&mut Reader::new(value));
+    let subscription = subscription.map_err(|Malformed(field)| Wrong::Newer(format!("field {field}")))?;
     Ok(reseal(&subscription).map(|sealed| {
         let mut writer = Writer::default();
         codec::put_subscription(&mut writer, &sealed);
@@ -146,15 +146,14 @@ fn sealed_value(key: &[u8], value: &[u8], reseal: Reseal<'_>) -> Result<Option<V
 async fn rewrite_checkpoint(disk: &dyn Disk, frame: u64, reseal: Reseal<'_>) -> Result<String, StoreError> {
     let mut new = New::begin(disk, &checkpoint::name(frame)).await?;
     let mut blocks = Blocks::new(frame);
-    let damaged = |why: String| damaged_checkpoint(frame, &why);
-    let mut walk = Walk::open(disk, frame).map_err(damaged)?;
+    let mut walk = Walk::open(disk, frame).map_err(|wrong| unfit(frame, wrong))?;
     loop {
         let more = walk.block(&mut |key, value| {
             let sealed = sealed_value(key, value, reseal)?;
             blocks.pair(key, sealed.as_deref().unwrap_or(value));
             Ok(())
         });
-        if !more.map_err(damaged)? {
+        if !more.map_err(|wrong| unfit(frame, wrong))? {
             break;
         }
         new.bytes.extend_from_slice(&blocks.take());

@@ -5,12 +5,12 @@
 //! then reports a gap from there and streams nothing until it is accepted, which also reads shadow and subscriptions anew.
 //! Deliveries of good frames go on. Any crash in here leaves a folder that is still refused, and a second call ends the work.
 use super::disk::Disk;
-use super::dissect::{Piece, dissect, empty, set_back};
+use super::dissect::{Piece, empty, set_back};
 use super::outbox::{StoreError, blocked, unreadable};
 use super::record::Identity;
 use super::segment;
 use super::survey::REBUILD;
-use super::verify::{Loss, Report, Walked, walk};
+use super::verify::{Loss, Report, Walked, pieces, walk};
 use crate::domain::Lsn;
 
 /// No more empty frames are written than this in place of lost ones: a number beyond it is not believed.
@@ -40,6 +40,11 @@ pub async fn salvage(disk: &dyn Disk, report: &Report, stamp: &str) -> Result<Sa
     debug_assert_eq!(report.losses.len(), walked.report.losses.len(), "the folder is locked");
     disk.create(REBUILD).await.map_err(|e| blocked(&e))?;
     let position = end(disk, &walked).await?;
+    if let Some((from, to)) = walked.missing {
+        let mut bytes = Vec::new();
+        (from..=to).for_each(|number| empty(&mut bytes, number));
+        put(disk, &segment::name(from), bytes).await?;
+    }
     let mut kept = Vec::new();
     let firsts: Vec<u64> = walked.segments.keys().copied().collect();
     for (n, first) in firsts.iter().enumerate() {
@@ -81,7 +86,7 @@ async fn mend(
     let name = segment::name(first);
     let len = disk.len(&name).map_err(|e| unreadable(&e))?;
     let old = disk.read(&name, 0, len as usize).map_err(|e| unreadable(&e))?;
-    let pieces = dissect(&old, first, following);
+    let pieces = pieces(&old, first, following)?;
     if pieces.iter().all(|piece| matches!(piece, Piece::Frame { .. })) {
         return Ok(None);
     }

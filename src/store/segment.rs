@@ -1,7 +1,9 @@
 //! The journal's files: their names, reading them frame by frame, judging a bad place. Knows nothing of what frames say.
 use super::disk::Disk;
-use super::frame::{self, Flaw, HEADER};
+use super::format::{self, MAX_HEADER};
+use super::frame::{self, Behind, Flaw, HEADER, Kind};
 use super::outbox::{StoreError, unreadable};
+use crate::fault;
 use std::io;
 
 const PREFIX: &str = "journal-";
@@ -27,6 +29,7 @@ pub(super) fn hex(digits: &str) -> Option<u64> {
 /// A checked frame, out of its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
+    pub(super) kind: Kind,
     pub(super) number: u64,
     /// Frames of the same append before it.
     pub(super) lead: u32,
@@ -44,6 +47,8 @@ pub(super) enum Step {
     End,
     /// No valid frame with the expected number begins here.
     Flaw,
+    /// A whole frame of a kind that this version does not know.
+    Unknown(u8),
 }
 
 /// Reads one segment from its start.
@@ -80,10 +85,12 @@ impl<'a> SegmentReader<'a> {
             match frame::parse(bytes) {
                 Ok(found) if found.number == expected => {
                     let body_at = self.at + HEADER as u64;
-                    let (lead, crc, body) = (found.lead, found.crc, found.body.to_vec());
+                    let (kind, lead, crc) = (found.kind, found.lead, found.crc);
+                    let body = found.body.to_vec();
                     self.at = body_at + body.len() as u64;
-                    return Ok(Step::Frame(Found { number: expected, lead, crc, body_at, body }));
+                    return Ok(Step::Frame(Found { kind, number: expected, lead, crc, body_at, body }));
                 }
+                Err(Flaw::Unknown(kind)) => return Ok(Step::Unknown(kind)),
                 Err(Flaw::Short(more)) if more > need => need = more,
                 Ok(_) | Err(_) => return Ok(Step::Flaw),
             }
@@ -107,14 +114,47 @@ impl<'a> SegmentReader<'a> {
         let torn = self.len - self.at;
         let rest = self.disk.read(&self.name, self.at, torn as usize).map_err(|e| unreadable(&e))?;
         match frame::proof_of_loss(&rest, expected) {
-            None => Ok(torn),
-            Some(good) => {
+            Behind::Nothing => Ok(torn),
+            Behind::Frame(good) => {
                 Err(self.damaged(&format!("a good frame follows at byte {}", self.at + good as u64)))
             }
+            Behind::Unknown { at, kind } => Err(unknown_frame(kind, &self.name, self.at + at as u64)),
         }
+    }
+
+    /// Of the frame that is next.
+    pub(super) fn unknown(&self, kind: u8) -> StoreError {
+        unknown_frame(kind, &self.name, self.at)
     }
 
     pub(super) fn damaged(&self, why: &str) -> StoreError {
         StoreError::Damaged(format!("file {}, byte {}: {why}", self.name, self.at))
     }
+}
+
+pub(super) fn unknown_frame(kind: u8, name: &str, at: u64) -> StoreError {
+    StoreError::Newer(format!("frame kind {kind} in file {name}, byte {at}"))
+}
+
+/// The body of a segment's header; `None`: it has none, is empty or cannot be read so far. An error: only a newer version reads it.
+pub(super) fn header(disk: &dyn Disk, first: u64, len: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    let name = name(first);
+    let len = len.min((MAX_HEADER + HEADER) as u64);
+    let bytes = disk.read(&name, 0, len as usize).map_err(|e| unreadable(&e))?;
+    match frame::parse(&bytes) {
+        Ok(found) if found.kind == Kind::Header => {
+            readable(found.body, &name)?;
+            Ok(Some(found.body.to_vec()))
+        }
+        Err(Flaw::Unknown(kind)) => Err(unknown_frame(kind, &name, 0)),
+        Ok(_) | Err(_) => Ok(None),
+    }
+}
+
+/// Does this version read what follows such a header?
+pub(super) fn readable(header: &[u8], name: &str) -> Result<(), StoreError> {
+    if fault::planted("format-ignored") {
+        return Ok(());
+    }
+    format::check(header).map_err(|what| StoreError::Newer(format!("{what} in file {name}")))
 }

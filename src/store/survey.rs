@@ -1,5 +1,5 @@
 //! What lies in the folder when a store opens: segments, checkpoints, marks. Knows no index and no frame.
-use super::checkpoint;
+use super::checkpoint::{self, Wrong};
 use super::disk::Disk;
 use super::outbox::{StoreError, blocked, unreadable};
 use super::segment;
@@ -17,24 +17,64 @@ pub(super) struct Files<'a> {
     pub(super) segments: BTreeMap<u64, u64>,
     pub(super) checkpoints: Vec<u64>,
     pub(super) rebuild: bool,
+    /// The header of the newest segment, if it has one.
+    pub(super) header: Option<Vec<u8>>,
 }
 
+/// Looks at the folder; nothing is changed in one that only a newer version reads.
 pub(super) async fn survey(disk: &dyn Disk) -> Result<Files<'_>, StoreError> {
-    let mut files = Files { disk, segments: BTreeMap::new(), checkpoints: Vec::new(), rebuild: false };
-    for name in disk.list().map_err(|e| unreadable(&e))? {
-        if let Some(first) = segment::parse_name(&name) {
-            files.segments.insert(first, disk.len(&name).map_err(|e| unreadable(&e))?);
-        } else if checkpoint::is_unfinished(&name) {
-            disk.remove(&name).await.map_err(|e| blocked(&e))?;
-        } else {
-            files.checkpoints.extend(checkpoint::parse_name(&name));
-            files.rebuild |= name == REBUILD;
-        }
+    let (files, unfinished) = list(disk)?;
+    files.begins()?;
+    for name in unfinished {
+        disk.remove(&name).await.map_err(|e| blocked(&e))?;
     }
     Ok(files)
 }
 
+/// Is there a file that only a newer version reads? Looks at the first bytes of each; what follows is judged when it is read.
+pub fn check_formats(disk: &dyn Disk) -> Result<(), StoreError> {
+    list(disk).map(drop)
+}
+
+/// What is ours, and checkpoints that were not finished.
+fn list(disk: &dyn Disk) -> Result<(Files<'_>, Vec<String>), StoreError> {
+    let mut files =
+        Files { disk, segments: BTreeMap::new(), checkpoints: Vec::new(), rebuild: false, header: None };
+    let mut unfinished = Vec::new();
+    for name in disk.list().map_err(|e| unreadable(&e))? {
+        if let Some(first) = segment::parse_name(&name) {
+            let len = disk.len(&name).map_err(|e| unreadable(&e))?;
+            files.segments.insert(first, len);
+            // in order of the names: the last one is the active segment's
+            files.header = segment::header(disk, first, len)?;
+        } else if checkpoint::is_unfinished(&name) {
+            unfinished.push(name);
+        } else if let Some(frame) = checkpoint::parse_name(&name) {
+            checkpoint::check_format(disk, frame)?;
+            files.checkpoints.push(frame);
+        } else {
+            files.rebuild |= name == REBUILD;
+        }
+    }
+    Ok((files, unfinished))
+}
+
 impl Files<'_> {
+    /// A segment is deleted when a checkpoint holds what lives long in it: the oldest one that is left begins at or before the
+    /// frame after the newest checkpoint, whether that can be read or not.
+    fn begins(&self) -> Result<(), StoreError> {
+        match missing(self.segments.keys().next().copied(), self.checkpoints.last().copied()) {
+            None => Ok(()),
+            Some((from, to)) => {
+                let file = segment::name(to + 1);
+                let why = format!(
+                    "frames {from} to {to} are missing between the newest checkpoint and file {file}"
+                );
+                Err(StoreError::Damaged(why))
+            }
+        }
+    }
+
     /// The segment that holds the index's last frame, or an older one while there are few bytes to check.
     pub(super) fn first_to_check(&self, applied: u64) -> u64 {
         let mut bytes = 0;
@@ -53,7 +93,8 @@ impl Files<'_> {
         for frame in self.checkpoints.iter().rev() {
             match checkpoint::verify(self.disk, *frame) {
                 Ok(_) => return Ok(Some(*frame)),
-                Err(why) => {
+                Err(Wrong::Newer(what)) => return Err(StoreError::Newer(what)),
+                Err(Wrong::Damaged(why)) => {
                     tracing::error!(frame, why, "a checkpoint is damaged");
                     wrong = Some(format!("the checkpoint of frame {frame}: {why}"));
                 }
@@ -66,4 +107,10 @@ impl Files<'_> {
         let wrong = wrong.unwrap_or_else(|| "no checkpoint is there".to_owned());
         Err(StoreError::Damaged(format!("{wrong}, and the journal's beginning is gone")))
     }
+}
+
+/// Frames that are nowhere: after the newest checkpoint, before the oldest segment.
+pub(super) fn missing(oldest: Option<u64>, checkpoint: Option<u64>) -> Option<(u64, u64)> {
+    let (oldest, after) = (oldest?, checkpoint?.saturating_add(1));
+    (oldest > after).then(|| (after, oldest - 1))
 }

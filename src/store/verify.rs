@@ -1,16 +1,17 @@
 //! `store verify`: reads a whole data folder, frame by frame and block by block, and says what is there and what is wrong with
 //! it. Changes nothing; knows how to go on (`salvage` does it) and no command line.
 use super::audit;
-use super::checkpoint;
+use super::checkpoint::{self, Wrong};
 use super::codec;
 use super::disk::Disk;
 use super::dissect::{Past, Piece, dissect};
-use super::frame::HEADER;
+use super::frame::{HEADER, Kind};
 use super::index::Index;
 use super::outbox::{StoreError, unreadable};
 use super::record::Record;
 use super::segment;
 use super::state::History;
+use super::survey::missing;
 use crate::domain::{DeliveryKey, Lsn, Status};
 use std::collections::BTreeMap;
 
@@ -98,6 +99,8 @@ pub(super) struct Walked {
     checkpoints: Vec<u64>,
     /// What the newest whole checkpoint says of positions.
     pub(super) checkpoint: Option<History>,
+    /// Frames between the newest checkpoint and the oldest segment.
+    pub(super) missing: Option<(u64, u64)>,
     /// Why this cannot be salvaged.
     pub(super) hopeless: Option<String>,
 }
@@ -119,15 +122,22 @@ pub(super) fn walk(disk: &dyn Disk, watched: u64) -> Result<Walked, StoreError> 
         }
         walked.checkpoints.extend(checkpoint::parse_name(&name));
     }
+    walked.begins(disk);
     let firsts: Vec<u64> = walked.segments.keys().copied().collect();
     for (n, first) in firsts.iter().enumerate() {
         walked.segment(disk, *first, firsts.get(n + 1).copied(), watched)?;
     }
     for frame in walked.checkpoints.clone() {
-        walked.checkpoint(disk, frame);
+        walked.checkpoint(disk, frame)?;
     }
     walked.ends();
     Ok(walked)
+}
+
+/// All of a segment, unless only a newer version can judge it.
+pub(super) fn pieces(bytes: &[u8], first: u64, following: Option<u64>) -> Result<Vec<Piece>, StoreError> {
+    dissect(bytes, first, following)
+        .map_err(|strange| segment::unknown_frame(strange.kind, &segment::name(first), strange.at as u64))
 }
 
 impl Walked {
@@ -143,13 +153,13 @@ impl Walked {
         let bytes = disk.read(&name, 0, len as usize).map_err(|e| unreadable(&e))?;
         let mut frames = 0;
         self.next = self.next.max(first);
-        for piece in dissect(&bytes, first, following) {
+        for piece in pieces(&bytes, first, following)? {
             match piece {
-                Piece::Frame { number, crc, at, len } => {
+                Piece::Frame { kind, number, crc, at, len } => {
                     frames += 1;
                     self.next = number + 1;
                     self.crc = self.crc.or((number == watched).then_some(crc));
-                    self.frame(&name, number, at, &bytes[at + HEADER..at + len]);
+                    self.frame(&name, (kind, number), &bytes[at + HEADER..at + len])?;
                 }
                 Piece::Bad { at, len, from, to } => {
                     self.next = to;
@@ -179,19 +189,13 @@ impl Walked {
         Ok(())
     }
 
-    fn frame(&mut self, name: &str, number: u64, at: usize, body: &[u8]) {
-        let batch = match codec::decode(body) {
-            Ok((batch, _)) => batch,
-            Err(error) => {
-                let what = format!("frame {number} is whole, but says nothing this version knows ({error})");
-                self.report.find(
-                    true,
-                    (name, Some(at as u64)),
-                    what.clone(),
-                    "use the version that wrote it",
-                );
-                self.hopeless = Some(what);
-                return;
+    fn frame(&mut self, name: &str, (kind, number): (Kind, u64), body: &[u8]) -> Result<(), StoreError> {
+        let batch = match kind {
+            Kind::Header => return segment::readable(body, name),
+            Kind::Batch => {
+                codec::decode(body)
+                    .map_err(|what| StoreError::Newer(format!("{what}, frame {number} of file {name}")))?
+                    .0
             }
         };
         self.past.frame(&batch);
@@ -200,6 +204,7 @@ impl Walked {
         for loss in self.report.losses.iter_mut().filter(|loss| loss.until.is_none()) {
             loss.until = position;
         }
+        Ok(())
     }
 
     pub(super) fn lose(&mut self, name: &str, (byte, bytes): (u64, u64), (from, to): (u64, u64)) {
@@ -212,6 +217,10 @@ impl Walked {
             0 => format!("the file ends {frames}"),
             _ => format!("{bytes} bytes are not what was written, {frames}"),
         };
+        self.lost(name, (byte, bytes), (from, to), what);
+    }
+
+    fn lost(&mut self, name: &str, (byte, bytes): (u64, u64), (from, to): (u64, u64), what: String) {
         self.report.find(true, (name, Some(byte)), what, SALVAGE);
         let after = self.past.history.position;
         let (file, frames) = (name.to_owned(), (from, to.saturating_sub(1)));
@@ -228,7 +237,7 @@ impl Walked {
         }
     }
 
-    fn checkpoint(&mut self, disk: &dyn Disk, frame: u64) {
+    fn checkpoint(&mut self, disk: &dyn Disk, frame: u64) -> Result<(), StoreError> {
         let file = checkpoint::name(frame);
         let bytes = disk.len(&file).unwrap_or_default();
         let holds = match checkpoint::history(disk, frame) {
@@ -236,13 +245,29 @@ impl Walked {
                 self.checkpoint = Some(history);
                 format!("whole, up to frame {frame}")
             }
-            Err(what) => {
+            Err(Wrong::Newer(what)) => return Err(StoreError::Newer(what)),
+            Err(Wrong::Damaged(what)) => {
                 let remedy = "nothing while the index is whole: upkeep writes a new one; else restore the folder from a copy";
                 self.report.find(true, (&file, None), what, remedy);
                 "damaged".to_owned()
             }
         };
         self.report.parts.push(Part { file, bytes, holds });
+        Ok(())
+    }
+
+    /// Frames between the newest checkpoint and the oldest segment were in a file that is gone.
+    fn begins(&mut self, disk: &dyn Disk) {
+        let checkpoint = self.checkpoints.last().copied();
+        self.missing = missing(self.segments.keys().next().copied(), checkpoint);
+        let (Some((from, to)), Some(frame)) = (self.missing, checkpoint) else { return };
+        if let Ok(mut history) = checkpoint::history(disk, frame) {
+            // a checkpoint may hold what is newer than its frame: a position that stood in a lost one is none to go on from
+            history.position = history.position.filter(|_| history.tag.0 <= frame);
+            self.past.history = history;
+        }
+        let what = format!("frames {from} to {to} are missing between the newest checkpoint and this file");
+        self.lost(&segment::name(to + 1), (0, 0), (from, to + 1), what);
     }
 
     /// The journal's two ends against the checkpoints.

@@ -75,6 +75,10 @@ impl CrashDisk {
         })
         .unwrap();
     }
+    pub(crate) fn put(&self, name: &str, bytes: Vec<u8>) {
+        let durable = bytes.len();
+        self.lock().files.insert(name.to_owned(), File { bytes, durable });
+    }
     pub(crate) fn delete(&self, name: &str) {
         self.lock().files.remove(name).unwrap();
     }

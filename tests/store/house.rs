@@ -1,6 +1,7 @@
 //! A store on a crashing disk, and words to write its tests in.
 use crate::disk::CrashDisk;
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -174,7 +175,16 @@ pub(crate) fn answers(store: &Store) -> String {
     try_answers(store).unwrap()
 }
 
+/// The same for stores whose segments begin elsewhere: the order of what is pending in place of its frames.
+pub(crate) fn ranked_answers(store: &Store) -> String {
+    text_of(store, true).unwrap()
+}
+
 pub(crate) fn try_answers(store: &Store) -> Result<String, StoreError> {
+    text_of(store, false)
+}
+
+fn text_of(store: &Store, ranked: bool) -> Result<String, StoreError> {
     let list = store.list(&tenant(), &Filter { limit: 100, ..Filter::default() })?;
     let lanes = store.lanes()?;
     let (mut due, mut first, mut bodies, mut rows) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -184,6 +194,12 @@ pub(crate) fn try_answers(store: &Store) -> Result<String, StoreError> {
     for pending in due.iter().flatten() {
         let found = store.first_in_order(pending.subscription, pending.order.unwrap())?;
         first.push(found.map(|found| found.seq));
+    }
+    if ranked {
+        let seqs: BTreeSet<_> = due.iter().flatten().map(|pending: &Pending| pending.seq).collect();
+        let rank = |seq: (u64, u32)| (seqs.range(..seq).count() as u64, 0);
+        due.iter_mut().flatten().for_each(|pending| pending.seq = rank(pending.seq));
+        first.iter_mut().flatten().for_each(|seq| *seq = rank(*seq));
     }
     for delivery in &list.deliveries {
         bodies.push(store.event(&delivery.key)?.map(|event| event.body.clone()));

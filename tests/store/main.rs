@@ -10,6 +10,7 @@ mod format;
 mod house;
 mod index;
 mod lists;
+mod newer;
 mod power;
 mod real;
 mod recovery;

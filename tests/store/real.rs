@@ -84,7 +84,7 @@ pub(crate) fn copy(from: &Path, to: &Path) {
 }
 
 /// Every file below a folder.
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let found = RefCell::new(Vec::new());
     each_file(folder, &|file| found.borrow_mut().push(file.to_owned()));
     found.into_inner()

@@ -2,6 +2,7 @@
 use crate::damage::{FIRST, bounds};
 use crate::disk::CrashDisk;
 use crate::house::*;
+use crate::newer::{name, old};
 use tailhook::domain::{Lsn, Status};
 use tailhook::store::{Identity, Index, MemoryIndex, Record, Report, Settings, StoreError, salvage, verify};
 use tokio::task::yield_now;
@@ -29,7 +30,7 @@ async fn without(lost: &[usize], to: Lsn) -> String {
         vec![Record::Identity(other), Record::Identity(lost), Record::Position(to)]
     });
     house.commit(mark.unwrap_or(vec![Record::SubscriptionGone(lane(999))])).await;
-    answers(&house.store)
+    ranked_answers(&house.store)
 }
 
 fn looked(disk: &CrashDisk, index: &MemoryIndex) -> Report {
@@ -50,7 +51,7 @@ async fn salvaged(disk: &CrashDisk, index: &MemoryIndex, lost: &[usize], to: Lsn
     assert!(looked(disk, index).is_fine(), "{:?}", looked(disk, index));
     let house = House::open(settings(), disk.fork(), index.fork()).await.unwrap();
     assert!(house.recovery.rebuilt.is_some());
-    assert_eq!(answers(&house.store), without(lost, to).await, "frames {lost:?}");
+    assert_eq!(ranked_answers(&house.store), without(lost, to).await, "frames {lost:?}");
     house.commit(captured(90, lane(1))).await;
     let (disk, index) = house.close().await;
     assert!(looked(&disk, &index).findings.is_empty(), "{:?}", looked(&disk, &index));
@@ -72,13 +73,15 @@ async fn any_lost_frame_is_told_and_all_others_stay() {
     let bounds = bounds(&disk, FIRST);
     for frame in 0..history().len() - 1 {
         let disk = disk.fork();
-        disk.edit(FIRST, |bytes| bytes[bounds[frame + 1] - 1] ^= 64);
+        // the first frame is the segment's header
+        let number = frame as u64 + 2;
+        disk.edit(FIRST, |bytes| bytes[bounds[frame + 2] - 1] ^= 64);
         let before = disk.bytes(FIRST);
         refused(&disk, &index).await;
         let report = looked(&disk, &index);
         assert_eq!((report.is_fine(), report.losses.len()), (false, 1));
         let loss = &report.losses[0];
-        assert_eq!(loss.frames, (frame as u64 + 1, frame as u64 + 1));
+        assert_eq!(loss.frames, (number, number));
         assert_eq!((loss.after, loss.until), around(frame), "frame {frame}");
         // the index knows which delivery's event stood there, and what had become of it
         let stood = [3, 4, 5, 8, 16, 18].iter().position(|n| *n == frame);
@@ -100,19 +103,18 @@ async fn several_losses_a_missing_file_and_a_torn_tail_are_salvaged_together() {
     let (disk, index) = lived(small).await;
     let names = disk.names("journal-");
     assert!(names.len() > 4);
-    let first = |name: &String| usize::from_str_radix(name.rsplit('-').next().unwrap(), 16).unwrap() - 1;
-    let gone = first(&names[2])..first(&names[3]);
+    let first = |name: &String| u64::from_str_radix(name.rsplit('-').next().unwrap(), 16).unwrap();
+    let (gone, bad) = (first(&names[2])..first(&names[3]), first(&names[3]) + 1);
     disk.delete(&names[2]);
-    disk.edit(&names[3], |bytes| bytes[9] ^= 1);
+    let second = bounds(&disk, &names[3])[1];
+    disk.edit(&names[3], |bytes| bytes[second + 9] ^= 1);
     disk.edit(names.last().unwrap(), |bytes| bytes.extend_from_slice(&[5; 30]));
     refused(&disk, &index).await;
     let report = looked(&disk, &index);
     let frames: Vec<_> = report.losses.iter().map(|loss| loss.frames).collect();
-    assert_eq!(
-        frames,
-        [(gone.start as u64 + 1, gone.end as u64), (gone.end as u64 + 1, gone.end as u64 + 1)]
-    );
-    let lost: Vec<usize> = (gone.start..=gone.end).collect();
+    assert_eq!(frames, [(gone.start, gone.end - 1), (bad, bad)]);
+    // each segment up to there begins with a header, which is no commit
+    let lost: Vec<usize> = (gone.start as usize - 3..=bad as usize - 5).collect();
     let to = report.losses[0].after.unwrap();
     let whole = disk.fork();
     salvage(&whole, &report, "7").await.unwrap();
@@ -155,4 +157,42 @@ async fn what_would_be_a_guess_is_refused() {
         disk.names("").iter().map(|name| (name.clone(), disk.bytes(name))).collect::<Vec<_>>(),
         before
     );
+}
+
+/// Retention deletes a segment when a checkpoint has what lives long in it: what begins later has lost the one before it.
+#[tokio::test(start_paused = true)]
+async fn a_lost_beginning_is_refused_and_salvaged() {
+    let disk = old();
+    disk.delete(&name(5));
+    assert!(looked(&disk, &MemoryIndex::default()).is_fine(), "all of it is before the checkpoint");
+    // frames 6 to 20; the checkpoint holds 13
+    disk.delete(&name(6));
+    let before = disk.names("");
+    for index in [kept().await, MemoryIndex::default()] {
+        let error = House::open(settings(), disk.fork(), index.fork()).await.err();
+        let Some(StoreError::Damaged(what)) = &error else { panic!("{error:?}") };
+        assert!(what.contains("frames 14 to 20 are missing") && what.contains(&name(21)), "{what}");
+        let report = looked(&disk, &index);
+        let found: Vec<_> = report.losses.iter().map(|loss| (loss.frames, &loss.file)).collect();
+        assert!(!report.is_fine() && found == [((14, 20), &name(21))], "{report:?}");
+    }
+    assert_eq!(disk.names(""), before);
+    let report = looked(&disk, &MemoryIndex::default());
+    let done = salvage(&disk, &report, "7").await.unwrap();
+    assert_eq!(done.position, report.losses[0].after);
+    let again = looked(&disk, &MemoryIndex::default());
+    assert!(again.is_fine() && again.losses.is_empty(), "{again:?}");
+    let house = House::open(settings(), disk, MemoryIndex::default()).await.unwrap();
+    assert_eq!(house.store.identity().map(|identity| identity.epoch), Some(Identity::LOST));
+    assert_eq!(house.store.position(), Some(done.position.unwrap_or(Lsn(0))));
+    // what stood in good frames goes on
+    assert_eq!(house.store.vitals().pending, 15);
+    house.commit(captured(90, lane(1))).await;
+    let (disk, index) = house.close().await;
+    assert!(looked(&disk, &index).findings.is_empty());
+}
+
+/// The fixture's index, up to its end.
+async fn kept() -> MemoryIndex {
+    House::open(settings(), old(), MemoryIndex::default()).await.unwrap().close().await.1
 }
