@@ -145,7 +145,7 @@ fn records() -> Vec<Vec<Record>> {
         tenant: key.tenant.clone(),
         pattern: Pattern::parse("invoice.*").unwrap(),
         url: "https://a.example/hook".into(),
-        secret: Some(SealedSecret::new("sealed:v1:AAAA")),
+        secret: Some(Sealed::new("sealed:v1:AAAA")),
         active: true,
         created_us: 0,
         updated_us: -1,

@@ -8,7 +8,7 @@ use super::{body, deliveries, idempotency, subscriptions};
 use crate::domain::{EventId, Options, Pattern, Sequence, TenantId};
 use crate::postgres::snapshot::SUBSCRIPTION_COLUMNS;
 use crate::registry::rows::{self, RowChange};
-use crate::registry::seal::Sealer;
+use crate::registry::seal::{Sealer, credentials};
 use crate::registry::validate;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -70,9 +70,9 @@ fn subscription(data: &[u8]) {
     };
     assert!((10..=2048).contains(&wish.url.chars().count()));
     assert!(wish.secret.is_none_or(|secret| (8..=500).contains(&secret.expose().chars().count())));
-    assert!(wish.options.headers.len() <= 20);
-    for (name, value) in &wish.options.headers {
-        assert!(http::HeaderName::try_from(name).is_ok() && HeaderValue::try_from(value).is_ok());
+    assert!(wish.headers.len() <= 20 && wish.options.headers.is_empty(), "no clear value is kept");
+    for (name, value) in &wish.headers {
+        assert!(http::HeaderName::try_from(name).is_ok() && HeaderValue::try_from(value.expose()).is_ok());
     }
     let kept = serde_json::to_vec(&wish.options).expect("plain data");
     assert_eq!(serde_json::from_slice::<Options>(&kept).ok(), Some(wish.options));
@@ -131,9 +131,10 @@ fn row(data: &[u8]) {
     let read = rows::snapshot_row(&SUBSCRIPTION_COLUMNS, &values, rules);
     if let Some(RowChange::Put(subscription)) = read {
         assert!(validate::url(&subscription.url).is_ok());
-        let secret = subscription.secret.as_ref();
-        assert!(secret.is_none_or(|secret| Sealer::is_sealed(secret.as_str())), "no clear secret is kept");
-        let _ = secret.map(|secret| sealer.open(secret));
+        for (field, value) in credentials(&subscription) {
+            assert!(Sealer::well_formed(field, value.as_str()), "no clear credential is kept");
+            let _ = sealer.open(subscription.id, field, value);
+        }
     }
 }
 

@@ -127,17 +127,17 @@ fn attempt(attempt: Attempt) -> AttemptObject {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Options, Pattern, SealedSecret, SubscriptionId, TenantId};
+    use crate::domain::{Options, Pattern, Sealed, SubscriptionId, TenantId};
 
     #[test]
     fn no_object_shows_a_secret() {
-        let headers = BTreeMap::from([("x-api-key".to_string(), "key-hunter2".to_string())]);
+        let headers = BTreeMap::from([("x-api-key".to_string(), Sealed::new("key-hunter2"))]);
         let one = Subscription {
             id: SubscriptionId(uuid::Uuid::from_u128(1)),
             tenant: TenantId::new("t"),
             pattern: Pattern::Any,
             url: "https://a.example/".into(),
-            secret: Some(SealedSecret::new("clear-hunter2")),
+            secret: Some(Sealed::new("clear-hunter2")),
             active: true,
             created_us: 1_771_065_000_123_456,
             updated_us: 0,

@@ -73,6 +73,11 @@ impl From<WriteError> for Problem {
                 "already_exists",
                 "an active subscription for this event and URL exists already",
             ),
+            WriteError::IdTaken(_) => Self::new(
+                StatusCode::CONFLICT,
+                "id_taken",
+                "the id that was chosen for the subscription is taken; try again",
+            ),
             WriteError::Missing => Self::not_found("subscription"),
             WriteError::Database(error) => error.into(),
         }

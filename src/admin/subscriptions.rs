@@ -9,7 +9,8 @@ use crate::fault;
 use crate::postgres::snapshot::SUBSCRIPTION_COLUMNS;
 use crate::postgres::subscriptions::{WriteError, Written};
 use crate::registry::rows::{self, RowChange};
-use crate::registry::validate::{self, Invalid};
+use crate::registry::seal::Field;
+use crate::registry::validate::{self, Checked, Invalid, Origin};
 use crate::store::Batch;
 use axum::Extension;
 use axum::body::Body;
@@ -18,6 +19,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -44,40 +46,8 @@ pub(super) async fn create(
         return Err(Problem::unavailable("store_unavailable", "the answer cannot be kept at the moment", 5));
     }
     let generated = wish.secret.is_none();
-    let secret = match wish.secret {
-        Some(secret) => secret,
-        None => generate(api.random()?),
-    };
     let ids = ticket.ids(api.0.parts.clock.now_ms());
-    let id = match ids {
-        Some([today, _]) => today,
-        None => uuid::Builder::from_random_bytes(api.random()?).into_uuid(),
-    };
-    let subscription = Subscription {
-        id: SubscriptionId(id),
-        tenant: caller.tenant.clone(),
-        pattern: wish.pattern,
-        url: wish.url,
-        secret: Some(api.0.parts.sealer.seal(&secret, api.random()?)),
-        active: true,
-        created_us: 0,
-        updated_us: 0,
-        options: wish.options,
-    };
-    let (subscription, written) = match api.0.parts.subscriptions.create(&subscription).await {
-        Ok((id, written)) => {
-            let (created_us, updated_us) = (written.created_us, written.updated_us);
-            (Subscription { id, created_us, updated_us, ..subscription }, written)
-        }
-        // this very request was carried out, and its answer was lost
-        Err(WriteError::Exists(id)) if ids.is_some_and(|ids| ids.contains(&id.0)) => {
-            let first = in_table(&api, &caller).await?.into_iter().find(|s| s.id == id);
-            let first = first.ok_or_else(|| Problem::from(WriteError::Exists(id)))?;
-            let written = Written { created_us: first.created_us, updated_us: first.updated_us, lsn: None };
-            (Arc::unwrap_or_clone(first), written)
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let (subscription, written) = write(&api, &caller, wish, ids).await?;
     fault::crash_point("admin.subscribed");
     tracing::info!(subscription = %subscription.id, tenant = %subscription.tenant, "a subscription was created");
     let mut object = objects::subscription(&subscription);
@@ -89,8 +59,8 @@ pub(super) async fn create(
         kept.unwrap_or_else(|error| tracing::warn!(%error, "an idempotent answer could not be kept"));
     }
     fault::crash_point("admin.subscription-answer");
-    let opened =
-        subscription.secret.as_ref().filter(|_| generated).map(|sealed| api.0.parts.sealer.open(sealed));
+    let open = |sealed| api.0.parts.sealer.open(subscription.id, Field::Secret, sealed);
+    let opened = subscription.secret.as_ref().filter(|_| generated).map(open);
     let secret = opened.transpose().map_err(|_| Problem::internal("opening the secret"))?;
     object.secret = secret.as_ref().map_or(object.secret, |secret| Some(secret.expose()));
     let answer = serde_json::to_string(&object).map_err(|_| Problem::internal("serialising"))?;
@@ -99,6 +69,68 @@ pub(super) async fn create(
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
+}
+
+/// Puts the wish into the table, sealed. `ids`: those of this very request, should it have been carried out before.
+async fn write(
+    api: &Api,
+    caller: &Caller,
+    wish: Wish,
+    ids: Option<[Uuid; 2]>,
+) -> Result<(Subscription, Written), Problem> {
+    let random = || api.random().map(|bytes| uuid::Builder::from_random_bytes(bytes).into_uuid());
+    let secret = match &wish.secret {
+        Some(secret) => secret.clone(),
+        None => generate(api.random()?),
+    };
+    let mut id = ids.map_or_else(random, |[today, _]| Ok(today))?;
+    loop {
+        let sealed = seal(api, caller, &wish, &secret, SubscriptionId(id))?;
+        match api.0.parts.subscriptions.create(&sealed).await {
+            Ok(written) => {
+                let (created_us, updated_us) = (written.created_us, written.updated_us);
+                return Ok((Subscription { created_us, updated_us, ..sealed }, written));
+            }
+            // it was carried out, and its subscription deleted, before; the key is used again
+            Err(WriteError::IdTaken(taken)) if ids.is_some_and(|ids| ids[0] == taken.0 && id == taken.0) => {
+                id = random()?;
+            }
+            // this very request was carried out, and its answer was lost
+            Err(WriteError::Exists(first)) if ids.is_some_and(|ids| ids.contains(&first.0)) => {
+                let found = in_table(api, caller).await?.into_iter().find(|s| s.id == first);
+                let found = found.ok_or_else(|| Problem::from(WriteError::Exists(first)))?;
+                let (created_us, updated_us) = (found.created_us, found.updated_us);
+                return Ok((Arc::unwrap_or_clone(found), Written { created_us, updated_us, lsn: None }));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// A wish as it is stored: sealed for this id.
+fn seal(
+    api: &Api,
+    caller: &Caller,
+    wish: &Wish,
+    secret: &Secret,
+    id: SubscriptionId,
+) -> Result<Subscription, Problem> {
+    let sealer = &api.0.parts.sealer;
+    let mut options = wish.options.clone();
+    for (name, value) in &wish.headers {
+        options.headers.insert(name.clone(), sealer.seal(id, Field::Header(name), value, api.random()?));
+    }
+    Ok(Subscription {
+        id,
+        tenant: caller.tenant.clone(),
+        pattern: wish.pattern.clone(),
+        url: wish.url.clone(),
+        secret: Some(sealer.seal(id, Field::Secret, secret, api.random()?)),
+        active: true,
+        created_us: 0,
+        updated_us: 0,
+        options,
+    })
 }
 
 /// `GET /subscriptions?event=`
@@ -182,7 +214,10 @@ pub(super) struct Wish {
     pattern: crate::domain::Pattern,
     pub(super) url: String,
     pub(super) secret: Option<Secret>,
+    /// All but the headers.
     pub(super) options: crate::domain::Options,
+    /// Clear values by lower-case name.
+    pub(super) headers: BTreeMap<String, Secret>,
 }
 
 /// Everything that is wrong is named at once.
@@ -206,13 +241,14 @@ pub(super) fn read(mut given: Map<String, Value>) -> Result<Wish, Problem> {
     let pattern = event.and_then(|event| validate::pattern(&event).map_err(|why| wrong.push(why)).ok());
     wrong.extend(url.as_deref().and_then(|url| validate::url(url).err()));
     wrong.extend(secret.as_deref().and_then(|secret| validate::secret(secret).err()));
-    let options = validate::options(&given).unwrap_or_else(|more| {
+    let checked = validate::options(&given, Origin::Request).unwrap_or_else(|more| {
         wrong.extend(more);
-        crate::domain::Options::default()
+        Checked::default()
     });
+    let Checked { options, headers } = checked;
     match (pattern, url) {
         (Some(pattern), Some(url)) if wrong.is_empty() => {
-            Ok(Wish { pattern, url, secret: secret.map(Secret::new), options })
+            Ok(Wish { pattern, url, secret: secret.map(Secret::new), options, headers })
         }
         _ => Err(Problem::invalid(wrong)),
     }

@@ -1,4 +1,5 @@
 //! The one place where the stages meet: wiring and shutdown order. Decides nothing that a stage decides.
+mod at_rest;
 mod housekeeping;
 mod lookups;
 pub mod pipeline;
@@ -11,6 +12,7 @@ use crate::config::Config;
 use crate::dispatch;
 use crate::fault;
 use crate::registry::Routing;
+use crate::registry::seal::holds_sealed;
 use crate::stop;
 use crate::store::{RealDisk, Recovery, Store};
 use crate::telemetry::Metrics;
@@ -32,10 +34,14 @@ pub struct Options {
 pub async fn run(config: Config, options: Options, shutdown: watch::Receiver<bool>) -> anyhow::Result<()> {
     let clock: SharedClock = Arc::new(SystemClock);
     let metrics = Metrics::new().context("metrics")?;
-    let store = open_store(&config, &metrics, &clock).await?;
+    let place = || format!("store.path = \"{}\"", config.store.path.display());
+    let disk = Arc::new(RealDisk::open(&config.store.path).with_context(place)?);
+    let store = open_store(&config, disk.clone(), &metrics, &clock).await?;
     fault::crash_point("start.opened");
-    let sealer = wiring::sealer(&config, store.subscriptions().iter().any(|s| s.secret.is_some()))?;
+    let sealer = wiring::sealer(&config, store.subscriptions().iter().any(holds_sealed))?;
+    let store = at_rest::folder(&config, disk, store, &sealer, (&metrics, &clock)).await?;
     preflight::run(&config, store.position().is_some()).await?;
+    at_rest::table(&config, &store, &sealer).await;
     let listener = TcpListener::bind(config.admin.listen)
         .await
         .with_context(|| format!("admin.listen = \"{}\" cannot be listened on", config.admin.listen))?;
@@ -105,10 +111,13 @@ where
     running.await
 }
 
-async fn open_store(config: &Config, metrics: &Metrics, clock: &SharedClock) -> anyhow::Result<Store> {
-    let folder = &config.store.path;
-    let place = || format!("store.path = \"{}\"", folder.display());
-    let disk = RealDisk::open(folder).with_context(place)?;
+async fn open_store(
+    config: &Config,
+    disk: Arc<RealDisk>,
+    metrics: &Metrics,
+    clock: &SharedClock,
+) -> anyhow::Result<Store> {
+    let place = || format!("store.path = \"{}\"", config.store.path.display());
     let (store, recovery) = wiring::store(config, disk, metrics, clock).await.with_context(place)?;
     let Recovery { torn_bytes, replayed_frames, rebuilt, .. } = recovery;
     if torn_bytes > 0 {

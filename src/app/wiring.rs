@@ -39,7 +39,7 @@ pub(super) struct Shared {
 /// Opens journal and index.
 pub(super) async fn store(
     config: &Config,
-    disk: RealDisk,
+    disk: Arc<RealDisk>,
     metrics: &Metrics,
     clock: &SharedClock,
 ) -> Result<(Store, Recovery), StoreError> {
@@ -57,7 +57,7 @@ pub(super) async fn store(
     };
     let memory = fault::instead("TAILHOOK_INDEX_BYTES", lsm::MEMORY_BYTES);
     let index = LsmIndex::factory(config.store.path.join("index"), memory);
-    Store::open(settings, Arc::new(disk), index, clock.clone()).await
+    Store::open(settings, disk, index, clock.clone()).await
 }
 
 /// The master key, made at the first run while nothing is sealed.

@@ -1,9 +1,10 @@
 //! One attempt's course: body, secret, request, answer. Knows no scheduler; what goes wrong is the outcome.
-use crate::domain::{EventName, Failure, Outcome, Pending, Subscription};
+use crate::domain::{EventName, Failure, Outcome, Pending, Secret, Subscription};
 use crate::egress::{Request, Transport};
 use crate::fault;
-use crate::registry::seal::Sealer;
+use crate::registry::seal::{Field, Sealer};
 use crate::store::Store;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -45,7 +46,7 @@ impl Attempted {
 }
 
 impl<T: Transport> Attempting<T> {
-    /// Makes the attempt. Without its secret a delivery is never sent: unsigned it would only look like one.
+    /// Makes the attempt. Without its secret or a header of its own a delivery is never sent: it would only look like one.
     pub(super) async fn make(self) -> Attempted {
         let event = match self.store.event(&self.pending.key) {
             Ok(Some(event)) => event,
@@ -56,18 +57,17 @@ impl<T: Transport> Attempting<T> {
             }
         };
         let about = Some((event.name.clone(), event.timestamp_us));
-        let secrets =
-            match self.subscription.secret.as_ref().map(|sealed| self.sealer.open(sealed)).transpose() {
-                Ok(secret) => secret.into_iter().collect(),
-                Err(e) => return Attempted::local(format!("not sent, for it cannot be signed: {e}"), about),
-            };
+        let (secrets, headers) = match self.open() {
+            Ok(opened) => opened,
+            Err(why) => return Attempted::local(why, about),
+        };
         let request = Request {
             endpoint: self.subscription.endpoint(),
             event,
             delivery: self.pending.key.id,
             attempt: self.pending.attempts.saturating_add(1),
             secrets,
-            headers: self.subscription.options.headers.clone(),
+            headers,
             timestamp: self.at_ms / 1000,
             deadline: self.timeout,
         };
@@ -81,5 +81,18 @@ impl<T: Transport> Attempting<T> {
         });
         fault::crash_point("dispatch.sent");
         Attempted { outcome, event: about }
+    }
+
+    /// Opens the credentials, for this attempt alone.
+    fn open(&self) -> Result<(Vec<Secret>, BTreeMap<String, Secret>), String> {
+        let Subscription { id, secret, options, .. } = &*self.subscription;
+        let secret = secret.as_ref().map(|sealed| self.sealer.open(*id, Field::Secret, sealed)).transpose();
+        let secret = secret.map_err(|e| format!("not sent, for it cannot be signed: the secret: {e}"))?;
+        let header = |(name, sealed): (&String, _)| match self.sealer.open(*id, Field::Header(name), sealed) {
+            Ok(value) => Ok((name.clone(), value)),
+            Err(e) => Err(format!("not sent, for the header '{name}' is missing: {e}")),
+        };
+        let headers = options.headers.iter().map(header).collect::<Result<_, _>>()?;
+        Ok((secret.into_iter().collect(), headers))
     }
 }

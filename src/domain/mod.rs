@@ -2,6 +2,7 @@
 pub mod delivery;
 pub mod endpoint;
 pub mod event;
+pub mod header;
 pub mod json;
 pub mod lsn;
 pub mod secret;
@@ -15,8 +16,9 @@ pub use delivery::{
 };
 pub use endpoint::EndpointKey;
 pub use event::{Event, EventId, EventName, Pattern, Resource};
+pub use header::is_reserved;
 pub use lsn::Lsn;
-pub use secret::{SealedSecret, Secret};
+pub use secret::{Sealed, Secret};
 pub use subscription::{Options, Ordering, Profile, Subscription, SubscriptionId};
 pub use table::{Cell, Change, Column, Image, Operation, ReplicaIdentity, Table, Transaction, TypeKind};
 pub use tenant::TenantId;

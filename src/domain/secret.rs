@@ -1,7 +1,8 @@
-//! Secrets that cannot be printed. Knows no cipher: sealing lives in `registry::seal`.
+//! Credentials that cannot be printed. Must not depend on a cipher: sealing lives in `registry::seal`.
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A clear signing secret. Lives only in memory and only while a request is signed.
+/// A clear credential: a signing secret or a header's value. Lives only in memory and only while a request is made.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -10,7 +11,7 @@ impl Secret {
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
-    /// The clear text, for the signer and the sealer alone.
+    /// The clear text, for the signer, the request and the sealer alone.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -21,12 +22,13 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A secret as it may be stored: sealed with the master key (`sealed:v1:<base64>`), or, only when
-/// `secrets.insecure_plaintext` is set, clear.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SealedSecret(String);
+/// A credential as it may be stored: a signing secret or a header's value, sealed with the master key for its subscription
+/// and its field (`sealed:v2:<base64>`). Clear only with `secrets.insecure_plaintext`, and in what an earlier version wrote.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sealed(String);
 
-impl SealedSecret {
+impl Sealed {
     /// Wraps text that is already fit to be stored.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
@@ -36,8 +38,20 @@ impl SealedSecret {
         &self.0
     }
 }
-impl fmt::Debug for SealedSecret {
+impl fmt::Debug for Sealed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SealedSecret(***)")
+        f.write_str("Sealed(***)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_prints_what_it_holds() {
+        let text = format!("{:?} {:?}", Secret::new("hunter2"), Sealed::new("hunter2"));
+        assert_eq!(text, "Secret(***) Sealed(***)");
+        assert_eq!(serde_json::to_string(&Sealed::new("sealed:v2:AA")).unwrap(), "\"sealed:v2:AA\"");
     }
 }

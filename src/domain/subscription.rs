@@ -1,5 +1,5 @@
 //! A tenant's wish. Knows what it says, not where it is kept.
-use super::{EndpointKey, Pattern, SealedSecret, TenantId};
+use super::{EndpointKey, Pattern, Sealed, TenantId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -51,9 +51,9 @@ pub struct Options {
     /// Free text for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Custom request headers, at most 20, none of ours.
+    /// Custom request headers, at most 20, none of ours: lower-case names, sealed values.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub headers: BTreeMap<String, String>,
+    pub headers: BTreeMap<String, Sealed>,
     /// Own profile; left out: `delivery.profile`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<Profile>,
@@ -77,7 +77,7 @@ pub struct Subscription {
     /// Where to.
     pub url: String,
     /// Sealed; `None`: deliveries go unsigned (only rows written by SQL).
-    pub secret: Option<SealedSecret>,
+    pub secret: Option<Sealed>,
     /// False: deleted softly.
     pub active: bool,
     /// Unix microseconds.

@@ -7,7 +7,7 @@ use super::publication::{self, Superfluous, Wanted};
 use super::session::{Patience, Session};
 use super::snapshot;
 use super::visibility::{self, Sight};
-use crate::domain::SealedSecret;
+use crate::domain::Sealed;
 use tokio_postgres::Client;
 
 /// How bad it is.
@@ -78,13 +78,13 @@ pub async fn check(url: &str, expected: &Expectation) -> Findings {
 }
 
 /// A sealed secret of the subscriptions, if there is any: with one, the master key must not be made anew, and must open it.
-pub async fn sealed_secret(client: &Client, schema: &str) -> Result<Option<SealedSecret>, PgError> {
+pub async fn sealed_secret(client: &Client, schema: &str) -> Result<Option<Sealed>, PgError> {
     let name = TableName::subscriptions(schema);
     if catalog::describe(client, catalog::Which::Name(&name), None).await?.is_none() {
         return Ok(None);
     }
-    let sql = format!("SELECT secret FROM {} WHERE secret LIKE 'sealed:v1:%' LIMIT 1", name.quoted());
-    Ok(client.query_opt(&sql, &[]).await?.map(|row| SealedSecret::new(row.get::<_, String>(0))))
+    let sql = format!("SELECT secret FROM {} WHERE secret LIKE 'sealed:%' LIMIT 1", name.quoted());
+    Ok(client.query_opt(&sql, &[]).await?.map(|row| Sealed::new(row.get::<_, String>(0))))
 }
 
 async fn look(url: &str, expected: &Expectation, findings: &mut Findings) -> Result<(), PgError> {

@@ -3,6 +3,7 @@ pub mod catalog;
 pub mod checks;
 pub mod error;
 mod harm;
+pub mod headers;
 pub mod migrate;
 pub mod name;
 pub mod publication;

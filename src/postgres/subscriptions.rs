@@ -26,6 +26,9 @@ pub enum WriteError {
     /// The tenant has an active subscription for this event and URL.
     #[error("an active subscription for this event and URL exists: {0}")]
     Exists(SubscriptionId),
+    /// There is a row of this id: it needs another one, and what is sealed for it is to be sealed anew.
+    #[error("the id {0} is taken")]
+    IdTaken(SubscriptionId),
     /// The tenant has no such active subscription.
     #[error("there is no such active subscription")]
     Missing,
@@ -67,8 +70,8 @@ impl Subscriptions {
         Self { inner: Arc::new(Inner { url, table, permits, idle }) }
     }
 
-    /// Adds an active subscription; its times are the database's, and its id too if the one it has is taken.
-    pub async fn create(&self, subscription: &Subscription) -> Result<(SubscriptionId, Written), WriteError> {
+    /// Adds an active subscription; its times are the database's.
+    pub async fn create(&self, subscription: &Subscription) -> Result<Written, WriteError> {
         let mut lease = self.lease().await?;
         let work = create(&mut lease.session, &self.inner.table, subscription);
         let result = within_deadline(work).await;
@@ -132,18 +135,17 @@ async fn within_deadline<T>(work: impl Future<Output = Result<T, WriteError>>) -
 }
 
 /// Both settings, for this transaction only: the policies read either.
-async fn begin<'a>(session: &'a mut Session, tenant: &TenantId) -> Result<Transaction<'a>, PgError> {
+pub(super) async fn begin<'a>(
+    session: &'a mut Session,
+    tenant: &TenantId,
+) -> Result<Transaction<'a>, PgError> {
     let transaction = session.client_mut().transaction().await?;
     let set = "SELECT set_config('app.current_tenant_id', $1, true), set_config('app.tenant_id', $1, true)";
     transaction.execute(set, &[&tenant.as_str()]).await?;
     Ok(transaction)
 }
 
-async fn create(
-    session: &mut Session,
-    table: &TableName,
-    new: &Subscription,
-) -> Result<(SubscriptionId, Written), WriteError> {
+async fn create(session: &mut Session, table: &TableName, new: &Subscription) -> Result<Written, WriteError> {
     let transaction = begin(session, &new.tenant).await?;
     let (tenant, event) = (new.tenant.as_str(), new.pattern.to_string());
     // two requests for the same wait for each other; a unique index would refuse rows that the ERP may write
@@ -161,19 +163,20 @@ async fn create(
         return Err(WriteError::Exists(SubscriptionId(row.get(0))));
     }
     let options = serde_json::to_value(&new.options).unwrap_or_default();
-    let secret = new.secret.as_ref().map(crate::domain::SealedSecret::as_str);
+    let secret = new.secret.as_ref().map(crate::domain::Sealed::as_str);
     let insert = format!(
         "INSERT INTO {table} (id, tenant_id, event, url, secret, active, created_at, updated_at, options)
-         VALUES (CASE WHEN EXISTS (SELECT FROM {table} WHERE id = $1) THEN gen_random_uuid() ELSE $1 END,
-                 $2, $3, $4, $5, true, clock_timestamp(), clock_timestamp(), $6) RETURNING {TIMES}, id"
+         SELECT $1, $2, $3, $4, $5, true, clock_timestamp(), clock_timestamp(), $6
+         WHERE NOT EXISTS (SELECT FROM {table} WHERE id = $1) RETURNING {TIMES}"
     );
     let row = transaction
-        .query_one(&insert, &[&new.id.0, &tenant, &event, &new.url, &secret, &options])
+        .query_opt(&insert, &[&new.id.0, &tenant, &event, &new.url, &secret, &options])
         .await
         .map_err(PgError::from)?;
-    let (times, id) = ((row.get(0), row.get(1)), SubscriptionId(row.get(2)));
+    let row = row.ok_or(WriteError::IdTaken(new.id))?;
+    let times = (row.get(0), row.get(1));
     transaction.commit().await.map_err(PgError::from)?;
-    Ok((id, written(session, times).await))
+    Ok(written(session, times).await)
 }
 
 async fn deactivate(

@@ -86,18 +86,20 @@ fn make(file: &Path, random: [u8; 32]) -> Result<Sealer, KeyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Secret;
+    use crate::domain::{Secret, SubscriptionId};
+    use crate::registry::seal::Field;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn is_made_once_private_and_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("master.key");
-        let sealed = load(&file, None, false, [3; 32]).unwrap().seal(&Secret::new("12345678"), [1; 24]);
+        let (id, secret) = (SubscriptionId(uuid::Uuid::nil()), Secret::new("12345678"));
+        let sealed = load(&file, None, false, [3; 32]).unwrap().seal_row(id, Field::Secret, &secret);
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         let again = load(&file, Some(" "), true, [4; 32]).unwrap();
-        assert_eq!(again.open(&sealed), Ok(Secret::new("12345678")));
+        assert_eq!(again.open(id, Field::Secret, &sealed), Ok(secret));
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! A row of `webhook_subscriptions` → what the routing does with it. Pure: the same rows give the same sealed secrets.
-use super::seal::Sealer;
+//! A row of `webhook_subscriptions` → what the routing does with it. Pure: the same rows give the same sealed credentials.
+use super::seal::{Field, Sealer};
 use super::{Routing, validate};
 use crate::domain::{
-    Cell, Change, Image, Operation, SealedSecret, Secret, Subscription, SubscriptionId, Table, TenantId, json,
+    Cell, Change, Image, Operation, Options, Sealed, Secret, Subscription, SubscriptionId, Table, TenantId,
+    json,
 };
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -10,7 +11,7 @@ use uuid::Uuid;
 /// What a change of the table means for the routing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RowChange {
-    /// The row as it is now, its secret sealed.
+    /// The row as it is now, its secret and the values of its headers sealed.
     Put(Box<Subscription>),
     /// The row is gone.
     Gone(SubscriptionId),
@@ -23,7 +24,7 @@ pub enum RowChange {
 /// What rows are judged by.
 #[derive(Clone, Copy)]
 pub struct Rules<'a> {
-    /// Seals secrets that SQL wrote in the clear.
+    /// Seals what SQL wrote in the clear.
     pub sealer: &'a Sealer,
     /// The guard's static part: scheme, port, literal addresses. No name is resolved.
     pub url: &'a (dyn Fn(&str) -> Result<(), String> + Sync),
@@ -44,8 +45,9 @@ pub fn changes(change: &Change, routing: &Routing, rules: Rules<'_>) -> Vec<RowC
     // without an id there is no row that we could name: the column is the primary key, so this is another's table
     let Some(id) = row_id(&row) else { return Vec::new() };
     let moved = old_id.filter(|old| *old != id);
-    let known = routing.get(moved.unwrap_or(id)).map(AsRef::as_ref);
-    let put = judge(id, &|name| row.value(name), known, rules);
+    let known = routing.get(moved.unwrap_or(id));
+    let renamed = known.filter(|_| moved.is_some()).map(|known| rules.sealer.rename(known, id));
+    let put = judge(id, &|name| row.value(name), renamed.as_ref().or(known.map(AsRef::as_ref)), rules);
     moved.map(RowChange::Gone).into_iter().chain([put]).collect()
 }
 
@@ -155,7 +157,7 @@ fn subscription(
         active,
         created_us: time(&filled("created_at")?).ok_or("created_at: is no time that we can read")?,
         updated_us: time(&filled("updated_at")?).ok_or("updated_at: is no time that we can read")?,
-        options: options(&filled("options")?)?,
+        options: options(id, &filled("options")?, rules.sealer)?,
         url,
     })
 }
@@ -182,33 +184,43 @@ fn remembered(known: &Subscription, name: &str) -> Seen {
 }
 
 /// An empty secret is none; a clear one is sealed; a sealed one stays as it is.
-fn secret(id: SubscriptionId, seen: &Seen, sealer: &Sealer) -> Result<Option<SealedSecret>, String> {
+fn secret(id: SubscriptionId, seen: &Seen, sealer: &Sealer) -> Result<Option<Sealed>, String> {
     match seen {
         Seen::Null => Ok(None),
         Seen::Is(Value::String(text)) if text.is_empty() => Ok(None),
         Seen::Is(Value::String(text)) if Sealer::is_sealed(text) => {
-            let sealed = Some(SealedSecret::new(text.clone())).filter(|_| Sealer::well_formed(text));
+            let sealed = Some(Sealed::new(text.clone())).filter(|_| Sealer::well_formed(Field::Secret, text));
             sealed.map(Some).ok_or_else(|| "secret: is sealed but damaged".to_string())
         }
         Seen::Is(Value::String(text)) => {
             validate::secret(text).map_err(|e| describe(&e))?;
-            Ok(Some(sealer.seal_row(id, &Secret::new(text.clone()))))
+            Ok(Some(sealer.seal_row(id, Field::Secret, &Secret::new(text.clone()))))
         }
         _ => Err("secret: must be text".into()),
     }
 }
 
-fn options(seen: &Seen) -> Result<crate::domain::Options, String> {
+/// A header's value as its secret: a clear one is sealed, a sealed one stays as it is.
+fn options(id: SubscriptionId, seen: &Seen, sealer: &Sealer) -> Result<Options, String> {
     let empty = Map::new();
     let given = match seen {
         Seen::Null => &empty,
         Seen::Is(Value::Object(given)) => given,
         _ => return Err("options: must be a JSON object".into()),
     };
-    validate::options(given).map_err(|wrong| {
+    let checked = validate::options(given, validate::Origin::Row).map_err(|wrong| {
         let all: Vec<String> = wrong.into_iter().map(|w| format!("options.{}", describe(&w))).collect();
         all.join("; ")
-    })
+    })?;
+    let headers = checked.headers.into_iter().map(|(name, value)| {
+        let sealed = if Sealer::is_sealed(value.expose()) {
+            Sealed::new(value.expose())
+        } else {
+            sealer.seal_row(id, Field::Header(&name), &value)
+        };
+        (name, sealed)
+    });
+    Ok(Options { headers: headers.collect(), ..checked.options })
 }
 
 /// `to_jsonb` of a timestamptz, in Unix microseconds. A NULL is as old as can be.

@@ -90,7 +90,7 @@ fn an_insert_is_read_by_name_sealed_and_the_same_again() {
     assert_eq!((read.active, read.options.rate), (true, Some(5)));
     let sealed = read.secret.clone().unwrap();
     assert!(Sealer::is_sealed(sealed.as_str()));
-    assert_eq!(sealer().open(&sealed).unwrap().expose(), "12345678");
+    assert_eq!(sealer().open(id(1), Field::Secret, &sealed).unwrap().expose(), "12345678");
     assert_eq!(put(run(&insert, &Routing::default())), read);
     let values: Vec<Option<String>> = NAMES.iter().map(|n| Some(row()[*n].to_string())).collect();
     let sealer = sealer();
@@ -107,7 +107,7 @@ fn secrets_empty_null_sealed_and_clear() {
             None
         );
     }
-    let sealed = sealer().seal(&Secret::new("abcdefgh"), [1; 24]);
+    let sealed = sealer().seal(id(1), Field::Secret, &Secret::new("abcdefgh"), [1; 24]);
     let row = with("secret", json!(sealed.as_str()));
     assert_eq!(
         put(run(&change(Operation::Insert, None, Some(row)), &Routing::default())).secret,
@@ -117,6 +117,43 @@ fn secrets_empty_null_sealed_and_clear() {
     let insert = change(Operation::Insert, None, Some(self::row()));
     let read = changes(&insert, &Routing::default(), Rules { sealer: &clear, url: &guard });
     assert_eq!(put(read).secret.unwrap().as_str(), "12345678");
+}
+
+#[test]
+fn headers_are_sealed_for_their_row_and_sealed_ones_stay() {
+    let headers = json!({"headers": {"X-Api-Key": "hunter2"}, "rate": 5});
+    let insert = change(Operation::Insert, None, Some(with("options", headers.clone())));
+    let read = put(run(&insert, &Routing::default()));
+    let field = Field::Header("x-api-key");
+    let sealed = &read.options.headers["x-api-key"];
+    assert!(Sealer::well_formed(field, sealed.as_str()));
+    assert_eq!(sealer().open(id(1), field, sealed).unwrap().expose(), "hunter2");
+    assert_eq!(read.options.rate, Some(5));
+    assert_eq!(put(run(&insert, &Routing::default())), read, "the same row gives the same text");
+    let again = with("options", serde_json::to_value(&read.options).unwrap());
+    assert_eq!(put(run(&change(Operation::Update, None, Some(again)), &Routing::default())), read);
+    let clear = Sealer::plaintext();
+    let read = changes(&insert, &Routing::default(), Rules { sealer: &clear, url: &guard });
+    assert_eq!(put(read).options.headers["x-api-key"].as_str(), "hunter2");
+}
+
+#[test]
+fn a_row_whose_id_changes_takes_what_was_not_sent_along() {
+    let mut routing = Routing::default();
+    let headers = json!({"headers": {"x-api-key": "hunter2"}});
+    for change in run(&change(Operation::Insert, None, Some(with("options", headers))), &routing.clone()) {
+        routing.apply(change);
+    }
+    let mut key = json!({"id": "00000000-0000-0000-0000-000000000001"});
+    for name in &NAMES[1..] {
+        key[*name] = json!("?");
+    }
+    let mut moved = with("id", json!("00000000-0000-0000-0000-000000000002"));
+    (moved["options"], moved["secret"]) = (json!("?"), json!("?"));
+    let read = put(run(&change(Operation::Update, Some(key), Some(moved)), &routing));
+    let open = |field, sealed| sealer().open(id(2), field, sealed).unwrap();
+    assert_eq!(open(Field::Secret, read.secret.as_ref().unwrap()).expose(), "12345678");
+    assert_eq!(open(Field::Header("x-api-key"), &read.options.headers["x-api-key"]).expose(), "hunter2");
 }
 
 #[test]
@@ -130,6 +167,9 @@ fn what_the_validation_refuses_is_named_and_not_routed() {
         ("secret", json!("short"), "secret"),
         ("secret", json!("sealed:v1:AAAA"), "damaged"),
         ("options", json!([]), "options"),
+        ("options", json!({"headers": {"x-a": "sealed:v1:AAAA"}}), "not for a header"),
+        ("options", json!({"headers": {"x-a": "sealed:v2:AAAA"}}), "damaged"),
+        ("options", json!({"headers": {"http2-settings": "12345678"}}), "set by the sender"),
         ("options", json!({"filter": "x"}), "not supported yet"),
         ("options", json!({"profile": "standard"}), "not supported yet"),
         ("options", json!({"colour": 1}), "colour"),

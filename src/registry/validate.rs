@@ -1,6 +1,7 @@
 //! What a subscription may say (SPEC 6), for the API and for rows written by SQL alike. Pure; the address guard is asked
 //! elsewhere.
-use crate::domain::{Options, Pattern};
+use super::seal::{Field, Sealer};
+use crate::domain::{Options, Pattern, Secret, is_reserved};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
@@ -28,33 +29,6 @@ impl Invalid {
 pub const OPTIONS: [&str; 5] = ["description", "headers", "profile", "rate", "ordering"];
 /// Keys of the contract that do nothing yet: refused, never ignored.
 pub const NOT_YET: [&str; 3] = ["filter", "transform", "batch"];
-/// Headers of ours or of HTTP's own.
-const RESERVED: [&str; 24] = [
-    "accept-encoding",
-    "alt-used",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "date",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "user-agent",
-    "via",
-    "x-attempt",
-    "x-delivery-id",
-    "x-event",
-    "x-event-sequence",
-    "x-signature",
-];
 const MOST_HEADERS: usize = 20;
 const LONGEST_HEADER: usize = 1024;
 const LONGEST_DESCRIPTION: usize = 1000;
@@ -95,7 +69,7 @@ pub fn secret(text: &str) -> Result<(), Invalid> {
     if text.contains('\0') {
         return refuse("the secret must not hold a NUL character");
     }
-    if text.starts_with("sealed:") {
+    if Sealer::is_sealed(text) {
         return refuse("the secret must not begin with 'sealed:'");
     }
     let Some(rest) = text.strip_prefix("whsec_") else { return Ok(()) };
@@ -105,8 +79,26 @@ pub fn secret(text: &str) -> Result<(), Invalid> {
     }
 }
 
+/// Who wrote the options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A client: everything is clear.
+    Request,
+    /// A row: what the API wrote is sealed, what SQL wrote may be clear.
+    Row,
+}
+
+/// Options that may be routed once their headers are sealed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// All but the headers.
+    pub options: Options,
+    /// Values by lower-case name: clear, or of a row and sealed already.
+    pub headers: BTreeMap<String, Secret>,
+}
+
 /// The options of a request's body or of a row; nulls count as left out.
-pub fn options(given: &Map<String, Value>) -> Result<Options, Vec<Invalid>> {
+pub fn options(given: &Map<String, Value>, origin: Origin) -> Result<Checked, Vec<Invalid>> {
     let mut wrong = Vec::new();
     for (key, value) in given.iter().filter(|(_, value)| !value.is_null()) {
         if NOT_YET.contains(&key.as_str()) {
@@ -118,7 +110,7 @@ pub fn options(given: &Map<String, Value>) -> Result<Options, Vec<Invalid>> {
             wrong.push(Invalid::new(&shorten(key), "unknown_field", message));
         }
     }
-    let mut options = Options::default();
+    let Checked { mut options, headers: mut values } = Checked::default();
     let mut take = |key: &str, set: &mut dyn FnMut(&Value) -> Result<(), String>| {
         if let Some(value) = given.get(key).filter(|value| !value.is_null())
             && let Err(message) = set(value)
@@ -127,13 +119,13 @@ pub fn options(given: &Map<String, Value>) -> Result<Options, Vec<Invalid>> {
         }
     };
     take("description", &mut |v| description(v).map(|d| options.description = Some(d)));
-    take("headers", &mut |v| headers(v).map(|h| options.headers = h));
+    take("headers", &mut |v| headers(v, origin).map(|h| values = h));
     take("rate", &mut |v| rate(v).map(|r| options.rate = Some(r)));
     take("ordering", &mut |v| word(v, "resource, endpoint or none").map(|o| options.ordering = Some(o)));
     if given.get("profile").is_some_and(|v| v != "standard") {
         take("profile", &mut |v| word(v, "classic").map(|p| options.profile = Some(p)));
     }
-    if wrong.is_empty() { Ok(options) } else { Err(wrong) }
+    if wrong.is_empty() { Ok(Checked { options, headers: values }) } else { Err(wrong) }
 }
 
 fn word<T: serde::de::DeserializeOwned>(value: &Value, words: &str) -> Result<T, String> {
@@ -159,7 +151,7 @@ fn rate(value: &Value) -> Result<u32, String> {
     })
 }
 
-fn headers(value: &Value) -> Result<BTreeMap<String, String>, String> {
+fn headers(value: &Value, origin: Origin) -> Result<BTreeMap<String, Secret>, String> {
     let object = value.as_object().ok_or("must be an object of strings")?;
     if object.len() > MOST_HEADERS {
         return Err(format!("at most {MOST_HEADERS} headers"));
@@ -169,26 +161,37 @@ fn headers(value: &Value) -> Result<BTreeMap<String, String>, String> {
         let shown = shorten(name);
         let known = http::HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| format!("'{shown}' is no header name"))?;
+        let known = known.as_str();
         if name.len() > 100 {
             return Err(format!("'{shown}' is too long for a header name"));
         }
-        if RESERVED.contains(&known.as_str()) || known.as_str().starts_with("webhook-") {
+        if is_reserved(known) {
             return Err(format!("the header '{known}' is set by the sender itself"));
         }
         let text = value.as_str().ok_or_else(|| format!("the value of '{known}' must be a string"))?;
-        if text.len() > LONGEST_HEADER
-            || !text.bytes().all(|b| matches!(b, b' '..=b'~'))
-            || text.trim() != text
-        {
-            return Err(format!(
-                "the value of '{known}' must be at most {LONGEST_HEADER} printable ASCII characters without outer spaces"
-            ));
-        }
-        if headers.insert(known.as_str().to_string(), text.to_string()).is_some() {
+        header_value(known, text, origin)?;
+        if headers.insert(known.to_string(), Secret::new(text)).is_some() {
             return Err(format!("the header '{known}' is given twice"));
         }
     }
     Ok(headers)
+}
+
+fn header_value(name: &str, text: &str, origin: Origin) -> Result<(), String> {
+    if Sealer::is_sealed(text) {
+        return match origin {
+            Origin::Request => Err(format!("the value of '{name}' must not begin with 'sealed:'")),
+            Origin::Row if Sealer::well_formed(Field::Header(name), text) => Ok(()),
+            Origin::Row => Err(format!("the value of '{name}' is sealed but damaged, or not for a header")),
+        };
+    }
+    let printable = text.bytes().all(|b| matches!(b, b' '..=b'~')) && text.trim() == text;
+    if text.len() > LONGEST_HEADER || !printable {
+        return Err(format!(
+            "the value of '{name}' must be at most {LONGEST_HEADER} printable ASCII characters without outer spaces"
+        ));
+    }
+    Ok(())
 }
 
 /// What was given is repeated to people only in part.
@@ -254,8 +257,8 @@ mod tests {
     fn options_good_bad_and_not_yet() {
         let object = |value: Value| value.as_object().cloned().unwrap();
         let good = json!({"description": "d", "headers": {"X-Api-Key": "k"}, "rate": 5, "ordering": "none", "profile": "classic", "batch": null});
-        let read = options(&object(good)).unwrap();
-        assert_eq!((read.rate, read.headers["x-api-key"].as_str()), (Some(5), "k"));
+        let read = options(&object(good), Origin::Request).unwrap();
+        assert_eq!((read.options.rate, read.headers["x-api-key"].expose()), (Some(5), "k"));
         for (bad, field, code) in [
             (json!({"filter": "x"}), "filter", "not_yet"),
             (json!({"transform": "x"}), "transform", "not_yet"),
@@ -270,17 +273,20 @@ mod tests {
             (json!({"headers": {"Host": "x"}}), "headers", "invalid"),
             (json!({"headers": {"X-Signature": "x"}}), "headers", "invalid"),
             (json!({"headers": {"Webhook-Id": "x"}}), "headers", "invalid"),
+            (json!({"headers": {"HTTP2-Settings": "x"}}), "headers", "invalid"),
+            (json!({"headers": {"X-A": "sealed:v2:AAAA"}}), "headers", "invalid"),
             (json!({"headers": {"bad name": "x"}}), "headers", "invalid"),
             (json!({"headers": {"X-A": "a\r\nb"}}), "headers", "invalid"),
             (json!({"headers": {"X-A": "a", "x-a": "b"}}), "headers", "invalid"),
             (json!({"description": "x".repeat(1001)}), "description", "invalid"),
             (json!({"description": "a\0b"}), "description", "invalid"),
         ] {
-            let wrong = options(&object(bad.clone())).unwrap_err();
+            let wrong = options(&object(bad.clone()), Origin::Request).unwrap_err();
             assert_eq!((wrong[0].field.as_str(), wrong[0].code, wrong.len()), (field, code, 1), "{bad}");
         }
         let many: Map<String, Value> = (0..21).map(|n| (format!("x-{n}"), json!("v"))).collect();
-        assert!(options(&object(json!({"headers": many}))).is_err());
-        assert_eq!(options(&object(json!({"filter": "x", "rate": -1}))).unwrap_err().len(), 2);
+        assert!(options(&object(json!({"headers": many})), Origin::Request).is_err());
+        let two = object(json!({"filter": "x", "rate": -1}));
+        assert_eq!(options(&two, Origin::Request).unwrap_err().len(), 2);
     }
 }

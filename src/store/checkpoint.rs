@@ -260,29 +260,52 @@ fn block(disk: &dyn Disk, name: &str, at: u64, number: u32) -> Result<Vec<u8>, W
 
 /// Walks all pairs; returns the file's length.
 pub(super) fn visit(disk: &dyn Disk, frame: u64, pair: Visitor<'_>) -> Result<u64, Wrong> {
-    let name = name(frame);
-    let len = disk.len(&name).map_err(|error| error.to_string())?;
-    let (mut at, mut number, mut pairs) = (0, 0, 0);
-    loop {
-        let payload = block(disk, &name, at, number)?;
-        at += 8 + payload.len() as u64;
+    let mut walk = Walk::open(disk, frame)?;
+    while walk.block(pair)? {}
+    Ok(walk.len)
+}
+
+/// Reads a checkpoint block by block.
+pub(super) struct Walk<'a> {
+    disk: &'a dyn Disk,
+    frame: u64,
+    name: String,
+    len: u64,
+    at: u64,
+    number: u32,
+    pairs: u64,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn open(disk: &'a dyn Disk, frame: u64) -> Result<Self, Wrong> {
+        let name = name(frame);
+        let len = disk.len(&name).map_err(|error| error.to_string())?;
+        Ok(Self { disk, frame, name, len, at: 0, number: 0, pairs: 0 })
+    }
+
+    /// Visits the pairs of the next block; false: that was the end, and the checkpoint is whole.
+    pub(super) fn block(&mut self, pair: Visitor<'_>) -> Result<bool, Wrong> {
+        let (name, number) = (&self.name, self.number);
+        let payload = block(self.disk, name, self.at, number)?;
+        self.at += 8 + payload.len() as u64;
         let mut r = Reader::new(&payload);
         if r.u32().map_err(text)? != number {
             return Err(format!("block {number} is missing").into());
         }
         match (r.u8().map_err(text)?, number) {
-            (HEAD, 0) => head_fits(&mut r, frame)?,
+            (HEAD, 0) => head_fits(&mut r, self.frame)?,
             (PAIRS, 1..) => {
                 while r.left() > 0 {
                     pair(r.bytes().map_err(text)?, r.bytes().map_err(text)?)?;
-                    pairs += 1;
+                    self.pairs += 1;
                 }
             }
-            (END, 1..) if r.u64() == Ok(pairs) && at == len => return Ok(len),
+            (END, 1..) if r.u64() == Ok(self.pairs) && self.at == self.len => return Ok(false),
             (HEAD | PAIRS | END, _) => return Err(format!("block {number} does not belong here").into()),
             (kind, _) => return Err(Wrong::Newer(format!("block kind {kind} in file {name}"))),
         }
-        number += 1;
+        self.number += 1;
+        Ok(true)
     }
 }
 

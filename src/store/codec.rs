@@ -3,7 +3,7 @@ use super::field::{Malformed, Reader, Writer};
 use super::record::{Batch, Idempotent, Identity, Record};
 use crate::domain::{
     Attempt, DeliveryId, DeliveryKey, Event, EventId, EventName, Failure, Lsn, Next, Options, Outcome,
-    Pattern, Resource, SealedSecret, Sequence, Subscription, SubscriptionId, TenantId,
+    Pattern, Resource, Sealed, Sequence, Subscription, SubscriptionId, TenantId,
 };
 use std::sync::Arc;
 use uuid::Uuid;
@@ -270,7 +270,7 @@ pub(super) fn take_subscription(r: &mut Reader) -> Result<Subscription, Malforme
         tenant: TenantId::new(r.text()?),
         pattern: Pattern::parse(r.text()?).map_err(|_| Malformed("pattern"))?,
         url: r.text()?.to_owned(),
-        secret: r.option(Reader::text)?.map(SealedSecret::new),
+        secret: r.option(Reader::text)?.map(Sealed::new),
         active: r.bool()?,
         created_us: r.i64()?,
         updated_us: r.i64()?,

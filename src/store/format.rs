@@ -11,7 +11,10 @@ use super::field::{Malformed, Reader, Writer};
 /// The format that this version writes, and the newest one that it reads.
 pub(super) const FORMAT: u32 = 1;
 /// What segments of this version may use beside what every reader of `FORMAT` reads. Sorted; a name is never used twice.
-const FEATURES: &[&str] = &[];
+const FEATURES: &[&str] = &[
+    // the values of a subscription's headers are sealed: an earlier version would send them as they are
+    "sealed-headers",
+];
 /// No header is longer, in any format.
 pub(super) const MAX_HEADER: usize = 4096;
 

@@ -103,6 +103,11 @@ pub(super) fn subscription(id: SubscriptionId) -> Vec<u8> {
     join(b's', &[id.0.as_bytes()])
 }
 
+/// Is it a subscription's key?
+pub(super) fn is_subscription(key: &[u8]) -> bool {
+    key.first() == Some(&b's')
+}
+
 /// The first key after all that begin with `key`'s bytes and go on.
 pub(super) fn successor(key: &[u8]) -> Vec<u8> {
     join_bytes(key, &[0])

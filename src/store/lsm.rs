@@ -11,7 +11,7 @@ use lsm_tree::{AbstractTree, AnyTree, Cache, Config, Guard, SeqNo, SequenceNumbe
 use std::any::Any;
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -108,16 +108,59 @@ impl LsmIndex {
     }
 }
 
+impl LsmIndex {
+    /// Does any file of a closed index hold these bytes? Values lie in its files as they are, also those that were replaced
+    /// and not merged away yet. A missing index holds nothing.
+    pub fn holds(folder: &Path, bytes: &[u8]) -> io::Result<bool> {
+        if !folder.try_exists()? {
+            return Ok(false);
+        }
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            let found = if path.is_dir() { Self::holds(&path, bytes)? } else { file_holds(&path, bytes)? };
+            if found {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+    /// Removes a closed index.
+    pub fn discard(folder: &Path) -> io::Result<()> {
+        if folder.try_exists()? {
+            fs::remove_dir_all(folder)?;
+        }
+        Ok(())
+    }
+    /// Where one that cannot be used was moved to.
+    pub fn aside(folder: &Path) -> PathBuf {
+        let mut aside = folder.as_os_str().to_owned();
+        aside.push(".bad");
+        PathBuf::from(aside)
+    }
+}
+
+/// Looks through a file in pieces that overlap.
+fn file_holds(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    let mut file = fs::File::open(path)?;
+    let mut window = Vec::new();
+    loop {
+        let kept = window.len().min(bytes.len().saturating_sub(1));
+        window.drain(..window.len() - kept);
+        if file.by_ref().take(1 << 20).read_to_end(&mut window)? == 0 {
+            return Ok(false);
+        }
+        if window.windows(bytes.len().max(1)).any(|part| part == bytes) {
+            return Ok(true);
+        }
+    }
+}
+
 fn move_aside(folder: &Path) -> io::Result<()> {
     if !folder.try_exists()? {
         return Ok(());
     }
-    let mut aside = folder.as_os_str().to_owned();
-    aside.push(".bad");
-    let aside = PathBuf::from(aside);
-    if aside.try_exists()? {
-        fs::remove_dir_all(&aside)?;
-    }
+    let aside = LsmIndex::aside(folder);
+    LsmIndex::discard(&aside)?;
     fault::crash_point("rebuild.before-aside");
     fs::rename(folder, &aside)
 }

@@ -4,13 +4,15 @@
 //!
 //! The way of a batch: `outbox` (the handle) → `codec` → `commit` (group commit) → `journal` on a `disk` → `apply` (what it
 //! means) → `overlay` (acknowledged, readable) → `flush` → `index` (tidied by `compaction`). `opening` recovers, `reading` answers, `upkeep` and
-//! `checkpoint` keep the folder small. `verify` looks at a folder that nobody has open (`dissect`, `audit`), `salvage` mends it.
+//! `checkpoint` keep the folder small. `verify` looks at a folder that nobody has open (`dissect`, `audit`), `salvage` mends it; `reseal` seals what
+//! earlier versions left in the clear.
 pub mod disk;
 pub mod index;
 pub mod lsm;
 pub mod memory;
 pub mod outbox;
 pub mod record;
+pub mod reseal;
 pub mod salvage;
 pub mod verify;
 
@@ -50,6 +52,7 @@ pub use lsm::LsmIndex;
 pub use memory::MemoryIndex;
 pub use outbox::{Filter, FlushObserver, Page, Recovery, Settings, Store, StoreError, Vitals};
 pub use record::{Batch, Idempotent, Identity, Record};
+pub use reseal::{Reseal, mark_rebuild, reseal};
 pub use salvage::{Salvaged, salvage};
 pub use survey::check_formats;
 pub use verify::{Report, verify};

@@ -75,7 +75,7 @@ pub(super) async fn open(disk: &dyn Disk, factory: &IndexFactory) -> Result<Open
     if files.segments.is_empty() {
         return begin(&files, factory).await;
     }
-    let mut why = files.rebuild.then(|| "it failed while it was in use".to_owned());
+    let mut why = files.rebuild.then(|| "it was marked to be rebuilt".to_owned());
     let mut opened = loop {
         let attempt = match &why {
             None => keep(&files, factory).await,
@@ -188,7 +188,7 @@ async fn rebuild(files: &Files<'_>, factory: &IndexFactory, why: &str) -> Result
 }
 
 /// What a frame says; a header says nothing here.
-fn read(segment: u64, found: &Found) -> Result<(Batch, Vec<Place>), StoreError> {
+pub(super) fn read(segment: u64, found: &Found) -> Result<(Batch, Vec<Place>), StoreError> {
     let name = segment::name(segment);
     match found.kind {
         Kind::Header => segment::readable(&found.body, &name).map(|()| (Batch::default(), Vec::new())),

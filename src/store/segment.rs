@@ -31,6 +31,8 @@ pub(super) fn hex(digits: &str) -> Option<u64> {
 pub(super) struct Found {
     pub(super) kind: Kind,
     pub(super) number: u64,
+    /// Frames of the same append before it.
+    pub(super) lead: u32,
     pub(super) crc: u32,
     /// Where the body begins in the file.
     pub(super) body_at: u64,
@@ -83,9 +85,10 @@ impl<'a> SegmentReader<'a> {
             match frame::parse(bytes) {
                 Ok(found) if found.number == expected => {
                     let body_at = self.at + HEADER as u64;
-                    let (kind, crc, body) = (found.kind, found.crc, found.body.to_vec());
+                    let (kind, lead, crc) = (found.kind, found.lead, found.crc);
+                    let body = found.body.to_vec();
                     self.at = body_at + body.len() as u64;
-                    return Ok(Step::Frame(Found { kind, number: expected, crc, body_at, body }));
+                    return Ok(Step::Frame(Found { kind, number: expected, lead, crc, body_at, body }));
                 }
                 Err(Flaw::Unknown(kind)) => return Ok(Step::Unknown(kind)),
                 Err(Flaw::Short(more)) if more > need => need = more,

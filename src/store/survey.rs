@@ -5,7 +5,7 @@ use super::outbox::{StoreError, blocked, unreadable};
 use super::segment;
 use std::collections::BTreeMap;
 
-/// A file that says: rebuild the index. Left by a store whose index failed.
+/// A file that says: rebuild the index. Left by a store whose index failed, and by what rewrites the journal.
 pub(super) const REBUILD: &str = "rebuild-index";
 /// Bytes of the newest segments that are checked at every start.
 const CHECKED: u64 = 256 << 20;

@@ -28,7 +28,9 @@ async fn create_list_get_delete() {
     assert!(object["created_at"].as_str().unwrap().ends_with("+00:00"));
     // sealed where it lives
     let stored = world.cluster.sql("SELECT secret FROM tailhook.webhook_subscriptions");
-    assert!(stored.starts_with("sealed:v1:"), "{stored}");
+    assert!(stored.starts_with("sealed:v2:"), "{stored}");
+    let stored = world.cluster.sql("SELECT options->'headers' FROM tailhook.webhook_subscriptions");
+    assert!(stored.starts_with(r#"{"x-api-key": "sealed:v2:"#), "{stored}");
     assert_eq!(world.call(Method::POST, "/subscriptions", Some(wish)).await.problem(409), "already_exists");
     // generated: shown once
     let second = world

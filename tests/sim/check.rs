@@ -1,4 +1,5 @@
 //! What must hold when a world has come to its end: truth, store and receipts are compared. Knows no stage.
+use crate::erp::header_of;
 use crate::net::{Net, Sent};
 use crate::oracle::{Owed, Truth};
 use crate::world::World;
@@ -181,6 +182,10 @@ fn ends_for_a_reason(world: &World, truth: &Truth, delivery: &Delivery, sent: &[
                 "delivery {id} went to {} or was signed with a secret never asked for",
                 one.url
             ));
+        }
+        let own: Vec<_> = one.secrets.iter().map(|s| ("x-key".to_owned(), header_of(s))).collect();
+        if one.headers != own {
+            world.violated(format!("delivery {id} was sent without its subscription's own header"));
         }
     }
 }

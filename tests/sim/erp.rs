@@ -86,6 +86,11 @@ pub(crate) struct Erp {
 /// How every secret begins before it is sealed.
 pub(crate) const CLEAR: &str = "clear-secret-";
 
+/// The value of every subscription's own header: as secret as its secret.
+pub(crate) fn header_of(secret: &str) -> String {
+    format!("{secret}-in-a-header")
+}
+
 /// Transactions of a history: at least and less than.
 pub(crate) const LENGTH: (u64, u64) = (105, 150);
 
@@ -308,16 +313,19 @@ impl Erp {
 
     fn subscribe(&mut self, tenant: usize, pattern: &str) -> Op {
         let options = match self.rng.below(10) {
-            0 => r#"{"ordering": "none"}"#,
-            1 => r#"{"rate": 20}"#,
-            _ => "{}",
+            0 => r#", "ordering": "none""#,
+            1 => r#", "rate": 20"#,
+            _ => "",
         };
+        let (id, url, secret) =
+            (self.rng.uuid().to_string(), self.rng.pick(&self.urls).cloned(), self.secret());
+        let options = format!(r#"{{"headers": {{"X-Key": "{}"}}{options}}}"#, header_of(&secret));
         let new = vec![
-            some(self.rng.uuid().to_string()),
+            some(id),
             some(self.tenants[tenant].clone()),
             some(pattern),
-            self.rng.pick(&self.urls).cloned(),
-            some(self.secret()),
+            url,
+            some(secret),
             some("t"),
             some("2026-02-14 09:00:00.25+00"),
             some("2026-02-14 09:00:00.25+00"),
@@ -334,7 +342,11 @@ impl Erp {
         match self.rng.below(6) {
             0 => cells[2] = some(*self.rng.pick(&PATTERNS).unwrap()),
             1 => cells[3] = self.rng.pick(&self.urls).cloned(),
-            2 => cells[4] = some(self.secret()),
+            2 => {
+                let (old, new) = (cells[4].take().unwrap(), self.secret());
+                cells[8] = cells[8].take().map(|options| options.replace(&old, &new));
+                cells[4] = some(new);
+            }
             3 => cells[0] = some(self.rng.uuid().to_string()),
             _ => cells[5] = some(if cells[5].as_deref() == Some("t") { "f" } else { "t" }),
         }

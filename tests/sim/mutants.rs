@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// `fault::planted` in the source says where each is.
-const PLANTED: [&str; 13] = [
+const PLANTED: [&str; 14] = [
     "ack-before-fsync",
     "lost-retry",
     "id-from-counter",
@@ -17,6 +17,7 @@ const PLANTED: [&str; 13] = [
     "wait-by-wall-clock",
     "no-close-when-blocked",
     "crc-ignored",
+    "clear-headers",
 ];
 /// Each must be caught within so many.
 const SEEDS: &str = "1000";

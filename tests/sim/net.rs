@@ -23,6 +23,8 @@ pub(crate) struct Sent {
     pub(crate) attempt: u32,
     pub(crate) sequence: Sequence,
     pub(crate) secrets: Vec<String>,
+    /// Its subscription's own.
+    pub(crate) headers: Vec<(String, String)>,
     /// The receiver has it, whatever the sidecar learned.
     pub(crate) arrived: bool,
     pub(crate) answer: Option<Result<u16, Failure>>,
@@ -186,6 +188,7 @@ impl SimTransport {
             attempt: request.attempt,
             sequence: request.event.sequence,
             secrets: request.secrets.iter().map(|s| s.expose().to_owned()).collect(),
+            headers: request.headers.iter().map(|(n, v)| (n.clone(), v.expose().to_owned())).collect(),
             arrived: false,
             answer: None,
         });

@@ -1,7 +1,7 @@
 //! The API's writes under row-level security.
 use crate::cluster::Cluster;
 use crate::migrate::{plan, session};
-use tailhook::domain::{Lsn, Options, Pattern, SealedSecret, Subscription, SubscriptionId, TenantId};
+use tailhook::domain::{Lsn, Options, Pattern, Sealed, Subscription, SubscriptionId, TenantId};
 use tailhook::postgres::migrate::migrate;
 use tailhook::postgres::subscriptions::{Subscriptions, WriteError};
 use uuid::Uuid;
@@ -12,7 +12,7 @@ fn wish(id: u128, tenant: &str, event: &str) -> Subscription {
         tenant: TenantId::new(tenant),
         pattern: Pattern::parse(event).unwrap(),
         url: "https://a.example/hook".into(),
-        secret: Some(SealedSecret::new("sealed:v1:xyz")),
+        secret: Some(Sealed::new("sealed:v1:xyz")),
         active: true,
         created_us: 0,
         updated_us: 0,
@@ -29,11 +29,13 @@ async fn create_conflict_delete_and_the_commits_position() {
     migrate(&mut session(&cluster.url("postgres")).await, &plan).await.unwrap();
     let api = Subscriptions::new(cluster.url("api"), "tailhook");
     let before: Lsn = cluster.sql("SELECT pg_current_wal_insert_lsn()").parse().unwrap();
-    let (_, written) = api.create(&wish(1, "a", "invoice.*")).await.unwrap();
+    let written = api.create(&wish(1, "a", "invoice.*")).await.unwrap();
     assert!(written.lsn.unwrap() > before && written.created_us > 1_600_000_000_000_000);
     let (a, b) = (TenantId::new("a"), TenantId::new("b"));
     let exists = WriteError::Exists(SubscriptionId(Uuid::from_u128(1)));
     assert_eq!(api.create(&wish(2, "a", "invoice.*")).await, Err(exists));
+    let taken = WriteError::IdTaken(SubscriptionId(Uuid::from_u128(1)));
+    assert_eq!(api.create(&wish(1, "a", "invoice.paid")).await, Err(taken));
     api.create(&wish(3, "b", "invoice.*")).await.unwrap();
     api.create(&wish(4, "a", "invoice.sent")).await.unwrap();
     assert_eq!(api.active(&a).await.unwrap().len(), 2);
@@ -61,7 +63,7 @@ async fn create_conflict_delete_and_the_commits_position() {
     assert!(connections.parse::<u32>().unwrap() <= 4);
     let dba = session(&cluster.url("postgres")).await;
     let sealed = tailhook::postgres::checks::sealed_secret(dba.client(), "tailhook").await.unwrap();
-    assert_eq!(sealed, Some(SealedSecret::new("sealed:v1:xyz")));
+    assert_eq!(sealed, Some(Sealed::new("sealed:v1:xyz")));
     assert_eq!(tailhook::postgres::checks::sealed_secret(dba.client(), "absent").await.unwrap(), None);
     // the server goes away and comes back
     cluster.stop("fast");

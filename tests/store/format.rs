@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use tailhook::domain::*;
-use tailhook::registry::seal::Sealer;
+use tailhook::registry::seal::{Field, Sealer};
 use tailhook::store::*;
 
 const TENANT: &str = "11111111-1111-4111-8111-111111111111";
@@ -16,13 +16,13 @@ pub(crate) fn fixture() -> PathBuf {
 }
 
 /// A copy of the fixture's data folder, to be opened.
-fn copied(to: &Path) -> PathBuf {
+pub(crate) fn copied(to: &Path) -> PathBuf {
     let folder = to.join("data");
     crate::real::copy(&fixture().join("data"), &folder);
     folder
 }
 
-async fn open(folder: &Path) -> (Store, Recovery) {
+pub(crate) async fn open(folder: &Path) -> (Store, Recovery) {
     let disk = Arc::new(RealDisk::open(folder).unwrap());
     let index = LsmIndex::factory(folder.join("index"), lsm::MEMORY_BYTES);
     let clock = Arc::new(HandClock(AtomicI64::new(NOON_MS * 1000)));
@@ -47,7 +47,7 @@ fn lane_of(store: &Store, url: &str) -> String {
 }
 
 /// Everything that the fixture's README says is in it.
-fn holds_everything(store: &Store) {
+pub(crate) fn holds_everything(store: &Store) {
     assert_eq!(store.position(), Some(Lsn(0x0155_6CC0)));
     let identity = store.identity().unwrap();
     assert_eq!((identity.slot.as_str(), identity.publication.as_str()), ("tailhook", "tailhook"));
@@ -79,14 +79,21 @@ fn holds_everything(store: &Store) {
     }
 }
 
-/// The end of each subscription's URL, its secret, its headers.
-fn subscriptions(store: &Store) -> Vec<String> {
-    let key = fs::read_to_string(fixture().join("master.key")).unwrap();
-    let sealer = Sealer::from_base64(&key).unwrap();
+/// With the fixture's key.
+pub(crate) fn sealer() -> Sealer {
+    Sealer::from_base64(&fs::read_to_string(fixture().join("master.key")).unwrap()).unwrap()
+}
+
+/// The end of each subscription's URL, its secret, its headers: opened, whether they are sealed or not.
+pub(crate) fn subscriptions(store: &Store) -> Vec<String> {
+    let sealer = sealer();
     let line = |s: Subscription| {
-        let secret = sealer.open(&s.secret.unwrap()).unwrap();
-        let headers: Vec<_> =
-            s.options.headers.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let secret = sealer.open(s.id, Field::Secret, s.secret.as_ref().unwrap()).unwrap();
+        let open = |(name, value): (&String, _)| {
+            let value = sealer.open(s.id, Field::Header(name), value).unwrap();
+            format!("{name}={}", value.expose())
+        };
+        let headers: Vec<_> = s.options.headers.iter().map(open).collect();
         format!("{} {} {}", s.url.rsplit('/').next().unwrap(), secret.expose(), headers.join(" "))
     };
     let mut lines: Vec<String> = store.subscriptions().into_iter().map(line).collect();

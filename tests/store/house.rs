@@ -145,7 +145,7 @@ pub(crate) fn subscription(n: u128) -> Record {
         tenant: tenant(),
         pattern: Pattern::parse("invoice.*").unwrap(),
         url: "https://example.com/hook".into(),
-        secret: Some(SealedSecret::new("sealed:v1:AAAA")),
+        secret: Some(Sealed::new("sealed:v1:AAAA")),
         active: true,
         created_us: 1,
         updated_us: 2,

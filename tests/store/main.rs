@@ -1,5 +1,8 @@
 //! The durable store through its own interface: what it promises, against disks and indices that fail.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#[path = "../canary/mod.rs"]
+#[allow(dead_code, reason = "the other half is for tests/whole")]
+mod canary;
 mod damage;
 mod disk;
 mod durable;
@@ -11,6 +14,7 @@ mod newer;
 mod power;
 mod real;
 mod recovery;
+mod reseal;
 mod retention;
 mod salvage;
 mod verify;

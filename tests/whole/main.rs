@@ -1,5 +1,8 @@
 //! The real binary beside a real Postgres, with a real TLS receiver: what a user would see, and what kill -9 leaves.
 #![allow(clippy::unwrap_used, reason = "tests")]
+mod canary;
+#[path = "../canary/mod.rs"]
+mod credentials;
 mod gaps;
 mod harm;
 mod refusals;

@@ -4,9 +4,10 @@ use crate::clock::{Clock, SystemClock};
 use crate::dispatch::Backoff;
 use crate::domain::{
     Delivery, DeliveryId, DeliveryKey, Event, EventId, Failure, Lsn, Options, Outcome, Pattern, Resource,
-    Secret, Sequence, Status as DeliveryStatus, TenantId,
+    Sealed, Secret, Sequence, Status as DeliveryStatus, TenantId,
 };
 use crate::egress::Request;
+use crate::registry::seal::Field;
 use crate::store::{Batch, Disk, Identity, MemoryIndex, RealDisk};
 use bytes::Bytes;
 use std::io;
@@ -203,12 +204,20 @@ fn subscription(n: u128, key: &str, active: bool) -> Subscription {
         tenant: TenantId::new("t"),
         pattern: Pattern::Any,
         url: format!("https://receiver.test/{n}"),
-        secret: Some(Sealer::from_base64(key).unwrap().seal(&Secret::new("a secret"), [1; 24])),
+        secret: Some(sealed(n, key, Field::Secret, "a secret")),
         active,
         created_us: 0,
         updated_us: 0,
-        options: Options::default(),
+        options: Options {
+            headers: [("x-api-key".to_owned(), sealed(n, key, Field::Header("x-api-key"), "a key"))].into(),
+            ..Options::default()
+        },
     }
+}
+
+fn sealed(n: u128, key: &str, field: Field<'_>, clear: &str) -> Sealed {
+    let id = SubscriptionId(Uuid::from_u128(n));
+    Sealer::from_base64(key).unwrap().seal(id, field, &Secret::new(clear), [1; 24])
 }
 
 #[tokio::test]
