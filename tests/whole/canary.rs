@@ -243,6 +243,50 @@ async fn a_table_that_the_role_may_not_write_is_one_warning_and_no_hindrance() {
     assert_eq!(credentials::in_text(&canaries(&[API]), "table", &rows_of_the_api(&rig).await), [""; 0]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(debug_assertions)]
+async fn with_another_key_nothing_is_sealed_anew() {
+    let mut rig = Rig::new(RULES).await;
+    as_before(&mut rig).await;
+    let clear = in_data(&rig);
+    // base64 of 32 bytes that sealed nothing here
+    rig.environment.push(("TAILHOOK_MASTER_KEY", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=".to_owned()));
+    rig.start(&[]);
+    assert_eq!(rig.ended().await.code(), Some(1));
+    assert!(rig.log().contains("opens none of the secrets"), "{}", rig.log());
+    assert_eq!(in_data(&rig), clear);
+    rig.environment.pop();
+    rig.start(&[]);
+    rig.ready().await;
+    assert_eq!(in_data(&rig), [""; 0]);
+    insert(&rig, "after").await;
+    arrived(&rig, "after", API, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_kept_without_a_key_is_sealed_by_the_first_start_with_one() {
+    let mut rig = Rig::new(RULES).await;
+    rig.edit(|file| format!("[secrets]\ninsecure_plaintext = true\n{file}"));
+    let all = canaries(&[API, API_SECRET]);
+    let data = rig.folder.path().join("data");
+    for life in 0..2 {
+        rig.start(&[]);
+        rig.ready().await;
+        let hook = rig.hook.clone();
+        assert_eq!(subscribe(&rig, "*", &hook).await.0, if life == 0 { 201 } else { 409 });
+        insert(&rig, "clear").await;
+        arrived(&rig, "clear", API, 1 + life).await;
+        assert!(rig.stop().await.success());
+        assert!(!credentials::in_folder(&all, &data).is_empty());
+    }
+    rig.edit(|file| file.replace("insecure_plaintext = true", "insecure_plaintext = false"));
+    rig.start(&[]);
+    rig.ready().await;
+    assert_eq!(credentials::in_folder(&all, &data), [""; 0]);
+    insert(&rig, "sealed").await;
+    arrived(&rig, "sealed", API, 1).await;
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
