@@ -51,6 +51,7 @@ pub(super) async fn store(
         history_max: config.store.history_max,
         min_free: config.store.min_free,
         segment_bytes: fault::instead("TAILHOOK_SEGMENT_BYTES", defaults.segment_bytes),
+        frame_bytes: fault::instead("TAILHOOK_FRAME_BYTES", defaults.frame_bytes as u64) as usize,
         upkeep_every: Duration::from_millis(upkeep_ms),
         observe_flush: FlushObserver::new(move |took| flush_seconds.observe(took.as_secs_f64())),
         ..defaults

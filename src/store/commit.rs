@@ -3,13 +3,16 @@
 //! Group commit: everything that is queued goes into one append and one fdatasync. When the disk refuses, commits are answered
 //! `Blocked` at once, and a probe is written now and then until one succeeds.
 use super::apply::{Change, Mode, apply};
-use super::codec::{self, Place};
+use super::codec;
 use super::core::{Core, Stage, Unstarted, asked_to_close};
+use super::format::MAX_HEADER;
+use super::group::Piece;
 use super::index::IndexError;
-use super::journal::{Group, Journal};
+use super::journal::{Append, Journal};
 use super::outbox::{StoreError, blocked};
 use super::record::{Batch, Record};
 use crate::fault;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -33,10 +36,16 @@ const DIRTY_BYTES: usize = 16 << 20;
 /// A batch on its way.
 #[derive(Debug)]
 pub(super) struct Queued {
-    pub(super) body: Vec<u8>,
-    pub(super) places: Vec<Place>,
+    /// One frame each.
+    pub(super) pieces: Vec<Piece>,
     pub(super) records: Vec<Record>,
     pub(super) answer: oneshot::Sender<Result<(), StoreError>>,
+}
+
+impl Queued {
+    fn bytes(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.body.len()).sum()
+    }
 }
 
 struct Committer {
@@ -77,35 +86,34 @@ pub(super) async fn run(core: Arc<Core>, unstarted: Unstarted) -> Result<(), Sto
 
 impl Committer {
     async fn take(&mut self, first: Queued, queue: &mut mpsc::Receiver<Queued>) -> Result<(), StoreError> {
-        let mut bytes = first.body.len();
+        let mut bytes = first.bytes();
         let mut batch = vec![first];
         while bytes < GROUP_BYTES
             && let Ok(next) = queue.try_recv()
         {
-            bytes += next.body.len();
+            bytes += next.bytes();
             batch.push(next);
         }
         if let Some(blocked) = &self.blocked {
             answer(batch, &Err(blocked.error.clone()));
             return Ok(());
         }
-        let bodies: Vec<&[u8]> = batch.iter().map(|q| q.body.as_slice()).collect();
-        match self.write_or_say(&bodies).await {
+        match self.write_or_say(&batch).await {
             Err(error) => {
                 self.block(error.clone());
                 answer(batch, &Err(error));
                 Ok(())
             }
-            Ok(group) => self.accept(batch, &group).await,
+            Ok(append) => self.accept(batch, &append).await,
         }
     }
 
     /// Commits are refused while the disk does not answer; what it was asked to write may still become durable.
-    async fn write_or_say(&mut self, bodies: &[&[u8]]) -> Result<Group, StoreError> {
+    async fn write_or_say(&mut self, batch: &[Queued]) -> Result<Append, StoreError> {
         let core = self.core.clone();
         let mut write = pin!(async {
             self.wait_for_room().await;
-            if self.core.is_ailing() { Err(index_ails()) } else { self.write(bodies).await }
+            if self.core.is_ailing() { Err(index_ails()) } else { self.write(batch).await }
         });
         if let Ok(written) = timeout(HUNG, write.as_mut()).await {
             return written;
@@ -118,8 +126,8 @@ impl Committer {
     }
 
     /// Makes what is durable visible, in order, and answers.
-    async fn accept(&mut self, batch: Vec<Queued>, group: &Group) -> Result<(), StoreError> {
-        let applied = self.apply(&batch, group);
+    async fn accept(&mut self, batch: Vec<Queued>, append: &Append) -> Result<(), StoreError> {
+        let applied = self.apply(&batch, append);
         if fault::planted("index-flush-only") {
             super::flush::generation(&self.core, true).await?;
         }
@@ -139,21 +147,25 @@ impl Committer {
         applied
     }
 
-    fn apply(&self, batch: &[Queued], group: &Group) -> Result<(), StoreError> {
+    /// Under one lock: nobody sees half a group.
+    fn apply(&self, batch: &[Queued], append: &Append) -> Result<(), StoreError> {
         let mut state = self.core.write();
-        for (queued, written) in batch.iter().zip(&group.written) {
+        let pieces = batch.iter().flat_map(|queued| queued.pieces.iter().map(move |piece| (queued, piece)));
+        let mut fresh = Vec::new();
+        for ((queued, piece), written) in pieces.zip(&append.written) {
             let change = Change {
                 number: written.number,
                 crc: written.crc,
                 segment: written.segment,
                 body_at: written.body_at,
-                records: &queued.records,
-                places: &queued.places,
+                records: &queued.records[piece.records.clone()],
+                places: &piece.places,
             };
             let woken = apply(&mut state, self.core.index.as_ref(), &change, Mode::Live)
                 .map_err(|error| self.core.failed(error))?;
-            self.core.feed.push(woken);
+            fresh.extend(woken);
         }
+        self.core.feed.push(fresh);
         self.core.dirtied.notify_one();
         if state.overlay.dirty() >= super::flush::FULL {
             self.core.full.notify_one();
@@ -168,21 +180,41 @@ impl Committer {
         }
     }
 
-    async fn write(&mut self, bodies: &[&[u8]]) -> Result<Group, StoreError> {
+    async fn write(&mut self, batch: &[Queued]) -> Result<Append, StoreError> {
         let free = self.core.disk.free_bytes().map_err(|e| blocked(&e))?;
-        if free < self.core.settings.min_free.saturating_add(Journal::size(bodies)) {
+        let frames = batch.iter().map(|queued| queued.pieces.len()).sum();
+        let size = Journal::size(frames, batch.iter().map(Queued::bytes).sum());
+        if free < self.core.settings.min_free.saturating_add(size + MAX_HEADER as u64) {
             return Err(StoreError::Blocked("less than store.min_free is free".to_owned()));
         }
-        let mut group = self.journal.prepare(bodies).await.map_err(|e| blocked(&e))?;
+        let mut append = self.frames(batch, size).await.map_err(|e| blocked(&e))?;
         if fault::planted("ack-before-fsync") || fault::planted("index-flush-only") {
-            self.journal.write_unsynced(&mut group).await.map_err(|e| blocked(&e))?;
+            self.journal.write_unsynced(&mut append).await.map_err(|e| blocked(&e))?;
         } else {
             fault::crash_point("store.before-append");
-            let took = self.journal.write(&mut group).await.map_err(|e| blocked(&e))?;
+            let took = self.journal.write(&mut append).await.map_err(|e| blocked(&e))?;
             fault::crash_point("store.synced");
             self.core.settings.observe_flush.observe(took);
         }
-        Ok(group)
+        Ok(append)
+    }
+
+    /// Each batch is a group: one frame, or parts and a seal.
+    async fn frames(&mut self, batch: &[Queued], size: u64) -> io::Result<Append> {
+        let mut append = self.journal.begin(size).await?;
+        for queued in batch {
+            match queued.pieces.split_last() {
+                Some((alone, [])) => self.journal.batch(&mut append, &alone.body),
+                Some((last, parts)) => {
+                    for part in parts {
+                        self.journal.part(&mut append, &part.body).await?;
+                    }
+                    self.journal.seal(&mut append, &last.body);
+                }
+                None => {}
+            }
+        }
+        Ok(append)
     }
 
     fn block(&mut self, error: StoreError) {
@@ -196,20 +228,23 @@ impl Committer {
     /// Cuts off what a failure left, then proves with an empty frame that writing works.
     async fn heal(&mut self) -> Result<(), StoreError> {
         let (body, places) = codec::encode(&Batch::default());
+        let (answer, _nobody) = oneshot::channel();
+        let empty =
+            Queued { pieces: vec![Piece { records: 0..0, body, places }], records: Vec::new(), answer };
+        let batch = vec![empty];
         let probe = match self.journal.cut().await {
             Ok(()) if fault::planted("no-heal") => Err(StoreError::Blocked("planted".to_owned())),
-            Ok(()) => self.write(&[&body]).await,
+            Ok(()) => self.write(&batch).await,
             Err(error) => Err(blocked(&error)),
         };
-        let group = match probe {
-            Ok(group) => group,
+        let append = match probe {
+            Ok(append) => append,
             Err(error) => {
                 self.block(error);
                 return Ok(());
             }
         };
-        let (answer, _nobody) = oneshot::channel();
-        self.accept(vec![Queued { body, places, records: Vec::new(), answer }], &group).await?;
+        self.accept(batch, &append).await?;
         if self.core.is_ailing() {
             if let Err(error) = self.core.offload(|core| core.index.flush(true)).await? {
                 self.index_tries += 1;

@@ -1,6 +1,7 @@
 //! A damaged journal taken apart: which frames are good, where the bad bytes are, what is lost. Pure; changes nothing.
 use super::codec;
 use super::frame::{self, Behind, Flaw, HEADER, Kind};
+use super::group::{Group, Step};
 use super::record::{Batch, Identity, Record};
 use super::state::History;
 use crate::domain::Lsn;
@@ -64,7 +65,71 @@ pub(super) fn dissect(bytes: &[u8], first: u64, following: Option<u64>) -> Resul
     if let Some(to) = following.filter(|following| *following > expected) {
         pieces.push(Piece::Bad { at, len: 0, from: expected, to });
     }
-    Ok(pieces)
+    Ok(whole_groups(bytes, pieces, following.is_none()))
+}
+
+/// Frames of a group that is not whole are lost with what is missing of it; at the end of the last segment they are torn.
+fn whole_groups(bytes: &[u8], pieces: Vec<Piece>, is_last: bool) -> Vec<Piece> {
+    let mut out: Vec<Piece> = Vec::with_capacity(pieces.len());
+    let mut group = Group::default();
+    // where the group that is open begins in `out`
+    let mut open = None;
+    for piece in pieces {
+        let step = match piece {
+            Piece::Frame { kind, crc, at, len, .. } => group.follow(kind, crc, &bytes[at + HEADER..at + len]),
+            Piece::Bad { .. } | Piece::Torn { .. } => {
+                group = Group::default();
+                Step::Breaks
+            }
+        };
+        match (step, piece) {
+            (Step::Begins, _) => open = Some(out.len()),
+            (Step::GoesOn, _) => {}
+            (Step::Alone | Step::Seals, _) => open = None,
+            (Step::Breaks, Piece::Torn { at, len }) => {
+                let torn = open.take().map_or((at, len), |from| cut(&mut out, from, at + len));
+                out.push(Piece::Torn { at: torn.0, len: torn.1 });
+                continue;
+            }
+            (Step::Breaks, _) => {
+                lose(&mut out, open.take());
+                // without what stands before it, a part or a seal is worth nothing; others stand alone
+                let alone = matches!(piece, Piece::Frame { kind: Kind::Batch | Kind::Header, .. });
+                out.push(piece);
+                let last = (!alone).then(|| out.len() - 1);
+                lose(&mut out, last);
+                continue;
+            }
+        }
+        out.push(piece);
+    }
+    match open.filter(|_| is_last) {
+        Some(from) => {
+            let (at, len) = cut(&mut out, from, bytes.len());
+            out.push(Piece::Torn { at, len });
+        }
+        None => lose(&mut out, open),
+    }
+    out
+}
+
+/// Takes the pieces from `from` on away; where they began, and their bytes up to `end`.
+fn cut(out: &mut Vec<Piece>, from: usize, end: usize) -> (usize, usize) {
+    let at = match out.drain(from..).next() {
+        Some(Piece::Frame { at, .. } | Piece::Bad { at, .. } | Piece::Torn { at, .. }) => at,
+        None => end,
+    };
+    (at, end - at)
+}
+
+/// The frames from `from` on are lost.
+fn lose(out: &mut [Piece], from: Option<usize>) {
+    let Some(from) = from else { return };
+    for piece in &mut out[from..] {
+        if let Piece::Frame { number, at, len, .. } = *piece {
+            *piece = Piece::Bad { at, len, from: number, to: number + 1 };
+        }
+    }
 }
 
 /// What the good frames say of positions, in order.

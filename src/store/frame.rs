@@ -1,4 +1,5 @@
-//! A frame: the journal's unit, whole or not at all. Knows its envelope, not what is inside and not the files.
+//! A frame: the journal's unit, whole or not at all; one or several are a group (`group`). Knows its envelope, not what is inside
+//! and not the files.
 //!
 //! `len u32 | crc32c u32 | kind u8 | number u64 | lead u32 | body`, little-endian. `len` counts what follows the CRC,
 //! which covers exactly that. `lead` says how many frames of the same append stand before this one: everything before
@@ -25,9 +26,13 @@ pub(super) enum Kind {
     Batch,
     /// What stands first in a segment (`format`).
     Header,
+    /// Some of the records of a larger batch (`group`).
+    Part,
+    /// The last of them.
+    Seal,
 }
 
-const KINDS: [(u8, Kind); 2] = [(1, Kind::Batch), (2, Kind::Header)];
+const KINDS: [(u8, Kind); 4] = [(1, Kind::Batch), (2, Kind::Header), (3, Kind::Part), (4, Kind::Seal)];
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {

@@ -5,6 +5,7 @@
 use super::disk::Disk;
 use super::format;
 use super::frame::{self, Kind};
+use super::group::{self, Group};
 use super::segment;
 use crate::fault;
 use std::collections::BTreeMap;
@@ -88,10 +89,15 @@ pub(super) struct End {
     pub(super) headed: bool,
 }
 
-/// Several frames that become durable in one append.
+/// Frames that become durable, and are believed, together. What was given to the disk of it is nothing before `write` has returned.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(super) struct Append {
+    /// Not yet given to the disk.
     bytes: Vec<u8>,
+    /// What was.
+    given: u64,
+    group: Group,
+    /// Where each frame's records stand.
     pub(super) written: Vec<Written>,
 }
 
@@ -103,55 +109,81 @@ impl Journal {
         Self { disk, segment_bytes, segments, active, len, next, soiled: false, rotating: false, headed }
     }
 
-    /// Frames the bodies; a full segment is closed first, and one that an earlier version began.
-    pub(super) async fn prepare(&mut self, bodies: &[&[u8]]) -> io::Result<Group> {
-        let size = bodies.iter().map(|b| b.len() + frame::HEADER).sum();
+    /// Begins to append about `size` bytes; a full segment is closed first, and one that an earlier version began.
+    /// A group never goes on in another segment.
+    pub(super) async fn begin(&mut self, size: u64) -> io::Result<Append> {
         let begun = self.next > self.active + 1;
-        let full = begun && self.len + size as u64 > self.segment_bytes;
+        let full = begun && self.len + size > self.segment_bytes;
         if self.rotating || full || self.len > 0 && !self.headed {
             self.rotate().await?;
         }
         if !self.headed {
             self.head().await?;
         }
-        let mut group = Group { bytes: Vec::with_capacity(size), written: Vec::with_capacity(bodies.len()) };
-        for (lead, body) in bodies.iter().enumerate() {
-            let number = self.next + lead as u64;
-            let body_at = self.len + (group.bytes.len() + frame::HEADER) as u64;
-            let crc = frame::encode(&mut group.bytes, Kind::Batch, number, lead as u32, body);
-            group.written.push(Written { number, crc, segment: self.active, body_at });
-        }
-        Ok(group)
+        Ok(Append { bytes: Vec::new(), given: 0, group: Group::default(), written: Vec::new() })
     }
 
-    /// Appends and syncs; returns how long the sync took.
-    pub(super) async fn write(&mut self, group: &mut Group) -> io::Result<Duration> {
-        let bytes = std::mem::take(&mut group.bytes);
-        let len = bytes.len() as u64;
+    /// Adds a group of one frame.
+    pub(super) fn batch(&self, append: &mut Append, records: &[u8]) {
+        self.frame(append, Kind::Batch, records);
+    }
+
+    /// Adds a part of a group and gives what is there to the disk: what is kept in memory is one frame, however long the group.
+    pub(super) async fn part(&mut self, append: &mut Append, records: &[u8]) -> io::Result<()> {
+        let body = append.group.part(records);
+        self.frame(append, Kind::Part, &body);
+        let bytes = std::mem::take(&mut append.bytes);
+        append.given += bytes.len() as u64;
+        self.soiled = true;
+        self.disk.append(&segment::name(self.active), bytes).await?;
+        fault::crash_point("group.part");
+        Ok(())
+    }
+
+    /// Adds the last frame of a group that has parts.
+    pub(super) fn seal(&self, append: &mut Append, records: &[u8]) {
+        let body = append.group.seal(records);
+        self.frame(append, Kind::Seal, &body);
+    }
+
+    fn frame(&self, append: &mut Append, kind: Kind, body: &[u8]) {
+        let lead = append.written.len();
+        let number = self.next + lead as u64;
+        let at = self.len + append.given + append.bytes.len() as u64;
+        let crc = frame::encode(&mut append.bytes, kind, number, lead as u32, body);
+        append.group.follow(kind, crc, body);
+        let body_at = at + (frame::HEADER + group::prefix(kind)) as u64;
+        append.written.push(Written { number, crc, segment: self.active, body_at });
+    }
+
+    /// Gives the rest to the disk and syncs; returns how long the sync took.
+    pub(super) async fn write(&mut self, append: &mut Append) -> io::Result<Duration> {
+        let bytes = std::mem::take(&mut append.bytes);
+        append.given += bytes.len() as u64;
         // set before the first await: whoever drops this future leaves a soiled tail
         self.soiled = true;
         let took = self.disk.append_durably(&segment::name(self.active), bytes).await?;
-        self.accept(group, len);
+        self.accept(append);
         Ok(took)
     }
 
     /// The two halves of `write`, for the planted fault only.
-    pub(super) async fn write_unsynced(&mut self, group: &mut Group) -> io::Result<()> {
-        let bytes = std::mem::take(&mut group.bytes);
-        let len = bytes.len() as u64;
+    pub(super) async fn write_unsynced(&mut self, append: &mut Append) -> io::Result<()> {
+        let bytes = std::mem::take(&mut append.bytes);
+        append.given += bytes.len() as u64;
         self.soiled = true;
         self.disk.append(&segment::name(self.active), bytes).await?;
-        self.accept(group, len);
+        self.accept(append);
         Ok(())
     }
     pub(super) async fn sync(&mut self) -> io::Result<()> {
         self.disk.sync(&segment::name(self.active)).await
     }
 
-    fn accept(&mut self, group: &Group, len: u64) {
+    fn accept(&mut self, append: &Append) {
         self.soiled = false;
-        self.len += len;
-        self.next += group.written.len() as u64;
+        self.len += append.given;
+        self.next += append.written.len() as u64;
         self.segments.lock().insert(self.active, self.len);
     }
 
@@ -192,9 +224,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Bytes that these bodies may take, with a header before them.
-    pub(super) fn size(bodies: &[&[u8]]) -> u64 {
-        let frames: u64 = bodies.iter().map(|b| (b.len() + frame::HEADER) as u64).sum();
-        frames + (frame::HEADER + format::MAX_HEADER) as u64
+    /// About as many bytes as so many frames take with so many bytes of records in them.
+    pub(super) fn size(frames: usize, records: usize) -> u64 {
+        (frames * frame::HEADER + records) as u64
     }
 }

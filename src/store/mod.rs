@@ -2,7 +2,7 @@
 //!
 //! A commit that has returned has been fdatasynced. Everything else here follows from that.
 //!
-//! The way of a batch: `outbox` (the handle) → `codec` → `commit` (group commit) → `journal` on a `disk` → `apply` (what it
+//! The way of a batch: `outbox` (the handle) → `codec` → `group` (one frame or several) → `commit` (group commit) → `journal` on a `disk` → `apply` (what it
 //! means) → `overlay` (acknowledged, readable) → `flush` → `index` (tidied by `compaction`). `opening` recovers, `reading` answers, `upkeep` and
 //! `checkpoint` keep the folder small. `verify` looks at a folder that nobody has open (`dissect`, `audit`), `salvage` mends it; `reseal` seals what
 //! earlier versions left in the clear.
@@ -32,6 +32,7 @@ mod folder;
 mod format;
 mod frame;
 mod gate;
+mod group;
 #[doc(hidden)]
 pub mod hostile;
 mod journal;

@@ -10,6 +10,7 @@ use super::field::{Malformed, Reader};
 use super::flush::{FULL, batches};
 use super::format;
 use super::frame::Kind;
+use super::group;
 use super::index::{Index, IndexError, IndexFactory, Pair, Reset};
 use super::journal::Segments;
 use super::keys;
@@ -192,7 +193,7 @@ pub(super) fn read(segment: u64, found: &Found) -> Result<(Batch, Vec<Place>), S
     let name = segment::name(segment);
     match found.kind {
         Kind::Header => segment::readable(&found.body, &name).map(|()| (Batch::default(), Vec::new())),
-        Kind::Batch => codec::decode(&found.body)
+        Kind::Batch | Kind::Part | Kind::Seal => group::decode(found.kind, &found.body)
             .map_err(|what| StoreError::Newer(format!("{what}, frame {} of file {name}", found.number))),
     }
 }
@@ -241,7 +242,7 @@ impl Replay {
             number: found.number,
             crc: found.crc,
             segment,
-            body_at: found.body_at,
+            body_at: found.body_at + group::prefix(found.kind) as u64,
             records: &batch.records,
             places: &places,
         };

@@ -6,8 +6,9 @@ use super::core::{Core, Stage, Unstarted};
 use super::disk::Disk;
 use super::feed::Feed;
 use super::format::FORMAT;
-use super::frame::MAX_BODY;
+use super::frame::{Kind, MAX_BODY};
 use super::gate::Gate;
+use super::group::{self, GROUP_FRAME_BYTES};
 use super::index::{IndexError, IndexFactory};
 use super::journal::{End, Journal};
 use super::record::{Batch, Identity};
@@ -77,6 +78,8 @@ pub struct Settings {
     pub upkeep_every: Duration,
     /// No larger batch is taken, in encoded bytes.
     pub batch_bytes: usize,
+    /// A larger batch becomes a group of several frames, in encoded bytes (small in tests).
+    pub frame_bytes: usize,
     /// Is told how long each fdatasync of the journal took.
     pub observe_flush: FlushObserver,
 }
@@ -90,7 +93,8 @@ impl Default for Settings {
             min_free: 1 << 30,
             segment_bytes: 64 << 20,
             upkeep_every: Duration::from_secs(60),
-            batch_bytes: MAX_BODY,
+            batch_bytes: MAX_BODY - group::prefix(Kind::Seal),
+            frame_bytes: GROUP_FRAME_BYTES,
             observe_flush: FlushObserver::default(),
         }
     }
@@ -254,7 +258,7 @@ impl Store {
             return Ok(());
         }
         let (body, places) = codec::encode(&batch);
-        if body.len() > self.core.settings.batch_bytes.min(MAX_BODY) {
+        if body.len() > self.core.settings.batch_bytes.min(MAX_BODY - group::prefix(Kind::Seal)) {
             return Err(StoreError::TooLarge(body.len()));
         }
         if self.core.is_closing() {
@@ -264,7 +268,8 @@ impl Store {
             return Err(StoreError::Blocked("the data folder cannot be written".to_owned()));
         }
         let (answer, answered) = oneshot::channel();
-        let queued = Queued { body, places, records: batch.records, answer };
+        let pieces = group::split(&batch.records, body, places, self.core.settings.frame_bytes);
+        let queued = Queued { pieces, records: batch.records, answer };
         self.core.queue.send(queued).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
     }

@@ -46,7 +46,7 @@ pub struct Idempotent {
     pub at_ms: i64,
 }
 
-/// One fact. A batch of them is one frame: all or nothing.
+/// One fact. A batch of them is one group of frames: all or nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
     /// The first snapshot begins: a slot was or will be made, nothing is followed yet.

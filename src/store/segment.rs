@@ -52,7 +52,7 @@ pub(super) enum Step {
 }
 
 /// Reads one segment from its start.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct SegmentReader<'a> {
     disk: &'a dyn Disk,
     name: String,
@@ -107,6 +107,11 @@ impl<'a> SegmentReader<'a> {
         self.window = self.disk.read(&self.name, self.at, len)?;
         self.window_at = self.at;
         Ok(())
+    }
+
+    /// Bytes from `at` to the end.
+    pub(super) fn rest(&self, at: u64) -> u64 {
+        self.len - at
     }
 
     /// At a flaw in the last segment: is it a torn append (how many bytes to cut), or is acknowledged data lost?

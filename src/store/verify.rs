@@ -2,10 +2,10 @@
 //! it. Changes nothing; knows how to go on (`salvage` does it) and no command line.
 use super::audit;
 use super::checkpoint::{self, Wrong};
-use super::codec;
 use super::disk::Disk;
 use super::dissect::{Past, Piece, dissect};
 use super::frame::{HEADER, Kind};
+use super::group;
 use super::index::Index;
 use super::outbox::{StoreError, unreadable};
 use super::record::Record;
@@ -192,12 +192,10 @@ impl Walked {
     fn frame(&mut self, name: &str, (kind, number): (Kind, u64), body: &[u8]) -> Result<(), StoreError> {
         let batch = match kind {
             Kind::Header => return segment::readable(body, name),
-            Kind::Batch => {
-                codec::decode(body)
-                    .map_err(|what| StoreError::Newer(format!("{what}, frame {number} of file {name}")))?
-                    .0
-            }
+            Kind::Batch | Kind::Part | Kind::Seal => group::decode(kind, body),
         };
+        let (batch, _) =
+            batch.map_err(|what| StoreError::Newer(format!("{what}, frame {number} of file {name}")))?;
         self.past.frame(&batch);
         let position =
             batch.records.iter().find_map(|r| if let Record::Position(lsn) = r { Some(*lsn) } else { None });

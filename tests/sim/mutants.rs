@@ -5,6 +5,7 @@ use std::process::Command;
 /// `fault::planted` in the source says where each is.
 const PLANTED: [&str; 14] = [
     "ack-before-fsync",
+    "group-not-awaited",
     "lost-retry",
     "id-from-counter",
     "shadow-outside-frame",

@@ -35,6 +35,8 @@ pub(crate) fn store_settings() -> Settings {
         min_free: 1 << 20,
         // small, so that a seed sees many segments
         segment_bytes: 64 << 10,
+        // so small that many a batch becomes a group of several frames
+        frame_bytes: 700,
         ..Settings::default()
     }
 }

@@ -7,6 +7,7 @@ mod damage;
 mod disk;
 mod durable;
 mod format;
+mod groups;
 mod house;
 mod index;
 mod lists;

@@ -15,10 +15,10 @@ use tailhook::store::*;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep;
 
-/// Small segments: rotation, checkpoints and deleted segments in every life.
+/// Small segments and frames: rotation, checkpoints, deleted segments and groups of several frames in every life.
 pub(crate) fn small() -> Settings {
     let history = Duration::from_micros(HISTORY_US as u64);
-    Settings { segment_bytes: 24 << 10, history, ..settings() }
+    Settings { segment_bytes: 24 << 10, frame_bytes: 600, history, ..settings() }
 }
 
 const LIVES: usize = 4;

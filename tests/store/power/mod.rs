@@ -138,10 +138,11 @@ async fn nothing_confirmed_is_lost_when_the_power_goes() {
     assert!(lost.is_empty(), "{} of {cuts} cuts lost something: {lost:?}", lost.len());
 }
 
-/// Null controls: a store that answers before it syncs, and one whose only durability is the index's own flush.
+/// Null controls: a store that answers before it syncs, one whose only durability is the index's own flush, and one that
+/// believes the parts of a group before its seal is there.
 #[test]
 fn what_is_only_seemingly_durable_is_caught() {
-    for fault in ["ack-before-fsync", "index-flush-only"] {
+    for fault in ["ack-before-fsync", "index-flush-only", "group-not-awaited"] {
         let output = Command::new(std::env::current_exe().unwrap())
             .args(["power::nothing_confirmed_is_lost_when_the_power_goes", "--exact", "--nocapture"])
             .env("TAILHOOK_PLANTED", fault)
