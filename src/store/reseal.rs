@@ -8,7 +8,8 @@ use super::checkpoint::{self, Blocks, Walk, Wrong};
 use super::codec;
 use super::disk::Disk;
 use super::field::{Malformed, Reader, Writer};
-use super::frame;
+use super::frame::{self, Kind};
+use super::group::{self, Group};
 use super::keys;
 use super::opening;
 use super::outbox::{StoreError, blocked, unreadable};
@@ -102,11 +103,19 @@ async fn rewrite_segment(disk: &dyn Disk, first: u64, reseal: Reseal<'_>) -> Res
     let mut new = New::begin(disk, &name).await?;
     let mut reader = SegmentReader::open(disk, first).map_err(|e| unreadable(&e))?;
     let mut expected = first;
+    let mut group = Group::default();
     // what follows the last good frame was judged to be a torn tail
     while let Step::Frame(found) = reader.next(expected).map_err(|e| unreadable(&e))? {
         let sealed = sealed_batch(&found, first, reseal)?.map(|batch| codec::encode(&batch).0);
-        let body = sealed.as_deref().unwrap_or(&found.body);
-        frame::encode(&mut new.bytes, found.kind, found.number, found.lead, body);
+        let records = sealed.as_deref().unwrap_or(&found.body[group::prefix(found.kind)..]);
+        // a part's CRC is another now, and the seal's holds it
+        let body = match found.kind {
+            Kind::Batch | Kind::Header => records.to_vec(),
+            Kind::Part => group.part(records),
+            Kind::Seal => group.seal(records),
+        };
+        let crc = frame::encode(&mut new.bytes, found.kind, found.number, found.lead, &body);
+        group.follow(found.kind, crc, &body);
         new.write(CHUNK).await?;
         expected += 1;
     }

@@ -159,7 +159,8 @@ fn circles(sources: &[Source]) -> Vec<(Vec<String>, Vec<String>)> {
         if !reached[at].contains(&at) || told.contains(&at) {
             continue;
         }
-        let circle: Vec<usize> = reached[at].iter().copied().filter(|to| reached[*to].contains(&at)).collect();
+        let circle: Vec<usize> =
+            reached[at].iter().copied().filter(|to| reached[*to].contains(&at)).collect();
         told.extend(circle.iter().copied());
         let folders: BTreeSet<String> = circle.iter().map(|at| sources[*at].folder().to_owned()).collect();
         if folders.len() > 1 {
@@ -181,7 +182,10 @@ pub(super) fn new_circles(sources: &[Source]) -> Vec<String> {
         .collect();
     let stands = |known: &[&str]| found.iter().any(|(folders, _)| folders.iter().eq(known.iter()));
     wrong.extend(
-        KNOWN_CIRCLES.iter().filter(|known| !stands(known)).map(|known| format!("gone: {known:?}; strike it")),
+        KNOWN_CIRCLES
+            .iter()
+            .filter(|known| !stands(known))
+            .map(|known| format!("gone: {known:?}; strike it")),
     );
     wrong
 }

@@ -223,6 +223,24 @@ async fn judged(cluster: &Cluster, server: &str) {
     println!("{server}: {whole} published, {inserts} for inserts only, {refused} refused");
     assert!(whole > 20 && inserts > 10 && refused > 20);
     odd(cluster).await;
+    stored(cluster).await;
+}
+
+/// Where the publication sends stored generated columns (18+), they may be part of the identity.
+async fn stored(cluster: &Cluster) {
+    let mut dba = session(&cluster.url("postgres")).await;
+    if dba.version().await.unwrap() < 180_000 {
+        return;
+    }
+    let case = Case { shape: "generated", identity: "full", key: "keyless", schema: "stored".to_owned() };
+    dba.client().batch_execute(&case.sql()).await.unwrap();
+    let plan = case.plan("update");
+    assert!(migrate(&mut dba, &plan).await.is_err());
+    let made = format!("CREATE PUBLICATION {} WITH (publish_generated_columns = stored)", plan.publication);
+    dba.client().batch_execute(&made).await.unwrap();
+    migrate(&mut dba, &plan).await.unwrap();
+    assert_eq!(published(dba.client(), &plan, "").await, ["stored.docs"]);
+    assert_eq!(case.harmed(dba.client(), None).await, None);
 }
 
 /// Tables after public reports: how they were made, and writes that some publications break.

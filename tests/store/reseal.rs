@@ -10,7 +10,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tailhook::clock::SystemClock;
-use tailhook::domain::Subscription;
+use tailhook::domain::{Sealed, Subscription};
 use tailhook::store::*;
 
 const CLEAR: [&str; 4] = [
@@ -147,6 +147,33 @@ async fn the_real_folder_of_format_0_holds_no_clear_header_afterwards() {
     holds_everything(&store);
     drop(store);
     assert_eq!(canary::in_folder(&canaries(), &folder), [""; 0]);
+}
+
+/// A group's seal holds its parts' CRCs, which are others once a part was rewritten.
+#[tokio::test(start_paused = true)]
+async fn a_group_whose_parts_are_rewritten_stays_whole() {
+    let seal = |s: &Subscription| sealer().seal_clear(s);
+    let parts = Settings { frame_bytes: 100, ..settings() };
+    let house = House::open(parts, CrashDisk::default(), MemoryIndex::default()).await.unwrap();
+    let mut records = captured(1, lane(1));
+    for n in 1..=3 {
+        let Record::Subscription(mut clear) = subscription(n) else { unreachable!("a subscription") };
+        clear.options.headers.insert("authorization".into(), Sealed::new(CLEAR[1]));
+        clear.secret = Some(Sealed::new("in the clear too"));
+        records.push(Record::Subscription(clear));
+    }
+    house.commit(records).await;
+    house.commit(captured(2, lane(2))).await;
+    let (disk, _) = house.stop().await;
+    let before = subscriptions(&store_on(&disk.fork()).await);
+    assert_eq!(found(&disk).len(), 1);
+    assert_eq!(reseal(&disk, &seal).await.unwrap().len(), 1);
+    assert_eq!(found(&disk), [""; 0]);
+    let store = store_on(&disk).await;
+    assert_eq!(subscriptions(&store), before);
+    assert!(
+        store.event(&key(1, lane(1))).unwrap().is_some() && store.event(&key(2, lane(2))).unwrap().is_some()
+    );
 }
 
 #[tokio::test(start_paused = true)]
