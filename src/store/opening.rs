@@ -194,7 +194,7 @@ pub(super) fn read(segment: u64, found: &Found) -> Result<(Batch, Vec<Place>), S
     match found.kind {
         Kind::Header => segment::readable(&found.body, &name).map(|()| (Batch::default(), Vec::new())),
         Kind::Batch | Kind::Part | Kind::Seal => group::decode(found.kind, &found.body)
-            .map_err(|what| StoreError::Newer(format!("{what}, frame {} of file {name}", found.number))),
+            .map_err(|what| segment::unknown_record(what, found.number, &name)),
     }
 }
 

@@ -1,4 +1,5 @@
 //! The journal's files: their names, reading them frame by frame, judging a bad place. Knows nothing of what frames say.
+use super::codec::Unknown;
 use super::disk::Disk;
 use super::format::{self, MAX_HEADER};
 use super::frame::{self, Behind, Flaw, HEADER, Kind};
@@ -139,6 +140,15 @@ impl<'a> SegmentReader<'a> {
 
 pub(super) fn unknown_frame(kind: u8, name: &str, at: u64) -> StoreError {
     StoreError::Newer(format!("frame kind {kind} in file {name}, byte {at}"))
+}
+
+/// A frame whose CRC is right, in which this version does not read everything.
+pub(super) fn unknown_record(what: Unknown, number: u64, name: &str) -> StoreError {
+    let place = format!("frame {number} of file {name}");
+    if fault::planted("unknown-record-is-damage") {
+        return StoreError::Damaged(place);
+    }
+    StoreError::Newer(format!("{what}, {place}"))
 }
 
 /// The body of a segment's header; `None`: it has none, is empty or cannot be read so far. An error: only a newer version reads it.

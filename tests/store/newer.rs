@@ -178,10 +178,11 @@ async fn what_a_newer_version_wrote_is_refused_and_left_alone() {
     }
 }
 
-/// Null controls: a version that takes an unknown frame for a bad one, and one that does not look at the format.
+/// Null controls: a version that takes an unknown frame for a bad one or an unknown record for damage, and one that does not look
+/// at the format.
 #[test]
 fn what_is_not_looked_at_is_caught() {
-    for fault in ["unknown-frame-is-bad", "format-ignored"] {
+    for fault in ["unknown-frame-is-bad", "unknown-record-is-damage", "format-ignored"] {
         let output = Command::new(std::env::current_exe().unwrap())
             .args(["newer::what_a_newer_version_wrote_is_refused_and_left_alone", "--exact", "--nocapture"])
             .env("TAILHOOK_PLANTED", fault)

@@ -3,6 +3,7 @@ use crate::damage::{FIRST, bounds};
 use crate::disk::CrashDisk;
 use crate::house::*;
 use crate::newer::{name, old};
+use std::process::Command;
 use tailhook::domain::{Lsn, Status};
 use tailhook::store::{Identity, Index, MemoryIndex, Record, Report, Settings, StoreError, salvage, verify};
 use tokio::task::yield_now;
@@ -170,7 +171,9 @@ async fn a_lost_beginning_is_refused_and_salvaged() {
     let before = disk.names("");
     for index in [kept().await, MemoryIndex::default()] {
         let error = House::open(settings(), disk.fork(), index.fork()).await.err();
-        let Some(StoreError::Damaged(what)) = &error else { panic!("{error:?}") };
+        let Some(StoreError::Damaged(what)) = &error else {
+            panic!("it opens without its beginning: {error:?}")
+        };
         assert!(what.contains("frames 14 to 20 are missing") && what.contains(&name(21)), "{what}");
         let report = looked(&disk, &index);
         let found: Vec<_> = report.losses.iter().map(|loss| (loss.frames, &loss.file)).collect();
@@ -190,6 +193,18 @@ async fn a_lost_beginning_is_refused_and_salvaged() {
     house.commit(captured(90, lane(1))).await;
     let (disk, index) = house.close().await;
     assert!(looked(&disk, &index).findings.is_empty());
+}
+
+/// Null control: a store that does not ask where its journal begins.
+#[test]
+fn a_lost_beginning_that_nobody_asks_for_is_caught() {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["salvage::a_lost_beginning_is_refused_and_salvaged", "--exact", "--nocapture"])
+        .env("TAILHOOK_PLANTED", "lost-beginning-ignored")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("it opens without its beginning"), "{text}");
 }
 
 /// The fixture's index, up to its end.
