@@ -11,4 +11,5 @@ mod real;
 mod recovery;
 mod retention;
 mod salvage;
+mod syncs;
 mod verify;
