@@ -1,6 +1,7 @@
 //! The real binary beside a real Postgres, with a real TLS receiver: what a user would see, and what kill -9 leaves.
 #![allow(clippy::unwrap_used, reason = "tests")]
 mod gaps;
+mod logs;
 mod refusals;
 #[allow(dead_code, reason = "the other half is for tests/torture and tests/storms")]
 mod rig;
