@@ -74,6 +74,8 @@ impl Span {
 /// Makes the history. What rolls back is never made: the server never sends it.
 pub(crate) struct Erp {
     rng: Rng,
+    /// Who owns a subscription, and its headers.
+    aside: Rng,
     rows: Rows,
     serial: u64,
     pub(crate) tenants: Vec<String>,
@@ -85,6 +87,9 @@ pub(crate) struct Erp {
 
 /// How every secret begins before it is sealed.
 pub(crate) const CLEAR: &str = "clear-secret-";
+
+/// How the value of every custom header begins.
+pub(crate) const HEADER: &str = "clear-header-";
 
 /// Transactions of a history: at least and less than.
 pub(crate) const LENGTH: (u64, u64) = (105, 150);
@@ -110,7 +115,8 @@ impl Erp {
         let tenants: Vec<String> = (0..3).map(|_| rng.uuid().to_string()).collect();
         let urls = (0..4).map(|i| format!("https://receiver-{i}.example/hooks")).collect();
         let lsn = 0x0100_0000 + rng.below(1 << 34) * 8;
-        Self { rng, rows: Rows::new(), serial: 0, tenants, urls, lsn, at_ms: 0, txns: Vec::new() }
+        let aside = rng.aside();
+        Self { rng, aside, rows: Rows::new(), serial: 0, tenants, urls, lsn, at_ms: 0, txns: Vec::new() }
     }
 
     /// Rows and subscriptions that stand before anybody follows, then `length` transactions.
@@ -308,10 +314,11 @@ impl Erp {
 
     fn subscribe(&mut self, tenant: usize, pattern: &str) -> Op {
         let options = match self.rng.below(10) {
-            0 => r#"{"ordering": "none"}"#,
-            1 => r#"{"rate": 20}"#,
-            _ => "{}",
+            0 => r#""ordering": "none", "#,
+            1 => r#""rate": 20, "#,
+            _ => "",
         };
+        let options = format!("{{{options}\"headers\": {}}}", self.headers());
         let new = vec![
             some(self.rng.uuid().to_string()),
             some(self.tenants[tenant].clone()),
@@ -330,7 +337,25 @@ impl Erp {
         format!("{CLEAR}{:016x}", self.rng.next())
     }
 
+    /// None, or one that nobody else has.
+    fn headers(&self) -> String {
+        match self.aside.below(3) {
+            0 => "{}".to_owned(),
+            _ => format!("{{\"x-key\": \"{HEADER}{:016x}\"}}", self.aside.next()),
+        }
+    }
+
     fn next_subscription(&mut self, cells: &mut Cells) {
+        match self.aside.below(8) {
+            // it changes hands
+            0..2 => cells[1] = self.aside.pick(&self.tenants).cloned(),
+            2 => {
+                let before = cells[8].take().unwrap_or_default();
+                let (rest, _) = before.split_once("\"headers\": ").unwrap_or(("{", ""));
+                cells[8] = some(format!("{rest}\"headers\": {}}}", self.headers()));
+            }
+            _ => {}
+        }
         match self.rng.below(6) {
             0 => cells[2] = some(*self.rng.pick(&PATTERNS).unwrap()),
             1 => cells[3] = self.rng.pick(&self.urls).cloned(),
