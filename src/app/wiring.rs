@@ -43,22 +43,27 @@ pub(super) async fn store(
     metrics: &Metrics,
     clock: &SharedClock,
 ) -> Result<(Store, Recovery), StoreError> {
+    let settings = folder(&config.store, metrics);
+    let memory = fault::instead("TAILHOOK_INDEX_BYTES", lsm::MEMORY_BYTES);
+    let index = LsmIndex::factory(config.store.path.join("index"), memory);
+    Store::open(settings, disk, index, clock.clone()).await
+}
+
+/// `[store]`.
+fn folder(store: &config::Store, metrics: &Metrics) -> store::Settings {
     let flush_seconds = metrics.flush_seconds.clone();
     let defaults = store::Settings::default();
     let upkeep_ms = fault::instead("TAILHOOK_UPKEEP_MS", defaults.upkeep_every.as_millis() as u64);
-    let settings = store::Settings {
-        history: config.store.history,
-        history_max: config.store.history_max,
-        min_free: config.store.min_free,
+    store::Settings {
+        history: store.history,
+        history_max: store.history_max,
+        min_free: store.min_free,
         segment_bytes: fault::instead("TAILHOOK_SEGMENT_BYTES", defaults.segment_bytes),
         frame_bytes: fault::instead("TAILHOOK_FRAME_BYTES", defaults.frame_bytes as u64) as usize,
         upkeep_every: Duration::from_millis(upkeep_ms),
         observe_flush: FlushObserver::new(move |took| flush_seconds.observe(took.as_secs_f64())),
         ..defaults
-    };
-    let memory = fault::instead("TAILHOOK_INDEX_BYTES", lsm::MEMORY_BYTES);
-    let index = LsmIndex::factory(config.store.path.join("index"), memory);
-    Store::open(settings, disk, index, clock.clone()).await
+    }
 }
 
 /// The master key, made at the first run while nothing is sealed.
@@ -197,17 +202,8 @@ pub(super) fn api(config: &Config, shared: &Shared) -> admin::Router {
     let database = &config.database;
     let api_url = database.api_url.as_ref().unwrap_or(&database.url);
     let (guard, resolver) = (Arc::new(Guard::new(&shared.egress)), Arc::new(Resolver::default()));
-    let known_events = config.mapping.event_names().iter().map(ToString::to_string).collect();
-    let settings = admin::Settings {
-        listen: config.admin.listen,
-        allowed_hosts: config.admin.allowed_hosts.clone(),
-        tokens: config.admin.tokens.iter().map(token).collect(),
-        source: config.delivery.source.clone(),
-        max_payload: config.delivery.max_payload as usize,
-        known_events,
-    };
     admin::router(admin::Parts {
-        settings: watch::channel(Arc::new(settings)).1,
+        settings: watch::channel(Arc::new(callers(config))).1,
         store: shared.store.clone(),
         routing: shared.routing.clone(),
         subscriptions: Subscriptions::new(api_url.expose(), &database.schema),
@@ -223,6 +219,18 @@ pub(super) fn api(config: &Config, shared: &Shared) -> admin::Router {
     })
 }
 
+/// `[admin]`.
+fn callers(config: &Config) -> admin::Settings {
+    admin::Settings {
+        listen: config.admin.listen,
+        allowed_hosts: config.admin.allowed_hosts.clone(),
+        tokens: config.admin.tokens.iter().map(token).collect(),
+        source: config.delivery.source.clone(),
+        max_payload: config.delivery.max_payload as usize,
+        known_events: config.mapping.event_names().iter().map(ToString::to_string).collect(),
+    }
+}
+
 fn token(token: &config::AdminToken) -> admin::Token {
     admin::Token {
         name: token.name.clone(),
@@ -231,3 +239,6 @@ fn token(token: &config::AdminToken) -> admin::Token {
         write: token.scope == config::Scope::Write,
     }
 }
+
+#[cfg(test)]
+mod tests;

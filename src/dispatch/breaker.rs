@@ -76,6 +76,12 @@ impl Breaker {
             }
         }
     }
+    /// The endpoint wishes to be left alone until then (`Retry-After`); while it refuses, that holds for its next probe too.
+    pub fn asked_for(&mut self, until: i64) {
+        if let Self::Refusing(at) = self {
+            *at = until.max(*at);
+        }
+    }
     /// Is it left alone?
     pub fn is_refusing(&self) -> bool {
         !matches!(self, Self::Admitting(_))

@@ -1,8 +1,8 @@
-//! One subscription's deliveries in memory, and their order (SPEC 5.4), pure. Knows no endpoint and no time.
+//! One subscription's deliveries in memory, and their order (SPEC 5.4), pure. Knows whose its endpoint is, and no time.
 //!
 //! A lane holds what can be attempted and little of what cannot: of each ordering key the head and a few followers;
 //! the rest stays in the store and is read again when its turn comes.
-use super::endpoint::EndpointId;
+use super::endpoint::{Endpoint, EndpointId};
 use crate::domain::{Ordering, Pending, SubscriptionId};
 use crate::fault;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -253,6 +253,12 @@ impl Lane {
     /// Was it read out of turn before it was offered?
     pub(super) fn was_early(&mut self, seq: Seq) -> bool {
         self.early.remove(&seq)
+    }
+
+    /// Is this of another tenant than the one that the lane leads to now? It was committed before the subscription changed hands.
+    pub(super) fn is_anothers(&self, endpoints: &BTreeMap<EndpointId, Endpoint>, pending: &Pending) -> bool {
+        let leads_to = self.endpoint.and_then(|id| endpoints.get(&id));
+        leads_to.is_some_and(|endpoint| endpoint.key.tenant != pending.key.tenant)
     }
 
     /// Has it been decided that nothing more is owed, though the store may not know yet?

@@ -117,6 +117,10 @@ mod tests {
             (Ok(500), None, 0, false, Retry(2_000), false),
             (Ok(500), None, 3, false, Retry(8_000), false),
             (Err(Failure::Timeout), None, 9, false, Retry(512_000), false),
+            // whoever is charged, `Retry-After` is honoured
+            (Ok(503), Some(60_000), 0, false, Retry(60_000), false),
+            (Ok(503), Some(500), 2, false, Retry(4_000), false),
+            (Ok(503), Some(u64::MAX), 9, false, Retry(3_600_000), false),
             // an answer ends it, whoever is charged
             (Ok(200), None, 3, false, Delivered, true),
             (Ok(404), None, 0, false, Failed, true),

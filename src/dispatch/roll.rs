@@ -55,23 +55,24 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         }
     }
 
-    /// A closed lane's subscription may be active again before the routing says so: what was committed since is owed.
+    /// A closed lane's subscription may be active again, or another tenant's, before the routing says so: what was committed
+    /// since is owed.
     pub(super) fn reopen(&mut self, lane: SubscriptionId) {
-        if self.scheduler.is_gone(lane) && self.current(lane).is_some() {
+        let Some(current) = self.current(lane) else { return };
+        let leads_to = self.scheduler.endpoint_of(lane);
+        if self.scheduler.is_gone(lane) || leads_to.is_some_and(|at| at.tenant != current.tenant) {
             self.refresh_lane(lane);
         }
     }
 
-    /// The active subscription, as it is now. The routing is published after the commit that changed it, so a
-    /// subscription that it does not know (yet) is looked for in the store before anything is given up.
-    pub(super) fn current(&mut self, id: SubscriptionId) -> Option<Arc<Subscription>> {
-        self.routed(id).or_else(|| {
-            let store = &self.parts.store;
-            let stored = self.stored.get_or_insert_with(|| {
-                store.subscriptions().into_iter().filter(|s| s.active).map(|s| (s.id, Arc::new(s))).collect()
-            });
-            stored.get(&id).cloned()
-        })
+    /// The active subscription, as it is now. The routing is published after the commit that changed it, so the store is asked
+    /// before anything is given up: of a subscription that the routing does not know (yet), and whose it is.
+    pub(super) fn current(&self, id: SubscriptionId) -> Option<Arc<Subscription>> {
+        let stored = self.parts.store.subscription(id).filter(|subscription| subscription.active);
+        match (self.routed(id), stored) {
+            (Some(routed), Some(stored)) if routed.tenant != stored.tenant => Some(stored),
+            (routed, stored) => routed.or(stored),
+        }
     }
 
     fn routed(&self, id: SubscriptionId) -> Option<Arc<Subscription>> {

@@ -27,7 +27,9 @@ impl Scheduler {
         let was_gone = lane.gone.take().is_some();
         let from = lane.endpoint;
         lane.rate = rate;
-        if lane.ordering != ordering || was_gone {
+        let whose = |at| self.endpoints.get(&at).map(|endpoint| &endpoint.key.tenant);
+        let other_tenant = from.is_some_and(|from| whose(from) != whose(to));
+        if lane.ordering != ordering || was_gone || other_tenant {
             self.reset_lane(id, ordering);
         }
         if from != Some(to) {

@@ -8,7 +8,7 @@ use super::scheduler::{Offered, Scheduler};
 use super::settings::{Now, Settings};
 use super::status::{Observer, Status};
 use crate::clock::SharedClock;
-use crate::domain::{EventName, Pending, Subscription, SubscriptionId};
+use crate::domain::{EventName, Pending};
 use crate::egress::Transport;
 use crate::fault;
 use crate::registry::{Routing, seal::Sealer};
@@ -84,8 +84,6 @@ pub(super) struct Dispatch<T, J> {
     routed: bool,
     /// The routing that lanes were last reviewed by.
     reviewed: Arc<Routing>,
-    /// The store's active subscriptions, read at most once a turn.
-    pub(super) stored: Option<BTreeMap<SubscriptionId, Arc<Subscription>>>,
     /// The store failed: nothing is read, nothing committed before.
     again: Option<Instant>,
 }
@@ -105,7 +103,6 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
             review: Review::Done,
             routed: true,
             reviewed,
-            stored: None,
             again: None,
             parts,
         }
@@ -118,7 +115,6 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
     async fn run(mut self) -> Result<(), StoreError> {
         self.followed().await;
         while self.is_wanted() {
-            self.stored = None;
             self.ended()?;
             let busy = self.read();
             self.give_up();
@@ -239,8 +235,6 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
 
     fn offered(&mut self, pending: Vec<Pending>, overflowed: bool) {
         let now = self.now();
-        // what was read before the wait may be older than what is offered
-        self.stored = None;
         for pending in pending {
             let lane = pending.subscription;
             self.reopen(lane);

@@ -147,7 +147,8 @@ impl Scheduler {
         let Some(lane) = self.lanes.get_mut(&pending.subscription) else { return };
         let ticket = Ticket { lane: pending.subscription, seq: pending.seq };
         let expires = expires(&pending, &self.settings, now);
-        let over = lane.gone.or_else(|| (expires <= now.steady).then_some(EXPIRED));
+        let anothers = lane.is_anothers(&self.endpoints, &pending).then_some(ANOTHERS);
+        let over = lane.gone.or(anothers).or_else(|| (expires <= now.steady).then_some(EXPIRED));
         if let Some(reason) = over {
             let key = pending.key.clone();
             if lane.admit_ended(pending) {
@@ -283,6 +284,8 @@ impl Scheduler {
     }
 }
 
+/// Why a delivery is given up whose subscription has changed its tenant.
+pub(super) const ANOTHERS: &str = "the subscription belongs to another tenant now";
 /// Why an old delivery is given up.
 pub(super) const EXPIRED: &str = "expired: older than delivery.expire_after";
 

@@ -3,8 +3,8 @@ use super::endpoint::{Endpoint, EndpointId, Place};
 use super::lane::{Ending, State, Ticket};
 use super::pick::Job;
 use super::retry::{Judged, Sign, Verdict, judge, sign};
-use super::scheduler::{EXPIRED, Scheduler, Timer};
-use super::settings::Now;
+use super::scheduler::{ANOTHERS, EXPIRED, Scheduler, Timer};
+use super::settings::{Now, millis};
 use crate::domain::{Attempt, DeliveryKey, Failure, Next, Outcome};
 use crate::fault;
 
@@ -56,6 +56,10 @@ impl Scheduler {
         let was_refusing = endpoint.breaker.is_refusing();
         let was_proven = endpoint.proven;
         let charged = endpoint.breaker.ended(sign, job.probe, &self.settings.breaker, now.steady);
+        if let Some(asked) = outcome.retry_after_ms.filter(|_| sign == Sign::Fails) {
+            let wait = i64::try_from(asked).unwrap_or(i64::MAX).min(millis(self.settings.backoff.max));
+            endpoint.breaker.asked_for(now.steady.saturating_add(wait));
+        }
         let success = matches!(outcome.answer, Ok(100..=399));
         if sign != Sign::Nothing {
             endpoint.proven = success;
@@ -146,7 +150,9 @@ impl Scheduler {
     /// A delivery that was on its way waits again, unless it has become void meanwhile.
     pub(super) fn resume(&mut self, ticket: Ticket, due: i64, now: Now) {
         let Some(lane) = self.lanes.get_mut(&ticket.lane) else { return };
-        let gone = lane.gone;
+        let of_another =
+            lane.items.get(&ticket.seq).is_some_and(|item| lane.is_anothers(&self.endpoints, &item.pending));
+        let gone = lane.gone.or(of_another.then_some(ANOTHERS));
         let Some(item) = lane.items.get_mut(&ticket.seq) else { return };
         let expired = item.expires <= now.steady;
         item.state = State::Queued;

@@ -122,6 +122,12 @@ mod tests {
             (&TypeKind::Numeric, "1", "1.00", true),
             (&TypeKind::Numeric, "1", "1.01", false),
             (&TypeKind::Numeric, "\"NaN\"", "\"NaN\"", true),
+            // what a float cannot tell apart, and what it can
+            (&TypeKind::Numeric, "12345678901234567.01", "12345678901234567.02", false),
+            (&TypeKind::Numeric, "9007199254740992", "9007199254740993", false),
+            (&TypeKind::Integer, "9007199254740992", "9007199254740993", false),
+            (&TypeKind::Numeric, "0.1", "0.1000000000000000055", false),
+            (&TypeKind::Numeric, "1e400", "2e400", false),
             (&TypeKind::Float, "1e2", "100", true),
             (&TypeKind::Text, "\"1\"", "\"1.00\"", false),
             (&TypeKind::Text, "\"\\u0061\"", "\"a\"", true),

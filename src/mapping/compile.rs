@@ -222,6 +222,9 @@ impl Entry {
             if values.as_slice().is_empty() {
                 self.say(format!("becomes.{column} lists no value"));
             }
+            if !values.as_slice().iter().all(super::rules::Scalar::is_exact) {
+                self.say(format!("becomes.{column} has more digits than a float holds; write it as a text"));
+            }
             let wanted = values.as_slice().iter().map(Wanted::from).collect();
             becomes.extend(self.columns("becomes", &[column]).pop().map(|column| (column, wanted)));
         }

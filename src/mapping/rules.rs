@@ -201,6 +201,15 @@ pub(super) struct Wanted {
     pub(super) text: String,
 }
 
+impl Scalar {
+    /// Is it the number that was written? A float tells any two numbers of 15 digits apart; of longer ones nobody knows.
+    pub(super) fn is_exact(&self) -> bool {
+        let Self::Float(number) = self else { return true };
+        let digits: String = number.to_string().chars().filter(char::is_ascii_digit).collect();
+        digits.trim_matches('0').len() <= 15
+    }
+}
+
 impl From<&Scalar> for Wanted {
     fn from(scalar: &Scalar) -> Self {
         let text = match scalar {

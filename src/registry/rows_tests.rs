@@ -259,3 +259,36 @@ fn applying_gives_what_must_be_journaled() {
     assert_eq!(routing.apply(RowChange::Gone(id(1))), Record::SubscriptionGone(id(1)));
     assert_eq!(routing.apply(RowChange::Cleared), Record::SubscriptionsCleared);
 }
+
+/// An SQL UPDATE may give a row to another tenant: from that commit on it is that tenant's alone.
+#[test]
+fn a_row_that_changes_its_tenant_serves_the_old_one_no_more() {
+    let (one, two) = (TenantId::new("t1"), TenantId::new("t2"));
+    let name = crate::domain::EventName::parse("invoice.sent").unwrap();
+    let mut routing = Routing::default();
+    let step = |routing: &mut Routing, old: Option<Value>, new: Value| {
+        let op = if old.is_some() { Operation::Update } else { Operation::Insert };
+        for change in run(&change(op, old, Some(new)), &routing.clone()) {
+            routing.apply(change);
+        }
+    };
+    let asked = |routing: &Routing, tenant: &TenantId| {
+        (routing.of_tenant(tenant).count(), routing.route(tenant, &name).count())
+    };
+    step(&mut routing, None, row());
+    // with and without the old row, all values sent or only what changed
+    let mut short = with("tenant_id", json!("t1"));
+    for unsent in ["event", "url", "secret", "options"] {
+        short[unsent] = json!("?");
+    }
+    for (old, new, now) in [
+        (Some(row()), with("tenant_id", json!("t2")), &two),
+        (Some(with("tenant_id", json!("t2"))), short, &one),
+        (None, with("tenant_id", json!("t2")), &two),
+    ] {
+        step(&mut routing, old, new);
+        let before = if now == &two { &one } else { &two };
+        assert_eq!((asked(&routing, before), asked(&routing, now)), ((0, 0), (1, 1)), "now {now:?}");
+        assert_eq!(&routing.get(id(1)).unwrap().tenant, now);
+    }
+}

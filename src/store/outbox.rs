@@ -301,6 +301,10 @@ impl Store {
     pub fn subscriptions(&self) -> Vec<Subscription> {
         self.core.read().subscriptions.values().map(|s| (**s).clone()).collect()
     }
+    /// One of them.
+    pub fn subscription(&self, id: SubscriptionId) -> Option<Arc<Subscription>> {
+        self.core.read().subscriptions.get(&id).cloned()
+    }
     /// Waits for deliveries that became pending since the last call (new, or retried by hand), in commit order.
     /// The feed is bounded: when it overflowed, the second value is true and the caller re-reads its lanes.
     /// What was pending when the store was opened is not in it. Cancel-safe; for one consumer.

@@ -144,3 +144,27 @@ pub fn order_key(resource: Option<&Resource>) -> Option<u64> {
     text.extend_from_slice(resource.id.as_bytes());
     Some(xxhash_rust::xxh3::xxh3_64(&text))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Resources of one id and different types are different resources; so are those whose texts only run together.
+    #[test]
+    fn an_ordering_key_is_of_type_and_id() {
+        let named = [
+            ("invoice", "7"),
+            ("payment", "7"),
+            ("invoice", "8"),
+            ("invoice7", ""),
+            ("", "invoice7"),
+            ("i", "nvoice7"),
+        ];
+        let key = |(kind, id): (&str, &str)| {
+            order_key(Some(&Resource { kind: kind.into(), id: id.into() })).unwrap()
+        };
+        let keys: std::collections::BTreeSet<u64> = named.into_iter().map(key).collect();
+        assert_eq!(keys.len(), named.len());
+        assert_eq!(order_key(None), None);
+    }
+}

@@ -137,6 +137,63 @@ async fn the_same_request_again_gets_the_same_answer() {
     assert_eq!(world.call_with(Method::POST, "/deliveries", Some(event), &of_b).await.status, 202);
 }
 
+/// A key is a tenant's own, and a path's own: the same key elsewhere is another request.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idempotency_key_belongs_to_its_tenant_and_its_path() {
+    let world = World::start().await;
+    let of_a = [("authorization", "Bearer root-token"), ("x-tenant-id", "a"), ("idempotency-key", "k")];
+    let of_b = [("authorization", "Bearer b-token"), ("idempotency-key", "k")];
+    let post = async |path: &str, body: &Value, tenant: &[(&str, &str)]| {
+        world.call_with(Method::POST, path, Some(body.clone()), tenant).await
+    };
+    let wish = json!({"event": "payment.*", "url": "https://a.example/hook"});
+    let event = json!({"event": "payment.failed", "payload": {"n": 1}});
+    for (path, body, status, id) in
+        [("/subscriptions", &wish, 201, "id"), ("/deliveries", &event, 202, "event_id")]
+    {
+        let mut ids = Vec::new();
+        for tenant in [&of_a[..], &of_b[..]] {
+            let first = post(path, body, tenant).await;
+            assert_eq!(
+                (first.status.as_u16(), first.header("idempotency-replayed")),
+                (status, None),
+                "{path}"
+            );
+            ids.push(first.json()[id].clone());
+        }
+        // the part of an id that is no time
+        let hash = |id: &Value| id.as_str().unwrap()[15..].to_string();
+        assert_ne!(hash(&ids[0]), hash(&ids[1]), "{path}: ids are derived from the tenant too");
+        // each tenant's answer is kept beside the other's
+        for (tenant, known) in [(&of_a[..], &ids[0]), (&of_b[..], &ids[1])] {
+            let again = post(path, body, tenant).await;
+            assert_eq!(
+                (again.header("idempotency-replayed"), &again.json()[id]),
+                (Some("true"), known),
+                "{path}"
+            );
+        }
+    }
+    // the delivery's id stands in the path: of two deliveries both are retried
+    post("/deliveries", &json!({"event": "payment.failed", "payload": {"n": 2}}), &of_a[..2]).await;
+    let list = world.call(Method::GET, "/deliveries", None).await.json();
+    let deliveries: Vec<&str> = list.as_array().unwrap().iter().map(|d| d["id"].as_str().unwrap()).collect();
+    assert_eq!(deliveries.len(), 2);
+    for delivery in deliveries {
+        world.fail("a", delivery).await;
+        let path = format!("/deliveries/{delivery}/retry");
+        let retried = world.call_with(Method::POST, &path, None, &of_a).await;
+        assert_eq!((retried.status.as_u16(), retried.header("idempotency-replayed")), (202, None));
+        assert_eq!(retried.json()["id"], delivery);
+        let now = world.call(Method::GET, &format!("/deliveries/{delivery}"), None).await.json();
+        assert_eq!(now["status"], "PENDING");
+        assert_eq!(
+            world.call_with(Method::POST, &path, None, &of_a).await.header("idempotency-replayed"),
+            Some("true")
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn events_that_are_refused() {
     let world = World::start().await;

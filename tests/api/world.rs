@@ -87,8 +87,13 @@ fn settings() -> Settings {
 
 impl World {
     pub async fn start() -> Self {
+        Self::with_role("LOGIN").await
+    }
+
+    /// `role`: the attributes of the API's role.
+    pub async fn with_role(role: &str) -> Self {
         let cluster = Cluster::start();
-        cluster.sql("CREATE ROLE api LOGIN");
+        cluster.sql(&format!("CREATE ROLE api {role}"));
         let plan = Plan {
             schema: "tailhook".into(),
             publication: "tailhook".into(),

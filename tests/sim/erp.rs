@@ -74,6 +74,8 @@ impl Span {
 /// Makes the history. What rolls back is never made: the server never sends it.
 pub(crate) struct Erp {
     rng: Rng,
+    /// Who owns a subscription, and its headers.
+    aside: Rng,
     rows: Rows,
     serial: u64,
     pub(crate) tenants: Vec<String>,
@@ -86,10 +88,8 @@ pub(crate) struct Erp {
 /// How every secret begins before it is sealed.
 pub(crate) const CLEAR: &str = "clear-secret-";
 
-/// The value of every subscription's own header: as secret as its secret.
-pub(crate) fn header_of(secret: &str) -> String {
-    format!("{secret}-in-a-header")
-}
+/// How the value of every custom header begins.
+pub(crate) const HEADER: &str = "clear-header-";
 
 /// Transactions of a history: at least and less than.
 pub(crate) const LENGTH: (u64, u64) = (105, 150);
@@ -115,7 +115,8 @@ impl Erp {
         let tenants: Vec<String> = (0..3).map(|_| rng.uuid().to_string()).collect();
         let urls = (0..4).map(|i| format!("https://receiver-{i}.example/hooks")).collect();
         let lsn = 0x0100_0000 + rng.below(1 << 34) * 8;
-        Self { rng, rows: Rows::new(), serial: 0, tenants, urls, lsn, at_ms: 0, txns: Vec::new() }
+        let aside = rng.aside();
+        Self { rng, aside, rows: Rows::new(), serial: 0, tenants, urls, lsn, at_ms: 0, txns: Vec::new() }
     }
 
     /// Rows and subscriptions that stand before anybody follows, then `length` transactions.
@@ -313,19 +314,17 @@ impl Erp {
 
     fn subscribe(&mut self, tenant: usize, pattern: &str) -> Op {
         let options = match self.rng.below(10) {
-            0 => r#", "ordering": "none""#,
-            1 => r#", "rate": 20"#,
+            0 => r#""ordering": "none", "#,
+            1 => r#""rate": 20, "#,
             _ => "",
         };
-        let (id, url, secret) =
-            (self.rng.uuid().to_string(), self.rng.pick(&self.urls).cloned(), self.secret());
-        let options = format!(r#"{{"headers": {{"X-Key": "{}"}}{options}}}"#, header_of(&secret));
+        let options = format!("{{{options}\"headers\": {}}}", self.headers());
         let new = vec![
-            some(id),
+            some(self.rng.uuid().to_string()),
             some(self.tenants[tenant].clone()),
             some(pattern),
-            url,
-            some(secret),
+            self.rng.pick(&self.urls).cloned(),
+            some(self.secret()),
             some("t"),
             some("2026-02-14 09:00:00.25+00"),
             some("2026-02-14 09:00:00.25+00"),
@@ -338,15 +337,29 @@ impl Erp {
         format!("{CLEAR}{:016x}", self.rng.next())
     }
 
+    /// None, or one that nobody else has.
+    fn headers(&self) -> String {
+        match self.aside.below(3) {
+            0 => "{}".to_owned(),
+            _ => format!("{{\"x-key\": \"{HEADER}{:016x}\"}}", self.aside.next()),
+        }
+    }
+
     fn next_subscription(&mut self, cells: &mut Cells) {
+        match self.aside.below(8) {
+            // it changes hands
+            0..2 => cells[1] = self.aside.pick(&self.tenants).cloned(),
+            2 => {
+                let before = cells[8].take().unwrap_or_default();
+                let (rest, _) = before.split_once("\"headers\": ").unwrap_or(("{", ""));
+                cells[8] = some(format!("{rest}\"headers\": {}}}", self.headers()));
+            }
+            _ => {}
+        }
         match self.rng.below(6) {
             0 => cells[2] = some(*self.rng.pick(&PATTERNS).unwrap()),
             1 => cells[3] = self.rng.pick(&self.urls).cloned(),
-            2 => {
-                let (old, new) = (cells[4].take().unwrap(), self.secret());
-                cells[8] = cells[8].take().map(|options| options.replace(&old, &new));
-                cells[4] = some(new);
-            }
+            2 => cells[4] = some(self.secret()),
             3 => cells[0] = some(self.rng.uuid().to_string()),
             _ => cells[5] = some(if cells[5].as_deref() == Some("t") { "f" } else { "t" }),
         }

@@ -3,7 +3,7 @@
 use crate::check::{self, Ledger};
 use crate::damage;
 use crate::disk::Platter;
-use crate::erp::{CLEAR, Erp, LENGTH, Span, Txn};
+use crate::erp::{CLEAR, Erp, HEADER, LENGTH, Span, Txn};
 use crate::index::SimIndex;
 use crate::net::Net;
 use crate::oracle::Truth;
@@ -393,8 +393,8 @@ impl Machine {
 
     /// No clear secret is in any file.
     fn nothing_leaked(&self) {
-        if let Some(file) = self.platter.holds(CLEAR) {
-            self.world.violated(format!("{file} holds a clear secret"));
+        if let Some(file) = [CLEAR, HEADER].iter().find_map(|clear| self.platter.holds(clear)) {
+            self.world.violated(format!("{file} holds a clear secret or header"));
         }
     }
 }

@@ -137,8 +137,9 @@ fn every_promise_holds_on_every_seed() {
     }
     let sum = |of: fn(&Report) -> u64| reports.iter().map(|(_, report)| of(report)).sum::<u64>();
     println!(
-        "{} seeds: {} events, {} requests, {} deaths and stops of the sidecar, {} crashes of the server, {} gaps",
+        "{} seeds: {} violated, {} events, {} requests, {} deaths and stops of the sidecar, {} crashes of the server, {} gaps",
         reports.len(),
+        reports.iter().filter(|(_, report)| !report.wrong.is_empty()).count(),
         sum(|r| r.events),
         sum(|r| r.sent),
         sum(|r| r.lives) - reports.len() as u64,

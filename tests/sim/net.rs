@@ -23,8 +23,12 @@ pub(crate) struct Sent {
     pub(crate) attempt: u32,
     pub(crate) sequence: Sequence,
     pub(crate) secrets: Vec<String>,
-    /// Its subscription's own.
-    pub(crate) headers: Vec<(String, String)>,
+    /// Custom headers, as JSON.
+    pub(crate) headers: String,
+    /// How often the sidecar's clock had been set when it ended, and how long the receiver wishes to be left alone from then on.
+    pub(crate) asked: Option<(u64, u64)>,
+    /// The same when it began.
+    pub(crate) clock_sets: u64,
     /// The receiver has it, whatever the sidecar learned.
     pub(crate) arrived: bool,
     pub(crate) answer: Option<Result<u16, Failure>>,
@@ -175,6 +179,19 @@ impl Net {
 }
 
 impl SimTransport {
+    /// An event goes to endpoints of its own tenant alone, stamped with the time of the attempt by the sidecar's clock.
+    fn is_meant(&self, request: &Request) {
+        let world = &self.net.world;
+        let (of, to) = (&request.event.tenant, &request.endpoint.tenant);
+        if of != to {
+            let id = request.delivery;
+            world.violated(format!("{id} of tenant {of} goes to an endpoint of tenant {to}"));
+        }
+        if !world.clocks_ms().any(|ms| ms.div_euclid(1000) == request.timestamp) {
+            let (id, stamp) = (request.delivery, request.timestamp);
+            world.violated(format!("{id} is stamped {stamp}, which is not the time of its attempt"));
+        }
+    }
     fn begin(&self, request: &Request) -> usize {
         let world = &self.net.world;
         let mut log = self.net.log.lock().unwrap();
@@ -188,7 +205,9 @@ impl SimTransport {
             attempt: request.attempt,
             sequence: request.event.sequence,
             secrets: request.secrets.iter().map(|s| s.expose().to_owned()).collect(),
-            headers: request.headers.iter().map(|(n, v)| (n.clone(), v.expose().to_owned())).collect(),
+            headers: clear_headers(&request),
+            asked: None,
+            clock_sets: world.clock_sets(),
             arrived: false,
             answer: None,
         });
@@ -205,6 +224,7 @@ impl Transport for SimTransport {
         let (net, world) = (&self.net, &self.net.world);
         let began = Instant::now();
         net.compare(&request);
+        self.is_meant(&request);
         let number = self.begin(&request);
         let fate = net.fate(&request);
         let travel = async {
@@ -215,16 +235,20 @@ impl Transport for SimTransport {
             sleep(Duration::from_millis(fate.back)).await;
         };
         let answer = timeout(request.deadline, travel).await.map_or(Err(Failure::Timeout), |()| fate.answer);
+        let retry_after_ms = fate.retry_after_ms.filter(|_| answer.is_ok());
         self.update(number, |sent| {
             sent.ended_ms = Some(world.ms());
             sent.answer = Some(answer);
+            sent.asked = retry_after_ms.map(|wait| (world.clock_sets(), wait));
         });
         world.note(|| format!("answer {} #{}: {answer:?}", request.delivery, request.attempt));
-        Outcome {
-            answer,
-            detail: None,
-            retry_after_ms: fate.retry_after_ms.filter(|_| answer.is_ok()),
-            duration_us: began.elapsed().as_micros() as u64,
-        }
+        Outcome { answer, detail: None, retry_after_ms, duration_us: began.elapsed().as_micros() as u64 }
     }
+}
+
+/// As the ERP wrote them.
+fn clear_headers(request: &Request) -> String {
+    let clear: BTreeMap<&str, &str> =
+        request.headers.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+    serde_json::to_string(&clear).unwrap()
 }

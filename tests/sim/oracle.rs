@@ -31,9 +31,11 @@ pub(crate) struct Owed {
 pub(crate) struct Wish {
     pub(crate) urls: BTreeSet<String>,
     pub(crate) secrets: BTreeSet<String>,
+    /// Custom headers, as JSON.
+    pub(crate) headers: BTreeSet<String>,
     /// Asked for order at all times.
     pub(crate) ordered: bool,
-    /// LSNs of commits from which it was not active.
+    /// LSNs of commits from which it was not active, or another tenant's.
     pub(crate) ended: Vec<u64>,
 }
 
@@ -59,13 +61,13 @@ impl Truth {
         let mut rows = Rows::new();
         for txn in txns {
             let events = of_transaction(txn);
-            let before: BTreeSet<String> = active(&rows).map(id).collect();
+            let before: BTreeSet<_> = active(&rows).map(whose).collect();
             for op in &txn.ops {
                 op.apply(&mut rows);
                 truth.learn(op);
             }
-            let after: BTreeSet<String> = active(&rows).map(id).collect();
-            for gone in before.difference(&after) {
+            let after: BTreeSet<_> = active(&rows).map(whose).collect();
+            for (gone, _) in before.difference(&after) {
                 truth.wishes.entry(gone.clone()).or_default().ended.push(txn.commit);
             }
             if !spans.iter().any(|span| span.holds(txn.commit)) {
@@ -92,12 +94,19 @@ impl Truth {
         let wish = self.wishes.entry(id(new)).or_insert(fresh);
         wish.urls.extend(new[3].clone());
         wish.secrets.extend(new[4].clone());
+        let options: Value =
+            new[8].as_deref().map_or(Value::Null, |text| serde_json::from_str(text).unwrap());
+        wish.headers.insert(options.get("headers").map_or_else(|| "{}".to_owned(), Value::to_string));
         wish.ordered &= !new[8].as_deref().is_some_and(|o| o.contains("none"));
     }
 }
 
 fn id(cells: &Cells) -> String {
     cells[0].clone().unwrap()
+}
+
+fn whose(cells: &Cells) -> (String, Option<String>) {
+    (id(cells), cells[1].clone())
 }
 
 /// The rows of subscriptions that are active now.

@@ -19,6 +19,11 @@ impl Rng {
     pub(crate) fn fork(&self) -> Self {
         Self::new(self.next())
     }
+    /// The same, without a draw: what comes to a history later leaves what its seed decided before as it was.
+    pub(crate) fn aside(&self) -> Self {
+        let state = *self.0.lock().unwrap();
+        Self::new(!state)
+    }
     pub(crate) fn next(&self) -> u64 {
         let mut state = self.0.lock().unwrap();
         *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);

@@ -19,6 +19,10 @@ pub(crate) struct World {
     faults: AtomicBool,
     /// How far the sidecar's wall clock is off.
     skew_us: AtomicI64,
+    /// How often it was set.
+    clock_sets: AtomicU64,
+    /// When it was last set, and how far it was off before.
+    set: Mutex<(u64, i64)>,
     trace: AtomicU64,
     loud: bool,
     wrong: Mutex<Vec<String>>,
@@ -31,6 +35,8 @@ impl World {
             rng: Rng::new(plan.seed),
             plan: plan.clone(),
             skew_us: AtomicI64::new(0),
+            clock_sets: AtomicU64::new(0),
+            set: Mutex::default(),
             start: Instant::now(),
             faults: AtomicBool::new(true),
             trace: AtomicU64::new(0xCBF2_9CE4_8422_2325),
@@ -61,9 +67,22 @@ impl World {
     pub(crate) fn set_clock(&self, rng: &Rng) {
         if self.faulty(Kind::Clock) {
             let off_ms = rng.below(4 * 3_600_000) as i64 - 2 * 3_600_000;
-            self.skew_us.store(off_ms * 1000, Ordering::Relaxed);
+            let before = self.skew_us.swap(off_ms * 1000, Ordering::Relaxed);
+            *self.set.lock().unwrap() = (self.ms(), before);
+            self.clock_sets.fetch_add(1, Ordering::Relaxed);
             self.note(|| format!("the wall clock is set {off_ms} ms off"));
         }
+    }
+    /// What the sidecar's clock shows; two times if it was set in this very moment.
+    pub(crate) fn clocks_ms(&self) -> impl Iterator<Item = i64> {
+        let real = BASE_US + self.start.elapsed().as_micros() as i64;
+        let (set_at, before) = *self.set.lock().unwrap();
+        let before = Some(before).filter(|_| set_at == self.ms());
+        let now = self.skew_us.load(Ordering::Relaxed);
+        [Some(now), before].into_iter().flatten().map(move |skew| (real + skew).div_euclid(1000))
+    }
+    pub(crate) fn clock_sets(&self) -> u64 {
+        self.clock_sets.load(Ordering::Relaxed)
     }
     /// A line for people alone.
     pub(crate) fn say(&self, line: impl FnOnce() -> String) {

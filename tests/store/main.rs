@@ -18,4 +18,5 @@ mod recovery;
 mod reseal;
 mod retention;
 mod salvage;
+mod syncs;
 mod verify;

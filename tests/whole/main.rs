@@ -5,6 +5,7 @@ mod canary;
 mod credentials;
 mod gaps;
 mod harm;
+mod logs;
 mod refusals;
 #[allow(dead_code, reason = "the other half is for tests/torture and tests/storms")]
 mod rig;

@@ -4,7 +4,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::dispatch::Backoff;
 use crate::domain::{
     Delivery, DeliveryId, DeliveryKey, Event, EventId, Failure, Lsn, Options, Outcome, Pattern, Resource,
-    Sealed, Secret, Sequence, Status as DeliveryStatus, TenantId,
+    Sealed, Secret, Sequence, Status as DeliveryStatus, Subscription, SubscriptionId, TenantId,
 };
 use crate::egress::Request;
 use crate::registry::seal::Field;
@@ -15,6 +15,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 use uuid::Uuid;
+
+mod seams;
 
 const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 const OTHER_KEY: &str = "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -150,8 +152,17 @@ impl House {
     }
     /// An event of a resource, for one subscription.
     async fn emit(&mut self, subscription: u128, resource: &str) -> DeliveryKey {
+        self.emit_as(subscription, resource, |event| event).await
+    }
+    /// The same, but for what `change` makes of the event.
+    async fn emit_as(
+        &mut self,
+        subscription: u128,
+        resource: &str,
+        change: impl FnOnce(Event) -> Event,
+    ) -> DeliveryKey {
         self.next += 1;
-        let event = Event {
+        let event = change(Event {
             id: EventId(Uuid::from_u128(self.next)),
             name: name(),
             tenant: TenantId::new("t"),
@@ -159,9 +170,9 @@ impl House {
             timestamp_us: SystemClock.now_us(),
             sequence: Sequence { lsn: Lsn(self.next as u64), number: 0 },
             body: Bytes::from(format!("{{\"n\":{}}}", self.next)),
-        };
+        });
         let key =
-            DeliveryKey { tenant: TenantId::new("t"), id: DeliveryId(Uuid::from_u128(1000 + self.next)) };
+            DeliveryKey { tenant: event.tenant.clone(), id: DeliveryId(Uuid::from_u128(1000 + self.next)) };
         let delivery = Record::Delivery {
             event: event.id,
             subscription: SubscriptionId(Uuid::from_u128(subscription)),

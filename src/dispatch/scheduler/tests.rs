@@ -7,6 +7,7 @@ use std::time::Duration;
 use world::{World, facts, settings};
 
 mod life;
+mod limits;
 mod world;
 
 #[test]

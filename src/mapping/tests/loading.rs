@@ -27,6 +27,8 @@ fn a_problem_has_its_words() {
         ("changed = ['a', 'a']", "names a twice"),
         ("becomes = {}", "becomes is empty"),
         ("becomes = { a = [] }", "lists no value"),
+        ("becomes = { a = 12345678901234567.01 }", "write it as a text"),
+        ("becomes = { a = [1.5, -0.12345678901234567] }", "write it as a text"),
         ("resource = { id = [] }", "names no column"),
         ("resource = { type = '' }", "resource.type"),
         ("version = ''", "version"),

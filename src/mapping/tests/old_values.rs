@@ -35,7 +35,6 @@ fn the_shadow_is_written_only_when_it_changes() {
 
 #[test]
 fn each_transition_condition_is_judged() {
-    let t = table("public.t", "*id tenant_id status total:numeric paid:bool note");
     for (condition, old, new, expected) in [
         ("becomes = { status = 'sent' }", r#""draft"|1|false|"n""#, r#""sent"|1|false|"n""#, "a.b"),
         ("becomes = { status = 'sent' }", r#"null|1|false|"n""#, r#""sent"|1|false|"n""#, "a.b"),
@@ -65,22 +64,68 @@ fn each_transition_condition_is_judged() {
         ("changed = ['total']\nwhen = 'new.paid'", r#""d"|1|true|"n""#, r#""s"|2|false|"n""#, ""),
         ("changed = ['total']\nwhen = 'new.paid'", r#""d"|1|true|"n""#, r#""s"|2|true|"n""#, "a.b"),
     ] {
-        let rules = format!(
-            "[[event]]\nname = 'a.b'\ntable = 'public.t'\non = 'update'\ntenant = 'tenant_id'\ndata = {{ id = 'id' }}\n{condition}\n"
-        );
-        // remembered by the shadow, sent as an old tuple, and known from the same transaction
-        let (old, new) = (format!(r#"1|"t"|{old}"#), format!(r#"1|"t"|{new}"#));
-        let mut ways = Vec::new();
-        let mut world = World::new(&rules);
-        world.commit(vec![insert(&t, &old)]);
-        ways.push(world.commit(vec![update(&t, &new)]));
-        ways.push(World::new(&rules).commit(vec![update_from(&t, &old, &new)]));
-        ways.push(World::new(&rules).commit(vec![insert(&t, &old), update(&t, &new)]));
-        for (way, derived) in ways.iter().enumerate() {
-            let names: Vec<&str> = derived.events.iter().map(|event| event.name.as_str()).collect();
-            assert_eq!(names.join(" "), expected, "{condition}: {old} → {new}, way {way}");
-            assert!(derived.faults.is_empty(), "{condition}: {:?}", derived.faults);
-        }
+        is_judged(condition, old, new, expected);
+    }
+}
+
+/// In every way in which the old row may be known.
+#[track_caller]
+fn is_judged(condition: &str, old: &str, new: &str, expected: &str) {
+    let t = table("public.t", "*id tenant_id status total:numeric paid:bool note");
+    let rules = format!(
+        "[[event]]\nname = 'a.b'\ntable = 'public.t'\non = 'update'\ntenant = 'tenant_id'\ndata = {{ id = 'id' }}\n{condition}\n"
+    );
+    // remembered by the shadow, sent as an old tuple, and known from the same transaction
+    let (old, new) = (format!(r#"1|"t"|{old}"#), format!(r#"1|"t"|{new}"#));
+    let mut ways = Vec::new();
+    let mut world = World::new(&rules);
+    world.commit(vec![insert(&t, &old)]);
+    ways.push(world.commit(vec![update(&t, &new)]));
+    ways.push(World::new(&rules).commit(vec![update_from(&t, &old, &new)]));
+    ways.push(World::new(&rules).commit(vec![insert(&t, &old), update(&t, &new)]));
+    for (way, derived) in ways.iter().enumerate() {
+        let names: Vec<&str> = derived.events.iter().map(|event| event.name.as_str()).collect();
+        assert_eq!(names.join(" "), expected, "{condition}: {old} → {new}, way {way}");
+        assert!(derived.faults.is_empty(), "{condition}: {:?}", derived.faults);
+    }
+}
+
+#[test]
+fn numbers_that_no_float_tells_apart_are_told_apart() {
+    for (condition, old, new, expected) in [
+        (
+            "becomes = { total = '9007199254740993' }",
+            r#""x"|1|true|"n""#,
+            r#""x"|9007199254740993|true|"n""#,
+            "a.b",
+        ),
+        (
+            "becomes = { total = '9007199254740993' }",
+            r#""x"|1|true|"n""#,
+            r#""x"|9007199254740992|true|"n""#,
+            "",
+        ),
+        (
+            "becomes = { total = 9007199254740993 }",
+            r#""x"|1|true|"n""#,
+            r#""x"|9007199254740992|true|"n""#,
+            "",
+        ),
+        ("becomes = { total = '0.1000000000000000055' }", r#""x"|1|true|"n""#, r#""x"|0.1|true|"n""#, ""),
+        (
+            "changed = ['total']",
+            r#""d"|9007199254740992|true|"n""#,
+            r#""s"|9007199254740993|true|"n""#,
+            "a.b",
+        ),
+        (
+            "when = 'new.total > old.total'",
+            r#""d"|9007199254740992|true|"n""#,
+            r#""d"|9007199254740993|true|"n""#,
+            "a.b",
+        ),
+    ] {
+        is_judged(condition, old, new, expected);
     }
 }
 

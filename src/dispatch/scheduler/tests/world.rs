@@ -28,7 +28,7 @@ pub(super) fn facts(endpoint: u128) -> Facts {
     Facts { endpoint: EndpointKey { tenant: TenantId::new("t"), url }, ordering: None, rate: None }
 }
 
-fn answer(status: u16) -> Outcome {
+pub(super) fn answer(status: u16) -> Outcome {
     let answer = match status {
         0 => Err(Failure::Timeout),
         1 => Err(Failure::Local),
@@ -113,7 +113,11 @@ impl World {
     }
     /// Ends an attempt; not yet durable.
     pub(super) fn done(&mut self, job: &Job, status: u16) -> Next {
-        let done = self.scheduler.done(job, answer(status), self.time().wall, self.time(), 0.0);
+        self.done_with(job, answer(status))
+    }
+    pub(super) fn done_with(&mut self, job: &Job, outcome: Outcome) -> Next {
+        let status = outcome.answer.unwrap_or_default();
+        let done = self.scheduler.done(job, outcome, self.time().wall, self.time(), 0.0);
         let of_lane = self.store.get_mut(&job.ticket.lane).unwrap();
         match done.next {
             Next::RetryAt(at) => {
