@@ -205,7 +205,7 @@ impl SimTransport {
             attempt: request.attempt,
             sequence: request.event.sequence,
             secrets: request.secrets.iter().map(|s| s.expose().to_owned()).collect(),
-            headers: clear_headers(&request),
+            headers: clear_headers(request),
             asked: None,
             clock_sets: world.clock_sets(),
             arrived: false,
