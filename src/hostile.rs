@@ -7,9 +7,10 @@ use crate::domain::{
     Cell, Change, Column, Lsn, Operation, ReplicaIdentity, Secret, Table, TenantId, Transaction, TypeKind,
 };
 use crate::egress::answer::{printable, retry_after_ms};
-use crate::egress::{self, Guard, refused, sign};
+use crate::egress::{Guard, refused, sign};
 use crate::mapping::{Context, Mapping};
 use crate::registry::validate;
+use crate::settings::EgressSettings;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use std::path::Path;
@@ -142,11 +143,11 @@ fn believed(headers: &[(String, String)], body: &[u8], secret: &Secret) -> bool 
 /// A URL to the guard: as it is shipped, and with everything open that a setting can open.
 pub fn url(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let shipped = egress::Settings::default();
-    let open = egress::Settings {
+    let shipped = EgressSettings::default();
+    let open = EgressSettings {
         allow_http: true,
         allow_networks: ["0.0.0.0/0", "::/0"].iter().filter_map(|net| net.parse().ok()).collect(),
-        ..egress::Settings::default()
+        ..EgressSettings::default()
     };
     for settings in [shipped, open] {
         let guard = Guard::new(&settings);

@@ -17,6 +17,7 @@ pub mod hostile;
 pub mod mapping;
 pub mod postgres;
 pub mod registry;
+pub mod settings;
 pub mod stop;
 pub mod store;
 pub mod telemetry;

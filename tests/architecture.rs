@@ -15,18 +15,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("fault", &[]),
     ("stop", &[]),
     ("telemetry", &[]),
+    ("settings", &["domain"]),
     ("mapping", &["domain", "fault"]),
-    ("store", &["domain", "clock", "fault"]),
+    ("store", &["domain", "settings", "clock", "fault"]),
     ("registry", &["domain", "store", "fault"]),
     (
         "capture",
         &["domain", "mapping", "store", "registry", "postgres", "clock", "fault", "stop", "telemetry"],
     ),
-    ("egress", &["domain", "clock", "fault"]),
-    ("dispatch", &["domain", "store", "registry", "egress", "clock", "fault", "telemetry"]),
+    ("egress", &["domain", "settings", "clock", "fault"]),
+    ("dispatch", &["domain", "settings", "store", "registry", "egress", "clock", "fault", "telemetry"]),
     ("postgres", &["domain", "fault"]),
-    ("config", &["domain", "mapping"]),
-    ("admin", &["domain", "store", "registry", "postgres", "clock", "fault", "telemetry"]),
+    ("config", &["domain", "settings", "mapping"]),
+    ("admin", &["domain", "settings", "store", "registry", "postgres", "clock", "fault", "telemetry"]),
 ];
 
 /// Where everything meets: these may import anything.

@@ -89,10 +89,14 @@ fn every_planted_fault_is_caught() {
 async fn the_stores_seed_is_what_the_store_writes() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Arc::new(RealDisk::open(folder.path()).unwrap());
-    let (store, _) =
-        Store::open(Settings::default(), disk, MemoryIndex::default().factory(), Arc::new(SystemClock))
-            .await
-            .unwrap();
+    let (store, _) = Store::open(
+        tailhook::settings::StoreSettings::default(),
+        disk,
+        MemoryIndex::default().factory(),
+        Arc::new(SystemClock),
+    )
+    .await
+    .unwrap();
     let running = store.clone();
     let records = records();
     let (end, ()) = tokio::join!(running.run(), async {

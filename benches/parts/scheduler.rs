@@ -1,8 +1,9 @@
 //! What the scheduler takes to see a delivery through, whatever else it knows: offered, chosen, ended, settled.
 use criterion::{BenchmarkId, Criterion, Throughput};
 use std::time::Duration;
-use tailhook::dispatch::{Facts, Job, Now, Scheduler, Settings};
+use tailhook::dispatch::{Facts, Job, Now, Scheduler};
 use tailhook::domain::{DeliveryId, DeliveryKey, EndpointKey, Outcome, Pending, SubscriptionId, TenantId};
+use tailhook::settings::DispatchSettings;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -20,7 +21,8 @@ struct Desk {
 impl Desk {
     /// One lane an endpoint.
     fn new(lanes: u64) -> Self {
-        let mut desk = Self { scheduler: Scheduler::new(Settings::default()), lanes, seq: 0, steady: 0 };
+        let mut desk =
+            Self { scheduler: Scheduler::new(DispatchSettings::default()), lanes, seq: 0, steady: 0 };
         let tenant = TenantId::new("t");
         for n in 0..lanes {
             let url = format!("https://receiver-{n}.example.com/hook");

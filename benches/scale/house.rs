@@ -10,7 +10,8 @@ use tailhook::domain::{
     Attempt, DeliveryId, DeliveryKey, Event, EventId, EventName, Lsn, Next, Outcome, Resource, Sequence,
     SubscriptionId, TenantId,
 };
-use tailhook::store::{Batch, LsmIndex, RealDisk, Record, Recovery, Settings, Store, StoreError};
+use tailhook::settings::StoreSettings;
+use tailhook::store::{Batch, LsmIndex, RealDisk, Record, Recovery, Store, StoreError};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -31,7 +32,7 @@ pub(crate) struct House {
 impl House {
     /// As the sidecar opens it, but that no delivery is dropped for its number.
     pub(crate) async fn open(folder: &Path) -> anyhow::Result<Self> {
-        let settings = Settings { history_max: u64::MAX, ..Settings::default() };
+        let settings = StoreSettings { history_max: u64::MAX, ..StoreSettings::default() };
         let disk = Arc::new(RealDisk::open(folder)?);
         let index = LsmIndex::factory(folder.join("index"), tailhook::store::lsm::MEMORY_BYTES);
         let (store, recovery) = Store::open(settings, disk, index, Arc::new(SystemClock)).await?;

@@ -13,6 +13,7 @@ use tailhook::domain::{Lsn, Outcome, Pattern, Subscription};
 use tailhook::egress::{Request, Transport};
 use tailhook::registry::Routing;
 use tailhook::registry::seal::Sealer;
+use tailhook::settings::DispatchSettings;
 use tailhook::store::Record;
 use tailhook::telemetry::Metrics;
 use tokio::sync::watch;
@@ -82,7 +83,7 @@ pub(crate) async fn deliver(folder: &Path, _size: u64) -> anyhow::Result<()> {
         routing,
         sealer: Sealer::plaintext(),
         clock: Arc::new(SystemClock),
-        settings: dispatch::Settings { max_pending: u64::MAX, ..dispatch::Settings::default() },
+        settings: DispatchSettings { max_pending: u64::MAX, ..DispatchSettings::default() },
         metrics: Metrics::new().context("metrics")?,
         names,
         status: dispatch::Status::default(),

@@ -2,32 +2,13 @@
 use super::problem::Problem;
 use crate::domain::TenantId;
 use crate::fault;
+use crate::settings::AdminToken;
 use http::{HeaderMap, StatusCode, header};
 use sha2::{Digest, Sha256};
-use std::fmt;
 use subtle::ConstantTimeEq;
 
 /// Longest tenant id that is taken from a header.
 const LONGEST_TENANT: usize = 200;
-
-/// One `[[admin.token]]`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token {
-    /// For the log and the limiter.
-    pub name: String,
-    /// SHA-256 of the token's text.
-    pub sha256: [u8; 32],
-    /// `*`: any tenant, named per request; else this one.
-    pub tenant: String,
-    /// May it change anything?
-    pub write: bool,
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Token({:?}, {:?}, write: {})", self.name, self.tenant, self.write)
-    }
-}
 
 /// Whose request it is.
 #[derive(Debug, Clone)]
@@ -40,7 +21,7 @@ pub(super) struct Caller {
 pub(super) struct SeesAll(pub(super) bool);
 
 /// The token that a request carries: 401 if none fits.
-pub(super) fn identify<'a>(headers: &HeaderMap, tokens: &'a [Token]) -> Result<&'a Token, Problem> {
+pub(super) fn identify<'a>(headers: &HeaderMap, tokens: &'a [AdminToken]) -> Result<&'a AdminToken, Problem> {
     let refuse = |detail: &str| Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (given.next(), given.next()) else {
@@ -66,7 +47,7 @@ pub(super) fn digest(bytes: &[u8]) -> [u8; 32] {
 }
 
 /// The tenant that a request is about: 403 if none is named or another's is.
-pub(super) fn tenant(headers: &HeaderMap, token: &Token) -> Result<TenantId, Problem> {
+pub(super) fn tenant(headers: &HeaderMap, token: &AdminToken) -> Result<TenantId, Problem> {
     let refuse = |code, detail: &str| Err(Problem::new(StatusCode::FORBIDDEN, code, detail));
     let fits = |text: &str| (1..=LONGEST_TENANT).contains(&text.len()) || fault::planted("tenant-believed");
     let mut named = headers.get_all("x-tenant-id").iter();
@@ -89,11 +70,12 @@ pub(super) fn tenant(headers: &HeaderMap, token: &Token) -> Result<TenantId, Pro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Scope;
     use http::HeaderValue;
 
-    fn token(text: &str, tenant: &str) -> Token {
+    fn token(text: &str, tenant: &str) -> AdminToken {
         let sha256 = digest(text.as_bytes());
-        Token { name: text.into(), sha256, tenant: tenant.into(), write: true }
+        AdminToken { name: text.into(), sha256, tenant: tenant.into(), scope: Scope::Write }
     }
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs.iter().map(|(k, v)| (http::HeaderName::from_static(k), HeaderValue::from_static(v))).collect()

@@ -54,8 +54,8 @@ pub(super) async fn create(
         payload,
         timestamp_us: now_us,
         sequence: api.0.sequence.next(routing.applied, now_us / 1000),
-        source: &settings.source,
-        max_payload: settings.max_payload,
+        source: &settings.envelope.source,
+        max_payload: settings.envelope.max_payload,
     })?;
     let (event, count) = (Arc::new(event), wanted.len());
     let message = format!("Queued {count} webhook deliver{}", if count == 1 { "y" } else { "ies" });

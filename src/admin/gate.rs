@@ -1,6 +1,7 @@
 //! What every request passes before its handler: Host, token, limit, scope, tenant. Knows no resource.
 use super::problem::Problem;
-use super::{Api, Settings, auth};
+use super::{Api, auth};
+use crate::settings::{AdminSettings, Scope};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -27,7 +28,7 @@ pub(super) enum Access {
 pub(super) async fn host(State(api): State<Api>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let probe = path == "/healthz" || path == "/readyz";
-    if !probe && !is_ours(request.headers(), request.uri(), &api.settings()) {
+    if !probe && !is_ours(request.headers(), request.uri(), &api.settings().access) {
         let detail = "this Host is not served here; see admin.allowed_hosts";
         return Problem::new(StatusCode::MISDIRECTED_REQUEST, "host", detail).into_response();
     }
@@ -48,12 +49,12 @@ pub(super) async fn admit(
         return Ok(next.run(request).await);
     }
     let settings = api.settings();
-    let token = auth::identify(request.headers(), &settings.tokens)?;
+    let token = auth::identify(request.headers(), &settings.access.tokens)?;
     api.0.limiter.take(&token.name, Instant::now()).map_err(|wait| {
         let detail = "too many requests with this token";
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).retry_after(wait.as_secs() + 1)
     })?;
-    if access == Access::Write && !token.write {
+    if access == Access::Write && token.scope != Scope::Write {
         return Err(Problem::new(StatusCode::FORBIDDEN, "read_only", "this token may only read"));
     }
     if access == Access::Operator {
@@ -66,7 +67,7 @@ pub(super) async fn admit(
 }
 
 /// localhost, the loopback addresses, the listen address, and `allowed_hosts`; any port.
-fn is_ours(headers: &HeaderMap, uri: &Uri, settings: &Settings) -> bool {
+fn is_ours(headers: &HeaderMap, uri: &Uri, settings: &AdminSettings) -> bool {
     let mut given = headers.get_all(header::HOST).iter();
     let (Some(value), None) = (given.next(), given.next()) else { return false };
     let Ok(authority) = value.to_str().unwrap_or_default().parse::<http::uri::Authority>() else {
@@ -83,7 +84,7 @@ fn is_ours(headers: &HeaderMap, uri: &Uri, settings: &Settings) -> bool {
     host == "localhost" || listed(settings, &host)
 }
 
-fn listed(settings: &Settings, host: &str) -> bool {
+fn listed(settings: &AdminSettings, host: &str) -> bool {
     settings.allowed_hosts.iter().any(|allowed| {
         let allowed = allowed.trim_end_matches('.').trim_start_matches('[').trim_end_matches(']');
         allowed.eq_ignore_ascii_case(host)
@@ -93,17 +94,13 @@ fn listed(settings: &Settings, host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
 
     #[test]
     fn only_our_own_names_are_served() {
-        let settings = Settings {
+        let settings = AdminSettings {
             listen: "10.1.2.3:9400".parse().unwrap(),
             allowed_hosts: vec!["tailhook.erp.example".into(), "[fd00::1]".into()],
             tokens: vec![],
-            source: String::new(),
-            max_payload: 0,
-            known_events: BTreeSet::new(),
         };
         for (host, expected) in [
             ("localhost", true),

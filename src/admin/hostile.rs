@@ -1,6 +1,6 @@
 //! What a client of the API could send, against what reads it: calls and what must hold of their answers, for `fuzz/` and
 //! `tests/corpora`. Knows no fuzzer and no socket. Panics on purpose, where a promise is broken.
-use super::auth::{self, Token};
+use super::auth;
 use super::envelope::{self, Posted};
 use super::problem::Problem;
 use super::query::Query;
@@ -10,6 +10,7 @@ use crate::postgres::snapshot::SUBSCRIPTION_COLUMNS;
 use crate::registry::rows::{self, RowChange};
 use crate::registry::seal::{Sealer, credentials};
 use crate::registry::validate;
+use crate::settings::{AdminToken, Scope};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -109,7 +110,12 @@ fn headers(data: &[u8]) {
         Ok(key) => assert!(key.is_none_or(|key| (1..=255).contains(&key.len()))),
         Err(problem) => answered(problem),
     }
-    let token = Token { name: "t".into(), sha256: auth::digest(b"token"), tenant: "*".into(), write: true };
+    let token = AdminToken {
+        name: "t".into(),
+        sha256: auth::digest(b"token"),
+        tenant: "*".into(),
+        scope: Scope::Write,
+    };
     auth::identify(&headers, std::slice::from_ref(&token)).map_or_else(answered, drop);
     match auth::tenant(&headers, &token) {
         Ok(tenant) => assert!((1..=200).contains(&tenant.as_str().len())),

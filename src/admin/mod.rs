@@ -20,7 +20,6 @@ mod serve;
 mod settled;
 mod subscriptions;
 
-pub use auth::Token;
 pub use axum::Router;
 pub use health::Health;
 pub use router::{router, tenant_routes};
@@ -30,11 +29,11 @@ use crate::clock::SharedClock;
 use crate::postgres::subscriptions::Subscriptions;
 use crate::registry::Routing;
 use crate::registry::seal::Sealer;
+use crate::settings::{AdminSettings, EnvelopeSettings};
 use crate::store::{Batch, HUNG, Store, StoreError};
 use crate::telemetry::Metrics;
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -45,18 +44,12 @@ pub const BASE: &str = "/api/v1/tenant/webhooks";
 pub const LARGEST_BODY: usize = 256 * 1024;
 
 /// What the configuration says; replaced whole by a reload.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// `admin.listen`: its address is an allowed Host.
-    pub listen: SocketAddr,
-    /// `admin.allowed_hosts`
-    pub allowed_hosts: Vec<String>,
-    /// `[[admin.token]]`
-    pub tokens: Vec<Token>,
-    /// `delivery.source`
-    pub source: String,
-    /// `delivery.max_payload`, in bytes of the wire body.
-    pub max_payload: usize,
+#[derive(Debug, Clone, Default)]
+pub struct ApiSettings {
+    /// Who may call, and by which names.
+    pub access: AdminSettings,
+    /// What stands in a posted event.
+    pub envelope: EnvelopeSettings,
     /// Names of the mapping's events: others are counted as `other`.
     pub known_events: BTreeSet<String>,
 }
@@ -71,7 +64,7 @@ pub type Entropy = Arc<dyn Fn(&mut [u8]) -> Result<(), String> + Send + Sync>;
 /// Everything that the API stands on; `app` hands it in.
 pub struct Parts {
     /// Reloadable settings.
-    pub settings: watch::Receiver<Arc<Settings>>,
+    pub settings: watch::Receiver<Arc<ApiSettings>>,
     /// Deliveries, idempotent answers.
     pub store: Store,
     /// What capture has applied.
@@ -114,7 +107,7 @@ impl Api {
             sequence: envelope::Numbering::default(),
         }))
     }
-    fn settings(&self) -> Arc<Settings> {
+    fn settings(&self) -> Arc<ApiSettings> {
         self.0.parts.settings.borrow().clone()
     }
     /// Makes it durable. Nobody waits for a disk that does not answer: then it is not known whether the batch becomes durable,

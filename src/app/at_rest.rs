@@ -29,7 +29,7 @@ pub(super) async fn folder(
     sealer: &Sealer,
     (metrics, clock): (&Metrics, &SharedClock),
 ) -> anyhow::Result<Store> {
-    let place = || format!("store.path = \"{}\"", config.store.path.display());
+    let place = || format!("store.path = \"{}\"", config.data_folder.display());
     let marked = disk.list().with_context(place)?.iter().any(|name| name == MARK);
     if sealer.is_plaintext() {
         // what is written from now on is clear
@@ -65,7 +65,7 @@ pub(super) async fn folder(
 /// Ends with nothing clear in journal and checkpoint, and without an index if that may hold any.
 async fn rewrite(config: &Config, disk: &RealDisk, sealer: &Sealer) -> anyhow::Result<()> {
     let files = store::reseal(disk, &|subscription| sealer.seal_clear(subscription)).await?;
-    let index = config.store.path.join("index");
+    let index = config.data_folder.join("index");
     LsmIndex::discard(&LsmIndex::aside(&index)).context("the index that was moved aside")?;
     if !files.is_empty() || LsmIndex::holds(&index, CLEAR_HEADERS)? {
         store::mark_rebuild(disk).await?;

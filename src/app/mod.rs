@@ -34,8 +34,8 @@ pub struct Options {
 pub async fn run(config: Config, options: Options, shutdown: watch::Receiver<bool>) -> anyhow::Result<()> {
     let clock: SharedClock = Arc::new(SystemClock);
     let metrics = Metrics::new().context("metrics")?;
-    let place = || format!("store.path = \"{}\"", config.store.path.display());
-    let disk = Arc::new(RealDisk::open(&config.store.path).with_context(place)?);
+    let place = || format!("store.path = \"{}\"", config.data_folder.display());
+    let disk = Arc::new(RealDisk::open(&config.data_folder).with_context(place)?);
     let store = open_store(&config, disk.clone(), &metrics, &clock).await?;
     fault::crash_point("start.opened");
     let sealer = wiring::sealer(&config, store.subscriptions().iter().any(holds_sealed))?;
@@ -50,7 +50,7 @@ pub async fn run(config: Config, options: Options, shutdown: watch::Receiver<boo
     let (routing, routes) = watch::channel(Arc::new(routing));
     let (status, capture_status) = watch::channel(crate::capture::Status::default());
     let health = admin::Health::default();
-    let egress = wiring::egress(&config);
+    let egress = config.egress.clone();
     let proxy = crate::egress::Proxy::new(&egress, clock.clone())?;
     let shared = wiring::Shared {
         store: store.clone(),
@@ -117,7 +117,7 @@ async fn open_store(
     metrics: &Metrics,
     clock: &SharedClock,
 ) -> anyhow::Result<Store> {
-    let place = || format!("store.path = \"{}\"", config.store.path.display());
+    let place = || format!("store.path = \"{}\"", config.data_folder.display());
     let (store, recovery) = wiring::store(config, disk, metrics, clock).await.with_context(place)?;
     let Recovery { torn_bytes, replayed_frames, rebuilt, .. } = recovery;
     if torn_bytes > 0 {

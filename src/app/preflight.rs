@@ -1,5 +1,4 @@
 //! Would `run` work here? What `check` prints and what `run` refuses to start on. Changes nothing but the publication.
-use super::wiring;
 use crate::config::Config;
 use crate::domain::Table;
 use crate::egress::guard::Guard;
@@ -63,7 +62,7 @@ async fn of_the_file(config: &Config) -> Result<Vec<Finding>, PgError> {
 
 /// Active subscriptions that SQL wrote and that are not routed.
 fn unrouted(config: &Config, rows: &[Vec<Option<String>>]) -> Vec<Finding> {
-    let guard = Guard::new(&wiring::egress(config));
+    let guard = Guard::new(&config.egress);
     // nothing is opened or kept, so the key does not matter
     let rules = rows::Rules { sealer: &Sealer::plaintext(), url: &|url| guard.check_url(url) };
     let refused = rows.iter().filter_map(|row| match rows::snapshot_row(&SUBSCRIPTION_COLUMNS, row, rules) {

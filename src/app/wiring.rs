@@ -1,23 +1,24 @@
 //! Configuration → what each stage takes. Starts nothing.
 use super::Options;
 use super::lookups::Lender;
-use crate::admin;
+use crate::admin::{self, ApiSettings};
 use crate::capture::batch::UrlCheck;
 use crate::capture::{self, PostgresSource, Rules};
 use crate::clock::SharedClock;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::dispatch;
-use crate::domain::{EventName, Ordering, TenantId};
+use crate::domain::{EventName, TenantId};
+use crate::egress::Proxy;
 use crate::egress::guard::Guard;
 use crate::egress::resolve::Resolver;
-use crate::egress::{self, Proxy};
 use crate::fault;
 use crate::mapping::Context;
 use crate::postgres::TableName;
 use crate::postgres::subscriptions::Subscriptions;
 use crate::registry::seal::Sealer;
 use crate::registry::{Routing, master_key};
-use crate::store::{self, FlushObserver, Identity, LsmIndex, RealDisk, Recovery, Store, StoreError, lsm};
+use crate::settings::{EgressSettings, StoreSettings};
+use crate::store::{FlushObserver, Identity, LsmIndex, RealDisk, Recovery, Store, StoreError, lsm};
 use crate::telemetry::Metrics;
 use anyhow::Context as _;
 use std::collections::BTreeSet;
@@ -33,7 +34,7 @@ pub(super) struct Shared {
     pub(super) clock: SharedClock,
     pub(super) metrics: Metrics,
     pub(super) health: admin::Health,
-    pub(super) egress: egress::Settings,
+    pub(super) egress: EgressSettings,
 }
 
 /// Opens journal and index.
@@ -43,26 +44,22 @@ pub(super) async fn store(
     metrics: &Metrics,
     clock: &SharedClock,
 ) -> Result<(Store, Recovery), StoreError> {
-    let settings = folder(&config.store, metrics);
+    let flush_seconds = metrics.flush_seconds.clone();
     let memory = fault::instead("TAILHOOK_INDEX_BYTES", lsm::MEMORY_BYTES);
-    let index = LsmIndex::factory(config.store.path.join("index"), memory);
-    Store::open(settings, disk, index, clock.clone()).await
+    let index = LsmIndex::factory(config.data_folder.join("index"), memory);
+    let (store, recovery) = Store::open(folder(&config.store), disk, index, clock.clone()).await?;
+    store.observe_flush(FlushObserver::new(move |took| flush_seconds.observe(took.as_secs_f64())));
+    Ok((store, recovery))
 }
 
-/// `[store]`.
-fn folder(store: &config::Store, metrics: &Metrics) -> store::Settings {
-    let flush_seconds = metrics.flush_seconds.clone();
-    let defaults = store::Settings::default();
-    let upkeep_ms = fault::instead("TAILHOOK_UPKEEP_MS", defaults.upkeep_every.as_millis() as u64);
-    store::Settings {
-        history: store.history,
-        history_max: store.history_max,
-        min_free: store.min_free,
-        segment_bytes: fault::instead("TAILHOOK_SEGMENT_BYTES", defaults.segment_bytes),
-        frame_bytes: fault::instead("TAILHOOK_FRAME_BYTES", defaults.frame_bytes as u64) as usize,
+/// `[store]`, with the numbers that tests make smaller.
+fn folder(settings: &StoreSettings) -> StoreSettings {
+    let upkeep_ms = fault::instead("TAILHOOK_UPKEEP_MS", settings.upkeep_every.as_millis() as u64);
+    StoreSettings {
+        segment_bytes: fault::instead("TAILHOOK_SEGMENT_BYTES", settings.segment_bytes),
+        frame_bytes: fault::instead("TAILHOOK_FRAME_BYTES", settings.frame_bytes as u64) as usize,
         upkeep_every: Duration::from_millis(upkeep_ms),
-        observe_flush: FlushObserver::new(move |took| flush_seconds.observe(took.as_secs_f64())),
-        ..defaults
+        ..settings.clone()
     }
 }
 
@@ -76,18 +73,6 @@ pub(super) fn sealer(config: &Config, sealed_exist: bool) -> anyhow::Result<Seal
     let environment = std::env::var("TAILHOOK_MASTER_KEY").ok();
     master_key::load(&config.secrets.master_key_file, environment.as_deref(), sealed_exist, fresh)
         .context("[secrets]")
-}
-
-/// `[egress]`.
-pub(super) fn egress(config: &Config) -> egress::Settings {
-    let config::Egress { allow_http, allow_networks, ports, ca_files } = config.egress.clone();
-    egress::Settings {
-        allow_http,
-        allow_networks,
-        ports,
-        ca_files,
-        user_agent: config.delivery.user_agent.clone(),
-    }
 }
 
 /// Everything capture needs.
@@ -119,9 +104,9 @@ pub(super) fn capture(
             context: Context {
                 // part of every id: known once connected, see `capture::run`
                 system_id: String::new(),
-                source: config.delivery.source.clone(),
-                max_payload: config.delivery.max_payload as usize,
-                operations: TenantId::new(&config.operations.tenant),
+                source: config.envelope.source.clone(),
+                max_payload: config.envelope.max_payload,
+                operations: TenantId::new(&config.envelope.operations),
             },
             subscriptions: TableName::subscriptions(&database.schema).to_string(),
             sealer: shared.sealer.clone(),
@@ -158,37 +143,11 @@ pub(super) fn dispatch(
         routing: shared.routing.clone(),
         sealer: shared.sealer.clone(),
         clock: shared.clock.clone(),
-        settings: delivery(&config.delivery),
+        settings: config.dispatch.clone(),
         metrics: shared.metrics.clone(),
         names: watch::channel(Arc::new(names)).1,
         status,
         jitter: random,
-    }
-}
-
-fn delivery(delivery: &config::Delivery) -> dispatch::Settings {
-    let config::Backoff { base, factor, max, jitter } = delivery.backoff;
-    dispatch::Settings {
-        timeout: delivery.timeout,
-        max_retries: delivery.max_retries,
-        backoff: dispatch::Backoff { base, factor, max, jitter },
-        expire_after: delivery.expire_after,
-        max_pending: delivery.max_pending,
-        ordering: match delivery.ordering {
-            config::Ordering::Resource => Ordering::Resource,
-            config::Ordering::Endpoint => Ordering::Endpoint,
-            config::Ordering::None => Ordering::None,
-        },
-        concurrency: delivery.concurrency as usize,
-        per_endpoint: dispatch::PerEndpoint {
-            concurrency: delivery.per_endpoint.concurrency as usize,
-            rate: delivery.per_endpoint.rate,
-            burst: delivery.per_endpoint.burst,
-        },
-        breaker: dispatch::BreakerSettings {
-            failures: delivery.breaker.failures,
-            open_for: delivery.breaker.open_for,
-        },
     }
 }
 
@@ -219,24 +178,12 @@ pub(super) fn api(config: &Config, shared: &Shared) -> admin::Router {
     })
 }
 
-/// `[admin]`.
-fn callers(config: &Config) -> admin::Settings {
-    admin::Settings {
-        listen: config.admin.listen,
-        allowed_hosts: config.admin.allowed_hosts.clone(),
-        tokens: config.admin.tokens.iter().map(token).collect(),
-        source: config.delivery.source.clone(),
-        max_payload: config.delivery.max_payload as usize,
+/// `[admin]`, and what the API needs of the rest.
+fn callers(config: &Config) -> ApiSettings {
+    ApiSettings {
+        access: config.admin.clone(),
+        envelope: config.envelope.clone(),
         known_events: config.mapping.event_names().iter().map(ToString::to_string).collect(),
-    }
-}
-
-fn token(token: &config::AdminToken) -> admin::Token {
-    admin::Token {
-        name: token.name.clone(),
-        sha256: token.sha256,
-        tenant: token.tenant.clone(),
-        write: token.scope == config::Scope::Write,
     }
 }
 

@@ -46,7 +46,7 @@ struct Verify {
 
 pub(super) fn main(arguments: &Arguments, source: &Source) -> anyhow::Result<()> {
     let Command::Verify(verify) = &arguments.command;
-    let folder = source.load()?.store.path;
+    let folder = source.load()?.data_folder;
     let place = || format!("store.path = \"{}\"", folder.display());
     if !folder.is_dir() {
         bail!("{} is no folder: nothing was ever stored there", place());

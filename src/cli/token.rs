@@ -68,6 +68,7 @@ fn lines(arguments: &Arguments, token: &str) -> String {
 mod tests {
     use super::*;
     use crate::config;
+    use crate::settings;
     use std::path::Path;
 
     #[test]
@@ -81,7 +82,7 @@ mod tests {
         let read = &config.admin.tokens[0];
         assert_eq!(
             (read.name.as_str(), read.tenant.as_str(), read.scope),
-            ("a \"b\"\n", "*", config::Scope::Read)
+            ("a \"b\"\n", "*", settings::Scope::Read)
         );
         assert_eq!(read.sha256.as_slice(), Sha256::digest(&token).as_slice());
     }

@@ -2,11 +2,11 @@
 use super::problem::Report;
 use super::section::Section;
 use super::sections::text;
-use super::settings::{Admin, AdminToken, Scope};
+use crate::settings::{AdminSettings, AdminToken, Scope};
 
 /// Reads the section.
-pub(super) fn read(section: Section<'_>, report: &Report<'_>) -> Admin {
-    let defaults = Admin::default();
+pub(super) fn read(section: Section<'_>, report: &Report<'_>) -> AdminSettings {
+    let defaults = AdminSettings::default();
     if section.has("tls") {
         section.not_yet("tls", "the admin API speaks plain HTTP; put it behind a proxy that speaks TLS");
     }
@@ -23,7 +23,7 @@ pub(super) fn read(section: Section<'_>, report: &Report<'_>) -> Admin {
         };
         token(section.element("token", line, table))
     });
-    let admin = Admin {
+    let admin = AdminSettings {
         tokens: tokens.collect(),
         listen: section.parsed(
             "listen",

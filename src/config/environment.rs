@@ -97,15 +97,15 @@ pub(super) fn overrides(config: &mut Config, environment: Environment<'_>, repor
         Some(0) => {
             report.add(0, "WEBHOOK_TIMEOUT_SECONDS in the environment is 0; set at least 1, or unset it");
         }
-        Some(seconds) => config.delivery.timeout = Duration::from_secs(seconds),
+        Some(seconds) => config.dispatch.timeout = Duration::from_secs(seconds),
         None => {}
     }
     if let Some(retries) = number("WEBHOOK_MAX_RETRIES", 1000) {
-        config.delivery.max_retries = retries as u32;
+        config.dispatch.max_retries = retries as u32;
     }
     if let Some(agent) = environment("WEBHOOK_USER_AGENT") {
         if super::delivery::is_header_value(&agent) {
-            config.delivery.user_agent = agent;
+            config.egress.user_agent = agent;
         } else {
             report.add(0, "WEBHOOK_USER_AGENT in the environment cannot be a header; correct or unset it");
         }

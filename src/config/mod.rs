@@ -15,10 +15,7 @@ mod units;
 
 pub use events::EventEntry;
 pub use problem::Problems;
-pub use settings::{
-    Admin, AdminToken, Backoff, Breaker, Config, Database, Delivery, Egress, Log, LogFormat, Metrics,
-    Operations, Ordering, PerEndpoint, Scope, Secrets, Store,
-};
+pub use settings::{Config, Database, Log, LogFormat, Metrics, Secrets};
 pub use units::duration;
 
 use problem::Report;

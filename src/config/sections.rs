@@ -2,8 +2,9 @@
 use super::events;
 use super::problem::Report;
 use super::section::Section;
-use super::settings::{Config, Egress, Log, LogFormat, Metrics, Operations, Secrets, Store};
+use super::settings::{Config, Log, LogFormat, Metrics, Secrets};
 use super::{admin, database, delivery};
+use crate::settings::{EgressSettings, EnvelopeSettings, StoreSettings};
 use std::path::PathBuf;
 use toml::de::DeValue;
 
@@ -11,14 +12,19 @@ use toml::de::DeValue;
 pub(super) fn read(root: &Section<'_>, report: &Report<'_>, whole: bool) -> Config {
     messages(root.section("messages"));
     let (events, mapping) = events::read(root, report);
+    let mut envelope = operations(root.section("operations"));
+    let mut egress = egress(root.section("egress"));
+    let dispatch = delivery::read(root.section("delivery"), &mut envelope, &mut egress);
+    let (data_folder, store) = store(root.section("store"));
     Config {
         database: database::read(root.section("database"), whole),
-        store: store(root.section("store")),
+        data_folder,
+        store,
         secrets: secrets(root.section("secrets")),
-        delivery: delivery::read(root.section("delivery")),
-        egress: egress(root.section("egress")),
+        dispatch,
+        envelope,
+        egress,
         admin: admin::read(root.section("admin"), report),
-        operations: operations(root.section("operations")),
         metrics: metrics(root.section("metrics")),
         log: log(root.section("log")),
         events,
@@ -36,19 +42,20 @@ fn messages(section: Section<'_>) {
     section.finish();
 }
 
-fn store(section: Section<'_>) -> Store {
-    let defaults = Store::default();
+fn store(section: Section<'_>) -> (PathBuf, StoreSettings) {
+    let defaults = StoreSettings::default();
     if section.flag("archive", false) {
         section.not_yet("archive", "finished deliveries are not copied into webhook_deliveries");
     }
-    let store = Store {
-        path: path(&section, "path", defaults.path),
+    let folder = path(&section, "path", PathBuf::from("./tailhook-data"));
+    let store = StoreSettings {
         history: section.duration("history", defaults.history),
         history_max: section.whole("history_max", defaults.history_max, 1..=delivery::MANY),
         min_free: section.size("min_free", defaults.min_free),
+        ..defaults
     };
     section.finish();
-    store
+    (folder, store)
 }
 
 fn secrets(section: Section<'_>) -> Secrets {
@@ -61,8 +68,8 @@ fn secrets(section: Section<'_>) -> Secrets {
     secrets
 }
 
-fn egress(section: Section<'_>) -> Egress {
-    let defaults = Egress::default();
+fn egress(section: Section<'_>) -> EgressSettings {
+    let defaults = EgressSettings::default();
     if section.has("proxy_listen") {
         section.not_yet("proxy_listen", "other programs cannot push through the proxy");
     }
@@ -74,7 +81,7 @@ fn egress(section: Section<'_>) -> Egress {
         let text = value.as_str()?;
         text.parse().ok().or_else(|| text.parse().ok().map(|address: std::net::IpAddr| address.into()))
     };
-    let egress = Egress {
+    let egress = EgressSettings {
         allow_http: section.flag("allow_http", defaults.allow_http),
         allow_networks: section
             .list("allow_networks", "write networks as \"10.20.0.0/16\" or \"fd00::/8\"", network)
@@ -83,15 +90,17 @@ fn egress(section: Section<'_>) -> Egress {
         ca_files: section
             .list("ca_files", "write paths of PEM files", |value| value.as_str().map(PathBuf::from))
             .unwrap_or(defaults.ca_files),
+        user_agent: defaults.user_agent,
     };
     section.finish();
     egress
 }
 
-fn operations(section: Section<'_>) -> Operations {
-    let tenant = section.text("tenant", &Operations::default().tenant);
+fn operations(section: Section<'_>) -> EnvelopeSettings {
+    let defaults = EnvelopeSettings::default();
+    let operations = section.text("tenant", &defaults.operations);
     section.finish();
-    Operations { tenant }
+    EnvelopeSettings { operations, ..defaults }
 }
 
 fn metrics(section: Section<'_>) -> Metrics {
@@ -111,7 +120,7 @@ fn log(section: Section<'_>) -> Log {
 
 /// What holds between settings, the environment's included. A breaker that the file does not set follows `max_retries`.
 pub(super) fn check(config: &mut Config, root: &Section<'_>, report: &Report<'_>) {
-    let delivery = &mut config.delivery;
+    let delivery = &mut config.dispatch;
     let most = delivery.max_retries.saturating_add(1);
     if delivery.breaker.failures <= most {
         return;

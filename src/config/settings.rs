@@ -1,10 +1,8 @@
-//! The settings and their defaults. Mirrors the file, section by section; knows nothing of TOML.
+//! The whole file, read: each stage's settings (`settings`), and the sections that only `app` and `cli` use. Must not depend on TOML.
 use super::EventEntry;
 use crate::domain::Secret;
 use crate::mapping::Mapping;
-use ipnet::IpNet;
-use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use crate::settings::{AdminSettings, DispatchSettings, EgressSettings, EnvelopeSettings, StoreSettings};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,18 +11,20 @@ use std::time::Duration;
 pub struct Config {
     /// `[database]`
     pub database: Database,
+    /// `store.path`: the data folder.
+    pub data_folder: PathBuf,
     /// `[store]`
-    pub store: Store,
+    pub store: StoreSettings,
     /// `[secrets]`
     pub secrets: Secrets,
     /// `[delivery]`
-    pub delivery: Delivery,
-    /// `[egress]`
-    pub egress: Egress,
+    pub dispatch: DispatchSettings,
+    /// Of `[delivery]` and `[operations]` what stands in every event.
+    pub envelope: EnvelopeSettings,
+    /// `[egress]`, and `delivery.user_agent`.
+    pub egress: EgressSettings,
     /// `[admin]`
-    pub admin: Admin,
-    /// `[operations]`
-    pub operations: Operations,
+    pub admin: AdminSettings,
     /// `[metrics]`
     pub metrics: Metrics,
     /// `[log]`
@@ -40,12 +40,13 @@ impl Config {
     pub fn defaults(url: Secret) -> Self {
         Self {
             database: Database::defaults(url),
-            store: Store::default(),
+            data_folder: PathBuf::from("./tailhook-data"),
+            store: StoreSettings::default(),
             secrets: Secrets::default(),
-            delivery: Delivery::default(),
-            egress: Egress::default(),
-            admin: Admin::default(),
-            operations: Operations::default(),
+            dispatch: DispatchSettings::default(),
+            envelope: EnvelopeSettings::default(),
+            egress: EgressSettings::default(),
+            admin: AdminSettings::default(),
             metrics: Metrics::default(),
             log: Log::default(),
             events: Vec::new(),
@@ -54,7 +55,7 @@ impl Config {
     }
     /// Relative paths are meant from the file's folder.
     pub(super) fn resolve_paths(&mut self, folder: &Path) {
-        self.store.path = folder.join(&self.store.path);
+        self.data_folder = folder.join(&self.data_folder);
         self.secrets.master_key_file = folder.join(&self.secrets.master_key_file);
         for file in &mut self.egress.ca_files {
             *file = folder.join(&file);
@@ -93,30 +94,6 @@ impl Database {
     }
 }
 
-/// `[store]`
-#[derive(Debug, Clone, PartialEq)]
-pub struct Store {
-    /// Data folder.
-    pub path: PathBuf,
-    /// Finished deliveries are kept this long …
-    pub history: Duration,
-    /// … and at most this many.
-    pub history_max: u64,
-    /// Less free disk than this counts as full, in bytes.
-    pub min_free: u64,
-}
-
-impl Default for Store {
-    fn default() -> Self {
-        Self {
-            path: PathBuf::from("./tailhook-data"),
-            history: Duration::from_secs(7 * 86_400),
-            history_max: 1_000_000,
-            min_free: 1 << 30,
-        }
-    }
-}
-
 /// `[secrets]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Secrets {
@@ -129,197 +106,6 @@ pub struct Secrets {
 impl Default for Secrets {
     fn default() -> Self {
         Self { master_key_file: PathBuf::from("./master.key"), insecure_plaintext: false }
-    }
-}
-
-/// `[delivery]`
-#[derive(Debug, Clone, PartialEq)]
-pub struct Delivery {
-    /// One whole attempt.
-    pub timeout: Duration,
-    /// Attempts after the first.
-    pub max_retries: u32,
-    /// `User-Agent`.
-    pub user_agent: String,
-    /// `metadata.source`.
-    pub source: String,
-    /// Waits between attempts.
-    pub backoff: Backoff,
-    /// A delivery older than this is abandoned.
-    pub expire_after: Duration,
-    /// Per endpoint; beyond it the oldest are abandoned.
-    pub max_pending: u64,
-    /// What is kept in commit order.
-    pub ordering: Ordering,
-    /// Largest body in bytes.
-    pub max_payload: u64,
-    /// Requests in flight, all endpoints.
-    pub concurrency: u32,
-    /// Limits of each endpoint.
-    pub per_endpoint: PerEndpoint,
-    /// When an endpoint is left alone.
-    pub breaker: Breaker,
-}
-
-impl Default for Delivery {
-    fn default() -> Self {
-        Self {
-            timeout: Duration::from_secs(10),
-            max_retries: 3,
-            user_agent: "GestiqCloud-Webhooks/1.0".to_owned(),
-            source: "gestiqcloud".to_owned(),
-            backoff: Backoff::default(),
-            expire_after: Duration::from_secs(72 * 3600),
-            max_pending: 1_000_000,
-            ordering: Ordering::Resource,
-            max_payload: 256 << 10,
-            concurrency: 512,
-            per_endpoint: PerEndpoint::default(),
-            breaker: Breaker::default(),
-        }
-    }
-}
-
-/// `delivery.backoff`: retry n waits base·factorⁿ⁻¹, at most `max`, plus up to `jitter` of it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Backoff {
-    /// First wait.
-    pub base: Duration,
-    /// At least 1.
-    pub factor: f64,
-    /// Longest wait.
-    pub max: Duration,
-    /// Share of the wait that may be added, 0 to 1.
-    pub jitter: f64,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self { base: Duration::from_secs(2), factor: 2.0, max: Duration::from_secs(3600), jitter: 0.1 }
-    }
-}
-
-/// `delivery.ordering`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ordering {
-    /// Of one subscription and resource.
-    Resource,
-    /// Of one endpoint.
-    Endpoint,
-    /// Nothing.
-    None,
-}
-
-/// `delivery.per_endpoint`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PerEndpoint {
-    /// Requests in flight.
-    pub concurrency: u32,
-    /// Requests a second; 0: no limit.
-    pub rate: u32,
-    /// Requests at once while under the rate.
-    pub burst: u32,
-}
-
-impl Default for PerEndpoint {
-    fn default() -> Self {
-        Self { concurrency: 16, rate: 0, burst: 100 }
-    }
-}
-
-/// `delivery.breaker`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Breaker {
-    /// Consecutive failures that open it; 0: off.
-    pub failures: u32,
-    /// How long it refuses.
-    pub open_for: Duration,
-}
-
-impl Default for Breaker {
-    fn default() -> Self {
-        Self { failures: 4, open_for: Duration::from_secs(30) }
-    }
-}
-
-/// `[egress]`
-#[derive(Debug, Clone, PartialEq)]
-pub struct Egress {
-    /// Development only.
-    pub allow_http: bool,
-    /// Networks that would be refused.
-    pub allow_networks: Vec<IpNet>,
-    /// Ports outside `allow_networks`.
-    pub ports: Vec<u16>,
-    /// Extra trust anchors, PEM.
-    pub ca_files: Vec<PathBuf>,
-}
-
-impl Default for Egress {
-    fn default() -> Self {
-        Self { allow_http: false, allow_networks: Vec::new(), ports: vec![443, 8443], ca_files: Vec::new() }
-    }
-}
-
-/// `[admin]`
-#[derive(Debug, Clone, PartialEq)]
-pub struct Admin {
-    /// Where the API listens.
-    pub listen: SocketAddr,
-    /// More names for the Host header.
-    pub allowed_hosts: Vec<String>,
-    /// `[[admin.token]]`
-    pub tokens: Vec<AdminToken>,
-}
-
-impl Default for Admin {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9400)),
-            allowed_hosts: Vec::new(),
-            tokens: Vec::new(),
-        }
-    }
-}
-
-/// `[[admin.token]]`
-#[derive(Clone, PartialEq, Eq)]
-pub struct AdminToken {
-    /// For the audit.
-    pub name: String,
-    /// SHA-256 of the token's text.
-    pub sha256: [u8; 32],
-    /// `*` or one tenant's id.
-    pub tenant: String,
-    /// What it may do.
-    pub scope: Scope,
-}
-
-impl fmt::Debug for AdminToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AdminToken({:?}, {:?}, {:?})", self.name, self.tenant, self.scope)
-    }
-}
-
-/// What a token may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// Look.
-    Read,
-    /// Look and change.
-    Write,
-}
-
-/// `[operations]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Operations {
-    /// Where system-wide events go.
-    pub tenant: String,
-}
-
-impl Default for Operations {
-    fn default() -> Self {
-        Self { tenant: "operations".to_owned() }
     }
 }
 

@@ -18,8 +18,9 @@ fn problems(text: &str) -> Vec<String> {
 fn assert_same(left: &Config, right: &Config) {
     assert_eq!(left.database, right.database);
     assert_eq!((&left.store, &left.secrets), (&right.store, &right.secrets));
-    assert_eq!((&left.delivery, &left.egress), (&right.delivery, &right.egress));
-    assert_eq!((&left.admin, &left.operations), (&right.admin, &right.operations));
+    assert_eq!(left.data_folder, right.data_folder);
+    assert_eq!((&left.dispatch, &left.egress), (&right.dispatch, &right.egress));
+    assert_eq!((&left.admin, &left.envelope), (&right.admin, &right.envelope));
     assert_eq!((left.metrics, left.log), (right.metrics, right.log));
     assert_eq!((left.events.len(), right.events.len()), (0, 0));
 }
@@ -214,14 +215,14 @@ fn the_old_variables_go_before_the_file() {
         "WEBHOOK_USER_AGENT" => Some("Old/1".to_owned()),
         _ => None,
     };
-    let delivery = parse("t.toml", Path::new(""), URL, &environment).unwrap().delivery;
-    assert_eq!((delivery.timeout, delivery.max_retries), (Duration::from_secs(7), 9));
-    assert_eq!(delivery.user_agent, "Old/1");
+    let config = parse("t.toml", Path::new(""), URL, &environment).unwrap();
+    assert_eq!((config.dispatch.timeout, config.dispatch.max_retries), (Duration::from_secs(7), 9));
+    assert_eq!(config.egress.user_agent, "Old/1");
     let hostile = |name: &str| name.starts_with("WEBHOOK_").then(|| "a\nb".to_owned());
     let problems = parse("t.toml", Path::new(""), URL, &hostile).unwrap_err();
     assert_eq!(problems.found().iter().filter(|(line, _)| *line == 0).count(), 3, "{problems}");
     let fewer = |name: &str| (name == "WEBHOOK_MAX_RETRIES").then(|| "1".to_owned());
-    let followed = parse("t.toml", Path::new(""), URL, &fewer).unwrap().delivery;
+    let followed = parse("t.toml", Path::new(""), URL, &fewer).unwrap().dispatch;
     assert_eq!((followed.max_retries, followed.breaker.failures), (1, 2));
     let written = format!(
         "{URL}[delivery]
@@ -235,7 +236,7 @@ breaker = {{ failures = 3 }}
 #[test]
 fn paths_are_meant_from_the_files_folder() {
     let config = parse("/etc/t/t.toml", Path::new("/etc/t"), URL, &none).unwrap();
-    assert_eq!(config.store.path, PathBuf::from("/etc/t/./tailhook-data"));
+    assert_eq!(config.data_folder, PathBuf::from("/etc/t/./tailhook-data"));
     assert_eq!(config.secrets.master_key_file, PathBuf::from("/etc/t/./master.key"));
 }
 

@@ -1,6 +1,7 @@
 //! When an endpoint is left alone (SPEC 5.2), pure. Words: admitting, refusing, probing. Knows no delivery.
+use super::now::millis;
 use super::retry::Sign;
-use super::settings::{BreakerSettings, millis};
+use crate::settings::BreakerSettings;
 
 /// The state of one endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

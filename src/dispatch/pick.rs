@@ -2,8 +2,8 @@
 use super::breaker::Gate;
 use super::endpoint::{Choice, EndpointId, Place};
 use super::lane::{State, Ticket};
+use super::now::Now;
 use super::scheduler::{EXPIRED, Scheduler, Timer};
-use super::settings::Now;
 use crate::domain::Pending;
 
 /// Endpoints that are let back into the round at once.

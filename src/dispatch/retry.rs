@@ -1,6 +1,7 @@
 //! What follows an attempt (SPEC 5.2, 5.3, profile `classic`), pure. Knows no lane, no endpoint, no clock.
-use super::settings::{Settings, millis};
+use super::now::millis;
 use crate::domain::{Failure, Outcome};
+use crate::settings::DispatchSettings;
 
 /// Longest wait after a fault of our own: it passes without anybody else's doing.
 const LOCAL_MAX_MS: i64 = 60_000;
@@ -52,7 +53,7 @@ pub fn judge(
     counted: u32,
     attempts: u32,
     charged: bool,
-    settings: &Settings,
+    settings: &DispatchSettings,
     jitter: f64,
 ) -> Judged {
     let retry = |wait: i64, counted| Judged { verdict: Verdict::Retry(wait), counted };
@@ -70,7 +71,7 @@ pub fn judge(
 }
 
 /// Retry n waits base·factorⁿ⁻¹, at most `max`; a longer `Retry-After` is honoured up to `max`; jitter is added.
-fn wait_ms(n: u32, retry_after_ms: Option<u64>, settings: &Settings, jitter: f64) -> i64 {
+fn wait_ms(n: u32, retry_after_ms: Option<u64>, settings: &DispatchSettings, jitter: f64) -> i64 {
     let backoff = &settings.backoff;
     let max = millis(backoff.max) as f64;
     let exponent = i32::try_from(n.saturating_sub(1)).unwrap_or(i32::MAX);
@@ -91,7 +92,7 @@ mod tests {
     #[test]
     fn the_classic_profile() {
         use Verdict::{Delivered, Failed, Retry};
-        let settings = Settings::default();
+        let settings = DispatchSettings::default();
         for (answer, retry_after, counted, charged, verdict, uses) in [
             (Ok(200), None, 0, true, Delivered, true),
             (Ok(204), None, 3, true, Delivered, true),
@@ -132,13 +133,13 @@ mod tests {
 
     #[test]
     fn jitter_is_only_added_and_waits_are_bounded() {
-        let settings = Settings::default();
+        let settings = DispatchSettings::default();
         let wait = |n, jitter| wait_ms(n, None, &settings, jitter);
         assert_eq!((wait(1, 0.0), wait(1, 0.5), wait(1, 0.999)), (2_000, 2_100, 2_200));
         assert_eq!((wait(12, 0.0), wait(u32::MAX, 0.0)), (3_600_000, 3_600_000));
         let local = judge(&outcome(Err(Failure::Local), None), 0, u32::MAX, true, &settings, 0.9);
         assert_eq!(local.verdict, Verdict::Retry(LOCAL_MAX_MS));
-        let none = Settings { max_retries: 0, ..Settings::default() };
+        let none = DispatchSettings { max_retries: 0, ..DispatchSettings::default() };
         assert_eq!(judge(&outcome(Ok(500), None), 0, 0, true, &none, 0.0).verdict, Verdict::Failed);
     }
 

@@ -2,8 +2,8 @@
 use super::endpoint::{Endpoint, EndpointId, Place};
 use super::lane::{Lane, Seq, State, Ticket};
 use super::limit::Limiter;
+use super::now::Now;
 use super::scheduler::{Scheduler, Timer};
-use super::settings::Now;
 use crate::domain::{EndpointKey, Ordering, SubscriptionId};
 
 /// What the scheduler must know of a subscription.

@@ -1,17 +1,18 @@
 //! The thin loop around the scheduler: store in, attempts out, outcomes back. Decides nothing itself.
 use super::attempt::{Attempted, Attempting};
 use super::ledger::Ledger;
+use super::now::Now;
 use super::pick::Job;
 use super::refill::Want;
 use super::roll::Review;
 use super::scheduler::{Offered, Scheduler};
-use super::settings::{Now, Settings};
 use super::status::{Observer, Status};
 use crate::clock::SharedClock;
 use crate::domain::{EventName, Pending};
 use crate::egress::Transport;
 use crate::fault;
 use crate::registry::{Routing, seal::Sealer};
+use crate::settings::DispatchSettings;
 use crate::store::{Record, Store, StoreError};
 use crate::telemetry::Metrics;
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,7 +44,7 @@ pub struct Parts<T, J> {
     /// Wall time.
     pub clock: SharedClock,
     /// `[delivery]`.
-    pub settings: Settings,
+    pub settings: DispatchSettings,
     /// Counters.
     pub metrics: Metrics,
     /// Event names of the mapping; all others are labelled `other`.

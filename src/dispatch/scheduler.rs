@@ -5,10 +5,11 @@
 //! reads them, `pick` starts attempts, `settle` ends them.
 use super::endpoint::{Endpoint, EndpointId, Place};
 use super::lane::{Admission, Ending, Lane, State, Successor, Ticket};
+use super::now::{Now, millis};
 use super::refill::HELD;
-use super::settings::{Now, Settings, millis};
 use crate::domain::{EndpointKey, Pending, SubscriptionId};
 use crate::fault;
+use crate::settings::DispatchSettings;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What became of an offer.
@@ -44,7 +45,7 @@ pub(super) enum Timer {
 /// The scheduler.
 #[derive(Debug)]
 pub struct Scheduler {
-    pub(super) settings: Settings,
+    pub(super) settings: DispatchSettings,
     pub(super) lanes: BTreeMap<SubscriptionId, Lane>,
     pub(super) endpoints: BTreeMap<EndpointId, Endpoint>,
     pub(super) by_key: BTreeMap<EndpointKey, EndpointId>,
@@ -67,7 +68,7 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// Nothing known yet.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: DispatchSettings) -> Self {
         Self {
             settings,
             lanes: BTreeMap::new(),
@@ -290,7 +291,7 @@ pub(super) const ANOTHERS: &str = "the subscription belongs to another tenant no
 pub(super) const EXPIRED: &str = "expired: older than delivery.expire_after";
 
 /// When a delivery is abandoned: counted from its event, or from the manual retry that made it pending again.
-fn expires(pending: &Pending, settings: &Settings, now: Now) -> i64 {
+fn expires(pending: &Pending, settings: &DispatchSettings, now: Now) -> i64 {
     let created = pending.created_us / 1000;
     let since = if pending.attempts == 0 { created.max(pending.due_ms) } else { created };
     let left = since.saturating_add(millis(settings.expire_after)).saturating_sub(now.wall);

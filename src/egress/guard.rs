@@ -1,6 +1,6 @@
 //! Which URLs and addresses may be reached (SPEC 5, DESIGN 5), pure. Knows no resolver and no socket.
-use super::Settings;
 use crate::fault;
+use crate::settings::EgressSettings;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use url::{Host, Url};
@@ -162,7 +162,7 @@ pub struct Guard {
 
 impl Guard {
     /// From `[egress]`.
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &EgressSettings) -> Self {
         Self {
             allow_http: settings.allow_http,
             networks: settings.allow_networks.clone(),

@@ -15,36 +15,6 @@ pub use resolve::Resolver;
 pub use sign::{Verified, VerifyError, verify};
 pub use transport::Transport;
 
-use ipnet::IpNet;
-use std::path::PathBuf;
-
-/// The `[egress]` section, and what the wire needs from `[delivery]`.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// `egress.allow_http`: development only.
-    pub allow_http: bool,
-    /// `egress.allow_networks`: ranges that would be refused.
-    pub allow_networks: Vec<IpNet>,
-    /// `egress.ports`: what may be dialled outside `allow_networks`.
-    pub ports: Vec<u16>,
-    /// `egress.ca_files`: PEM, in addition to the platform's roots.
-    pub ca_files: Vec<PathBuf>,
-    /// `delivery.user_agent`.
-    pub user_agent: String,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            allow_http: false,
-            allow_networks: Vec::new(),
-            ports: vec![443, 8443],
-            ca_files: Vec::new(),
-            user_agent: "GestiqCloud-Webhooks/1.0".into(),
-        }
-    }
-}
-
 /// Why the way out cannot be opened at all. An operator is needed; none of these passes by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum EgressError {

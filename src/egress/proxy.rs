@@ -10,10 +10,11 @@ use super::answer::{printable, retry_after_ms};
 use super::guard::{Guard, Target};
 use super::resolve::Resolver;
 use super::trust::Bundle;
-use super::{EgressError, Request, Settings, Transport};
+use super::{EgressError, Request, Transport};
 use crate::clock::SharedClock;
 use crate::domain::{Failure, Outcome};
 use crate::fault;
+use crate::settings::EgressSettings;
 use http::{HeaderValue, StatusCode};
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::protocols::Stream;
@@ -109,7 +110,7 @@ impl Transport for Proxy {
 
 impl Proxy {
     /// Reads the trust anchors and opens the way out.
-    pub fn new(settings: &Settings, clock: SharedClock) -> Result<Self, EgressError> {
+    pub fn new(settings: &EgressSettings, clock: SharedClock) -> Result<Self, EgressError> {
         let platform = pingora_core::tls::load_native_certs().unwrap_or_else(|error| {
             tracing::warn!(%error, "the platform's trust anchors cannot be read");
             Vec::new()

@@ -154,11 +154,11 @@ fn classify(error: &io::Error) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::egress::Settings;
+    use crate::settings::EgressSettings;
 
     fn guard(networks: &[&str]) -> Guard {
         let allow_networks = networks.iter().map(|n| n.parse().unwrap()).collect();
-        Guard::new(&Settings { allow_networks, ..Settings::default() })
+        Guard::new(&EgressSettings { allow_networks, ..EgressSettings::default() })
     }
 
     #[tokio::test]

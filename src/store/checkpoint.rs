@@ -6,10 +6,10 @@
 use super::codec;
 use super::core::Core;
 use super::disk::Disk;
+use super::error::{StoreError, blocked};
 use super::field::{Malformed, Reader, Writer};
 use super::index::{Index, IndexError, MAX_WRITES, Write};
 use super::keys;
-use super::outbox::{StoreError, blocked};
 use super::overlay::Way;
 use super::segment::hex;
 use super::state::{History, untag};

@@ -5,11 +5,11 @@
 use super::apply::{Change, Mode, apply};
 use super::codec;
 use super::core::{Core, Stage, Unstarted, asked_to_close};
+use super::error::{StoreError, blocked};
 use super::format::MAX_HEADER;
 use super::group::Piece;
 use super::index::IndexError;
 use super::journal::{Append, Journal};
-use super::outbox::{StoreError, blocked};
 use super::record::{Batch, Record};
 use crate::fault;
 use std::io;
@@ -194,7 +194,9 @@ impl Committer {
             fault::crash_point("store.before-append");
             let took = self.journal.write(&mut append).await.map_err(|e| blocked(&e))?;
             fault::crash_point("store.synced");
-            self.core.settings.observe_flush.observe(took);
+            if let Some(observer) = self.core.flush_observer.get() {
+                observer.observe(took);
+            }
         }
         Ok(append)
     }

@@ -1,7 +1,7 @@
 //! Tidies the index after each of its durable writes, beside everything else. Knows no generations and no records.
 use super::core::{Core, asked_to_close};
+use super::error::StoreError;
 use super::index::IndexError;
-use super::outbox::StoreError;
 use crate::fault;
 use std::sync::Arc;
 

@@ -1,18 +1,20 @@
 //! What the handle and the store's own loops share. Knows no loop and no question.
 use super::commit::Queued;
 use super::disk::Disk;
+use super::error::StoreError;
 use super::feed::Feed;
 use super::field::Malformed;
 use super::gate::Gate;
 use super::index::{Index, IndexError};
 use super::journal::{Journal, Segments};
-use super::outbox::{Settings, StoreError};
+use super::observer::FlushObserver;
 use super::overlay::{Known, Overlay, Scanned, Way, scan};
 use super::state::State;
 use crate::clock::SharedClock;
+use crate::settings::StoreSettings;
 use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::{Notify, mpsc, watch};
 
 /// How far `Store::run` has come.
@@ -38,7 +40,9 @@ pub(super) struct Unstarted {
 /// One store.
 #[derive(Debug)]
 pub(super) struct Core {
-    pub(super) settings: Settings,
+    pub(super) settings: StoreSettings,
+    /// Is told how long each fdatasync of the journal took.
+    pub(super) flush_observer: OnceLock<FlushObserver>,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) clock: SharedClock,
     pub(super) index: Arc<dyn Index>,

@@ -4,9 +4,9 @@
 //! keeps at a crash is mended by replay: a delivery that is newer than the replayed record puts its place in the lane again, and no
 //! deleted place can be left behind. That an index reaches beyond the journal (an older copy of the journal beside it) shows in the first.
 use super::core::{Core, Stage};
+use super::error::StoreError;
 use super::index::{IndexError, MAX_WRITES, Write};
 use super::keys;
-use super::outbox::StoreError;
 use super::overlay::Layer;
 use super::state::Applied;
 use crate::fault;

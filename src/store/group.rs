@@ -13,9 +13,6 @@ use crate::domain::EventId;
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// A batch whose records take more than this becomes several frames.
-pub(super) const GROUP_FRAME_BYTES: usize = 900 << 10;
-
 /// What one frame of a batch holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Piece {

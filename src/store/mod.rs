@@ -7,9 +7,11 @@
 //! `checkpoint` keep the folder small. `verify` looks at a folder that nobody has open (`dissect`, `audit`), `salvage` mends it; `reseal` seals what
 //! earlier versions left in the clear.
 pub mod disk;
+mod error;
 pub mod index;
 pub mod lsm;
 pub mod memory;
+mod observer;
 pub mod outbox;
 pub mod record;
 pub mod reseal;
@@ -48,10 +50,12 @@ mod walk;
 
 pub use commit::HUNG;
 pub use disk::{Disk, RealDisk};
+pub use error::StoreError;
 pub use index::{Index, IndexError, IndexFactory, Reset};
 pub use lsm::LsmIndex;
 pub use memory::MemoryIndex;
-pub use outbox::{Filter, FlushObserver, Page, Recovery, Settings, Store, StoreError, Vitals};
+pub use observer::FlushObserver;
+pub use outbox::{Filter, Page, Recovery, Store, Vitals};
 pub use record::{Batch, Idempotent, Identity, Record};
 pub use reseal::{Reseal, mark_rebuild, reseal};
 pub use salvage::{Salvaged, salvage};

@@ -4,122 +4,23 @@ use super::codec;
 use super::commit::{self, QUEUE, Queued};
 use super::core::{Core, Stage, Unstarted};
 use super::disk::Disk;
+use super::error::StoreError;
 use super::feed::Feed;
-use super::format::FORMAT;
 use super::frame::{Kind, MAX_BODY};
 use super::gate::Gate;
-use super::group::{self, GROUP_FRAME_BYTES};
-use super::index::{IndexError, IndexFactory};
+use super::group;
+use super::index::IndexFactory;
 use super::journal::{End, Journal};
+use super::observer::FlushObserver;
 use super::record::{Batch, Identity};
 use super::{compaction, flush, opening, survey, upkeep};
 use crate::clock::SharedClock;
 use crate::domain::{Delivery, FilterStatus};
 use crate::domain::{DeliveryId, Lsn, Pending, Subscription, SubscriptionId};
-use std::fmt;
-use std::io;
+use crate::settings::StoreSettings;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-
-/// What went wrong below. All of them leave the journal as it was.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
-    /// Disk full, EIO, or less than `store.min_free`: nothing was acknowledged; try again later. Heals by itself.
-    #[error("the data folder cannot be written: {0}")]
-    Blocked(String),
-    /// A bad frame with good ones after it: an operator is needed. Names file and byte.
-    #[error("the journal is damaged: {0}; run `tailhook store verify --salvage`")]
-    Damaged(String),
-    /// A file of the folder says something that only a newer version reads: nothing was changed. An operator is needed.
-    #[error("the data folder was written by a newer version ({0}); this one reads up to format {FORMAT}")]
-    Newer(String),
-    /// The index failed. Unless the disk was at fault, `run` ends with it and the next `open` rebuilds the index.
-    #[error("the index is not available: {0}")]
-    Index(IndexError),
-    /// The store is closed.
-    #[error("the store is closed")]
-    Closed,
-    /// The batch is larger than a frame may be. Never worth a second try.
-    #[error("a batch of {0} bytes is more than a frame holds")]
-    TooLarge(usize),
-    /// A file of the data folder cannot be read. Worth a second try.
-    #[error("the data folder cannot be read: {0}")]
-    Read(String),
-}
-
-// by hand: as a source it would be printed twice
-impl From<IndexError> for StoreError {
-    fn from(error: IndexError) -> Self {
-        Self::Index(error)
-    }
-}
-
-pub(super) fn blocked(error: &io::Error) -> StoreError {
-    StoreError::Blocked(error.to_string())
-}
-pub(super) fn unreadable(error: &io::Error) -> StoreError {
-    StoreError::Read(error.to_string())
-}
-
-/// The `[store]` section, without its path.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Finished deliveries are kept this long.
-    pub history: Duration,
-    /// And at most about this many: the surplus goes within minutes.
-    pub history_max: u64,
-    /// Less free disk than this counts as full.
-    pub min_free: u64,
-    /// Bytes after which a new segment begins (64 MiB; smaller in tests).
-    pub segment_bytes: u64,
-    /// How often old deliveries and segments are looked for.
-    pub upkeep_every: Duration,
-    /// No larger batch is taken, in encoded bytes.
-    pub batch_bytes: usize,
-    /// A larger batch becomes a group of several frames, in encoded bytes (small in tests).
-    pub frame_bytes: usize,
-    /// Is told how long each fdatasync of the journal took.
-    pub observe_flush: FlushObserver,
-}
-
-impl Default for Settings {
-    /// SPEC 3's defaults.
-    fn default() -> Self {
-        Self {
-            history: Duration::from_secs(7 * 24 * 3600),
-            history_max: 1_000_000,
-            min_free: 1 << 30,
-            segment_bytes: 64 << 20,
-            upkeep_every: Duration::from_secs(60),
-            batch_bytes: MAX_BODY - group::prefix(Kind::Seal),
-            frame_bytes: GROUP_FRAME_BYTES,
-            observe_flush: FlushObserver::default(),
-        }
-    }
-}
-
-/// Where the durations of fdatasync go: a metric, or nowhere.
-#[derive(Clone, Default)]
-pub struct FlushObserver(Option<Arc<dyn Fn(Duration) + Send + Sync>>);
-
-impl FlushObserver {
-    /// Called by the committer: must be quick.
-    pub fn new(observe: impl Fn(Duration) + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(observe)))
-    }
-    pub(super) fn observe(&self, took: Duration) {
-        if let Some(observe) = &self.0 {
-            observe(took);
-        }
-    }
-}
-impl fmt::Debug for FlushObserver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FlushObserver({})", self.0.is_some())
-    }
-}
 
 /// What opening found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -185,7 +86,7 @@ pub struct Store {
 impl Store {
     /// Opens the journal, cuts a torn tail, brings the index up to date (or rebuilds it). Commits wait until `run` runs.
     pub async fn open(
-        settings: Settings,
+        settings: StoreSettings,
         disk: Arc<dyn Disk>,
         index: IndexFactory,
         clock: SharedClock,
@@ -201,6 +102,7 @@ impl Store {
         );
         let core = Core {
             settings,
+            flush_observer: OnceLock::new(),
             disk,
             clock,
             index: opened.index,
@@ -283,6 +185,11 @@ impl Store {
         }
         // the sender lives in `core`: waiting cannot fail
         let _ = self.core.stage.subscribe().wait_for(|stage| *stage == Stage::Ended).await;
+    }
+
+    /// Who is told how long each fdatasync of the journal takes; the first one stays.
+    pub fn observe_flush(&self, observer: FlushObserver) {
+        let _already_told = self.core.flush_observer.set(observer);
     }
 
     /// Everything committed up to here is durable here; `None` before the first snapshot is complete.

@@ -2,9 +2,10 @@
 use super::codec;
 use super::core::Core;
 use super::entry::{Entry, Locator, brief, decode_pending};
+use super::error::{StoreError, unreadable};
 use super::field::Reader;
 use super::keys;
-use super::outbox::{Filter, Page, Store, StoreError, unreadable};
+use super::outbox::{Filter, Page, Store};
 use super::overlay::Way;
 use super::record::Idempotent;
 use super::segment;

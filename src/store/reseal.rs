@@ -7,12 +7,12 @@
 use super::checkpoint::{self, Blocks, Walk, Wrong};
 use super::codec;
 use super::disk::Disk;
+use super::error::{StoreError, blocked, unreadable};
 use super::field::{Malformed, Reader, Writer};
 use super::frame::{self, Kind};
 use super::group::{self, Group};
 use super::keys;
 use super::opening;
-use super::outbox::{StoreError, blocked, unreadable};
 use super::record::{Batch, Record};
 use super::segment::{self, Found, SegmentReader, Step};
 use super::survey::{Files, REBUILD, survey};

@@ -6,7 +6,7 @@
 //! Deliveries of good frames go on. Any crash in here leaves a folder that is still refused, and a second call ends the work.
 use super::disk::Disk;
 use super::dissect::{Piece, empty, set_back};
-use super::outbox::{StoreError, blocked, unreadable};
+use super::error::{StoreError, blocked, unreadable};
 use super::record::Identity;
 use super::segment;
 use super::survey::REBUILD;

@@ -1,9 +1,9 @@
 //! The journal's files: their names, reading them frame by frame, judging a bad place. Knows nothing of what frames say.
 use super::codec::Unknown;
 use super::disk::Disk;
+use super::error::{StoreError, unreadable};
 use super::format::{self, MAX_HEADER};
 use super::frame::{self, Behind, Flaw, HEADER, Kind};
-use super::outbox::{StoreError, unreadable};
 use crate::fault;
 use std::io;
 

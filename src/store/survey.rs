@@ -1,7 +1,7 @@
 //! What lies in the folder when a store opens: segments, checkpoints, marks. Knows no index and no frame.
 use super::checkpoint::{self, Wrong};
 use super::disk::Disk;
-use super::outbox::{StoreError, blocked, unreadable};
+use super::error::{StoreError, blocked, unreadable};
 use super::segment;
 use crate::fault;
 use std::collections::BTreeMap;

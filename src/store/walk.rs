@@ -1,7 +1,7 @@
 //! Reads the journal's segments in order, from one of them to the end. Must not depend on an index or on what frames say; changes
 //! nothing.
+use super::error::{StoreError, unreadable};
 use super::group::{self, Group};
-use super::outbox::{StoreError, unreadable};
 use super::segment::{self, Found, SegmentReader, Step};
 use super::survey::Files;
 use crate::fault;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use tailhook::admin::{Health, Parts, Settings, Token, router, system_entropy};
+use tailhook::admin::{ApiSettings, Health, Parts, router, system_entropy};
 use tailhook::clock::SystemClock;
 use tailhook::domain::{Attempt, DeliveryId, DeliveryKey, Next, Outcome, TenantId};
 use tailhook::postgres::Session;
@@ -17,7 +17,8 @@ use tailhook::postgres::session::Patience;
 use tailhook::postgres::subscriptions::Subscriptions;
 use tailhook::registry::Routing;
 use tailhook::registry::seal::Sealer;
-use tailhook::store::{Batch, MemoryIndex, RealDisk, Record, Settings as StoreSettings, Store};
+use tailhook::settings::{AdminSettings, AdminToken, Scope, StoreSettings};
+use tailhook::store::{Batch, MemoryIndex, RealDisk, Record, Store};
 use tailhook::telemetry::Metrics;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -37,7 +38,7 @@ pub struct World {
     pub store: Store,
     pub health: Health,
     pub held: watch::Sender<bool>,
-    _settings: watch::Sender<Arc<Settings>>,
+    _settings: watch::Sender<Arc<ApiSettings>>,
     _folder: tempfile::TempDir,
     _tasks: JoinSet<()>,
 }
@@ -70,18 +71,25 @@ impl Answer {
     }
 }
 
-fn token(name: &str, tenant: &str, write: bool) -> Token {
-    Token { name: name.into(), sha256: Sha256::digest(name.as_bytes()).into(), tenant: tenant.into(), write }
+fn token(name: &str, tenant: &str, scope: Scope) -> AdminToken {
+    AdminToken {
+        name: name.into(),
+        sha256: Sha256::digest(name.as_bytes()).into(),
+        tenant: tenant.into(),
+        scope,
+    }
 }
 
-fn settings() -> Settings {
-    Settings {
-        listen: "127.0.0.1:9400".parse().unwrap(),
-        allowed_hosts: vec!["hooks.example".into()],
-        tokens: vec![token(ROOT, "*", true), token(READER, "*", false), token(OF_B, "b", true)],
-        source: "gestiqcloud".into(),
-        max_payload: 256 * 1024,
+fn settings() -> ApiSettings {
+    let (write, read) = (Scope::Write, Scope::Read);
+    ApiSettings {
+        access: AdminSettings {
+            allowed_hosts: vec!["hooks.example".into()],
+            tokens: vec![token(ROOT, "*", write), token(READER, "*", read), token(OF_B, "b", write)],
+            ..AdminSettings::default()
+        },
         known_events: BTreeSet::from(["invoice.created".to_string()]),
+        ..ApiSettings::default()
     }
 }
 

@@ -19,17 +19,19 @@ use tailhook::mapping::{Context, EventSpec, Mapping};
 use tailhook::registry::Routing;
 use tailhook::registry::rows::{RowChange, Rules, snapshot_row};
 use tailhook::registry::seal::Sealer;
+use tailhook::settings::DispatchSettings;
+use tailhook::settings::StoreSettings;
 use tailhook::store::Identity;
 use tailhook::store::memory::MemoryIndex;
-use tailhook::store::{Settings, Store, StoreError};
+use tailhook::store::{Store, StoreError};
 use tailhook::telemetry::Metrics;
 use tokio::sync::watch;
 
 /// 32 bytes of base64.
 const MASTER_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
-pub(crate) fn store_settings() -> Settings {
-    Settings {
+pub(crate) fn store_settings() -> StoreSettings {
+    StoreSettings {
         history: Duration::from_secs(7 * 86_400),
         history_max: 1_000_000,
         min_free: 1 << 20,
@@ -37,7 +39,7 @@ pub(crate) fn store_settings() -> Settings {
         segment_bytes: 64 << 10,
         // so small that many a batch becomes a group of several frames
         frame_bytes: 700,
-        ..Settings::default()
+        ..StoreSettings::default()
     }
 }
 
@@ -155,7 +157,7 @@ impl Sidecar {
             routing: routes,
             sealer: self.sealer.clone(),
             clock: world.clone(),
-            settings: dispatch::Settings::default(),
+            settings: DispatchSettings::default(),
             metrics: self.metrics.clone(),
             names: watch::channel(Arc::default()).1,
             status: dispatch::Status::default(),

@@ -5,7 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 use tailhook::demo::random::Random;
 use tailhook::domain::Next;
-use tailhook::store::{Index, MemoryIndex, Record, Settings, StoreError, verify};
+use tailhook::settings::StoreSettings;
+use tailhook::store::{Index, MemoryIndex, Record, StoreError, verify};
 use tokio::time::sleep;
 
 /// Where each frame of the one segment begins, and where the last one ends.
@@ -92,7 +93,7 @@ fn a_body_that_is_not_checked_is_caught() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flipped_bit_in_any_block_of_the_shadow_is_detected() {
-    let settings = Settings { segment_bytes: 100_000, history: Duration::ZERO, ..settings() };
+    let settings = StoreSettings { segment_bytes: 100_000, history: Duration::ZERO, ..settings() };
     let house = House::open(settings.clone(), CrashDisk::default(), MemoryIndex::default()).await.unwrap();
     house.commit(vec![Record::Filling(identity(1)), subscription(1), Record::Identity(identity(1))]).await;
     for n in 0..40 {

@@ -3,7 +3,8 @@ use crate::disk::{CrashDisk, Faults};
 use crate::house::*;
 use std::time::Duration;
 use tailhook::domain::{Lsn, Next};
-use tailhook::store::{Batch, MemoryIndex, Record, Settings, StoreError};
+use tailhook::settings::StoreSettings;
+use tailhook::store::{Batch, MemoryIndex, Record, StoreError};
 use tokio::time::sleep;
 
 #[tokio::test(start_paused = true)]
@@ -112,7 +113,7 @@ async fn a_failing_disk_blocks_and_heals() {
 
 #[tokio::test(start_paused = true)]
 async fn a_segment_that_cannot_be_made_is_made_later() {
-    let settings = Settings { segment_bytes: 400, ..settings() };
+    let settings = StoreSettings { segment_bytes: 400, ..settings() };
     let house = House::open(settings.clone(), CrashDisk::default(), MemoryIndex::default()).await.unwrap();
     house.commit(captured(1, lane(1))).await;
     house.disk.faults(Faults { create: true, ..Faults::default() });
@@ -177,7 +178,7 @@ async fn a_crashed_store_answers_its_callers() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_beyond_a_frame_is_refused_for_good() {
-    let settings = Settings { batch_bytes: 1 << 20, ..settings() };
+    let settings = StoreSettings { batch_bytes: 1 << 20, ..settings() };
     let house = House::open(settings, CrashDisk::default(), MemoryIndex::default()).await.unwrap();
     let huge = vec![row("1", Some(&"x".repeat(1 << 20)))];
     assert!(matches!(house.try_commit(huge).await, Err(StoreError::TooLarge(_))));

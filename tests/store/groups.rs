@@ -6,7 +6,8 @@ use crate::newer::kinds;
 use std::process::Command;
 use std::time::Duration;
 use tailhook::domain::Lsn;
-use tailhook::store::{Index, MemoryIndex, Record, Settings, StoreError, salvage, verify};
+use tailhook::settings::StoreSettings;
+use tailhook::store::{Index, MemoryIndex, Record, StoreError, salvage, verify};
 
 const BATCH: u8 = 1;
 const HEADER: u8 = 2;
@@ -14,8 +15,8 @@ const PART: u8 = 3;
 const SEAL: u8 = 4;
 
 /// An event with its delivery is more than one frame may be.
-fn small() -> Settings {
-    Settings { frame_bytes: 150, ..settings() }
+fn small() -> StoreSettings {
+    StoreSettings { frame_bytes: 150, ..settings() }
 }
 
 /// Positions and events of three transactions.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tailhook::clock::{Clock, SharedClock};
 use tailhook::domain::*;
+use tailhook::settings::StoreSettings;
 use tailhook::store::*;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -33,8 +34,8 @@ pub(crate) struct House {
     loops: JoinSet<Result<(), StoreError>>,
 }
 
-pub(crate) fn settings() -> Settings {
-    Settings { min_free: 1, ..Settings::default() }
+pub(crate) fn settings() -> StoreSettings {
+    StoreSettings { min_free: 1, ..StoreSettings::default() }
 }
 
 impl House {
@@ -42,7 +43,7 @@ impl House {
         Self::open(settings(), CrashDisk::default(), MemoryIndex::default()).await.unwrap()
     }
     pub(crate) async fn open(
-        settings: Settings,
+        settings: StoreSettings,
         disk: CrashDisk,
         index: MemoryIndex,
     ) -> Result<Self, StoreError> {
@@ -52,7 +53,7 @@ impl House {
         Ok(house)
     }
     pub(crate) async fn open_with(
-        settings: Settings,
+        settings: StoreSettings,
         disk: CrashDisk,
         factory: IndexFactory,
     ) -> Result<Self, StoreError> {

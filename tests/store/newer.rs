@@ -4,7 +4,8 @@ use crate::format::fixture;
 use crate::house::*;
 use std::fs;
 use std::process::Command;
-use tailhook::store::{Index, MemoryIndex, Report, Settings, StoreError, salvage, verify};
+use tailhook::settings::StoreSettings;
+use tailhook::store::{Index, MemoryIndex, Report, StoreError, salvage, verify};
 
 const BATCH: u8 = 1;
 const HEADER: u8 = 2;
@@ -46,7 +47,7 @@ pub(crate) fn old() -> CrashDisk {
 
 /// A store of several segments that lived through the history.
 async fn lived() -> (CrashDisk, MemoryIndex) {
-    let settings = Settings { segment_bytes: 1500, ..settings() };
+    let settings = StoreSettings { segment_bytes: 1500, ..settings() };
     let house = House::open(settings, CrashDisk::default(), MemoryIndex::default()).await.unwrap();
     for records in history() {
         house.commit(records).await;

@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tailhook::domain::{Lsn, Next};
+use tailhook::settings::StoreSettings;
 use tailhook::store::index::{Pair, Write};
-use tailhook::store::{Index, IndexError, MemoryIndex, Reset, Settings, StoreError};
+use tailhook::store::{Index, IndexError, MemoryIndex, Reset, StoreError};
 
 const FIRST: &str = "journal-0000000000000001";
 
 /// The whole history, committed and closed.
-async fn lived(settings: Settings) -> (CrashDisk, MemoryIndex, String) {
+async fn lived(settings: StoreSettings) -> (CrashDisk, MemoryIndex, String) {
     let house = House::open(settings, CrashDisk::default(), MemoryIndex::default()).await.unwrap();
     for records in history() {
         house.commit(records).await;
@@ -48,7 +49,7 @@ async fn a_torn_last_frame_is_cut_at_every_offset() {
 
 #[tokio::test(start_paused = true)]
 async fn a_bad_frame_before_a_good_one_stops_everything() {
-    let (disk, index, _) = lived(Settings { segment_bytes: 1500, ..settings() }).await;
+    let (disk, index, _) = lived(StoreSettings { segment_bytes: 1500, ..settings() }).await;
     let segments = disk.names("journal-");
     assert!(segments.len() > 2);
     for name in &segments {
@@ -77,7 +78,7 @@ async fn a_bad_frame_before_a_good_one_stops_everything() {
 #[tokio::test(start_paused = true)]
 async fn an_index_that_is_missing_or_not_ours_is_rebuilt() {
     for segment_bytes in [64 << 20, 900] {
-        let settings = Settings { segment_bytes, ..settings() };
+        let settings = StoreSettings { segment_bytes, ..settings() };
         let (disk, index, expected) = lived(settings.clone()).await;
         let house = House::open(settings.clone(), disk.fork(), index.fork()).await.unwrap();
         assert_eq!((answers(&house.store), &house.recovery.rebuilt), (expected.clone(), &None));
@@ -194,7 +195,8 @@ async fn an_index_stopped_at_any_write_catches_up() {
 /// What ends and has had its time within one generation: no place in a lane may outlive its delivery, for nobody could end it.
 #[tokio::test(start_paused = true)]
 async fn an_index_stopped_in_the_middle_of_retention_has_no_dead_places() {
-    let brief = Settings { history: Duration::ZERO, upkeep_every: Duration::from_millis(100), ..settings() };
+    let brief =
+        StoreSettings { history: Duration::ZERO, upkeep_every: Duration::from_millis(100), ..settings() };
     let recorder = Recorder::default();
     let kept = recorder.clone();
     let factory = Box::new(move |_: Reset| Ok(Arc::new(kept.clone()) as Arc<dyn Index>));

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tailhook::clock::SystemClock;
 use tailhook::domain::{Sealed, Subscription};
+use tailhook::settings::StoreSettings;
 use tailhook::store::*;
 
 const CLEAR: [&str; 4] = [
@@ -153,7 +154,7 @@ async fn the_real_folder_of_format_0_holds_no_clear_header_afterwards() {
 #[tokio::test(start_paused = true)]
 async fn a_group_whose_parts_are_rewritten_stays_whole() {
     let seal = |s: &Subscription| sealer().seal_clear(s);
-    let parts = Settings { frame_bytes: 100, ..settings() };
+    let parts = StoreSettings { frame_bytes: 100, ..settings() };
     let house = House::open(parts, CrashDisk::default(), MemoryIndex::default()).await.unwrap();
     let mut records = captured(1, lane(1));
     for n in 1..=3 {

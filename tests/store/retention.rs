@@ -5,14 +5,15 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use tailhook::domain::{Lsn, Next, Status};
+use tailhook::settings::StoreSettings;
 use tailhook::store::index::{Pair, Write};
-use tailhook::store::{Filter, Index, IndexError, MemoryIndex, Record, Reset, Settings, StoreError};
+use tailhook::store::{Filter, Index, IndexError, MemoryIndex, Record, Reset, StoreError};
 use tokio::time::sleep;
 
 const DAY_US: i64 = 24 * 3600 * 1_000_000;
 
-fn small() -> Settings {
-    Settings { segment_bytes: 1000, ..settings() }
+fn small() -> StoreSettings {
+    StoreSettings { segment_bytes: 1000, ..settings() }
 }
 
 fn count(house: &House) -> usize {
@@ -100,7 +101,7 @@ async fn a_damaged_checkpoint_is_never_believed() {
 
 #[tokio::test(start_paused = true)]
 async fn more_than_history_max_is_too_much() {
-    let settings = Settings { history_max: 10, ..small() };
+    let settings = StoreSettings { history_max: 10, ..small() };
     let (disk, index) = forty(20).await.close().await;
     let house = House::open(settings, disk, index).await.unwrap();
     sleep(Duration::from_secs(300)).await;
@@ -209,7 +210,8 @@ impl Index for Turnstile {
 /// The sweep has read a failed delivery that has had its time; before it forgets it, somebody retries it.
 #[tokio::test]
 async fn a_delivery_that_is_retried_during_the_sweep_stays() {
-    let brief = Settings { history: Duration::ZERO, upkeep_every: Duration::from_millis(10), ..settings() };
+    let brief =
+        StoreSettings { history: Duration::ZERO, upkeep_every: Duration::from_millis(10), ..settings() };
     let turnstile = Turnstile::default();
     let kept = turnstile.clone();
     let factory = Box::new(move |_: Reset| Ok(Arc::new(kept.clone()) as Arc<dyn Index>));

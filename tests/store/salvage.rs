@@ -5,11 +5,12 @@ use crate::house::*;
 use crate::newer::{name, old};
 use std::process::Command;
 use tailhook::domain::{Lsn, Status};
-use tailhook::store::{Identity, Index, MemoryIndex, Record, Report, Settings, StoreError, salvage, verify};
+use tailhook::settings::StoreSettings;
+use tailhook::store::{Identity, Index, MemoryIndex, Record, Report, StoreError, salvage, verify};
 use tokio::task::yield_now;
 
 /// A store that lived through the history, closed.
-async fn lived(settings: Settings) -> (CrashDisk, MemoryIndex) {
+async fn lived(settings: StoreSettings) -> (CrashDisk, MemoryIndex) {
     let house = House::open(settings, CrashDisk::default(), MemoryIndex::default()).await.unwrap();
     for records in history() {
         house.commit(records).await;
@@ -100,7 +101,7 @@ async fn any_lost_frame_is_told_and_all_others_stay() {
 
 #[tokio::test(start_paused = true)]
 async fn several_losses_a_missing_file_and_a_torn_tail_are_salvaged_together() {
-    let small = Settings { segment_bytes: 900, ..settings() };
+    let small = StoreSettings { segment_bytes: 900, ..settings() };
     let (disk, index) = lived(small).await;
     let names = disk.names("journal-");
     assert!(names.len() > 4);
@@ -146,7 +147,7 @@ async fn several_losses_a_missing_file_and_a_torn_tail_are_salvaged_together() {
 #[tokio::test(start_paused = true)]
 async fn what_would_be_a_guess_is_refused() {
     // without the journal's beginning and without a checkpoint nobody knows what was remembered
-    let (disk, index) = lived(Settings { segment_bytes: 900, ..settings() }).await;
+    let (disk, index) = lived(StoreSettings { segment_bytes: 900, ..settings() }).await;
     let names = disk.names("journal-");
     disk.delete(&names[0]);
     let before: Vec<_> = disk.names("").iter().map(|name| (name.clone(), disk.bytes(name))).collect();

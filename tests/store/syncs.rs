@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 use tailhook::domain::Next;
+use tailhook::settings::StoreSettings;
 use tailhook::store::*;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -33,7 +34,7 @@ fn journal(folder: &Path) -> PathBuf {
 #[tokio::test(start_paused = true)]
 async fn a_life_to_be_traced() {
     let Some(folder) = std::env::var_os(HOME).map(|home| data(Path::new(&home))) else { return };
-    let small = Settings { segment_bytes: 1_000, history: Duration::ZERO, ..settings() };
+    let small = StoreSettings { segment_bytes: 1_000, history: Duration::ZERO, ..settings() };
     for life in 0..2 {
         let disk = Arc::new(RealDisk::open(&folder).unwrap());
         let clock = Arc::new(HandClock(AtomicI64::new((NOON_MS + 86_400_000) * 1000)));

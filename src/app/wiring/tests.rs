@@ -1,6 +1,10 @@
 //! Every setting of the file reaches the one place that it is for: all values differ from each other and from their defaults, so
 //! that none can stand in for another.
 use super::*;
+use crate::config;
+use crate::domain::Ordering;
+use crate::settings::{BackoffSettings, BreakerSettings, DispatchSettings, PerEndpoint, Scope};
+use crate::store;
 use std::path::Path;
 
 const FILE: &str = r#"
@@ -64,10 +68,10 @@ fn read() -> Config {
 
 #[test]
 fn each_setting_of_delivery_arrives_as_itself() {
-    let expected = dispatch::Settings {
+    let expected = DispatchSettings {
         timeout: Duration::from_secs(11),
         max_retries: 12,
-        backoff: dispatch::Backoff {
+        backoff: BackoffSettings {
             base: Duration::from_secs(3),
             factor: 2.5,
             max: Duration::from_secs(37 * 60),
@@ -77,35 +81,39 @@ fn each_setting_of_delivery_arrives_as_itself() {
         max_pending: 1002,
         ordering: Ordering::None,
         concurrency: 103,
-        per_endpoint: dispatch::PerEndpoint { concurrency: 17, rate: 19, burst: 23 },
-        breaker: dispatch::BreakerSettings { failures: 7, open_for: Duration::from_secs(29) },
+        per_endpoint: PerEndpoint { concurrency: 17, rate: 19, burst: 23 },
+        breaker: BreakerSettings { failures: 7, open_for: Duration::from_secs(29) },
     };
-    assert_eq!(delivery(&read().delivery), expected);
+    assert_eq!(read().dispatch, expected);
     for (word, ordering) in
         [("resource", Ordering::Resource), ("endpoint", Ordering::Endpoint), ("none", Ordering::None)]
     {
         let text = FILE.replace("ordering = \"none\"", &format!("ordering = {word:?}"));
         let config = config::parse("t.toml", Path::new("/"), &text, &|_| None).unwrap();
-        assert_eq!(delivery(&config.delivery).ordering, ordering);
+        assert_eq!(config.dispatch.ordering, ordering);
     }
 }
 
 #[test]
 fn each_setting_of_the_other_sections_arrives_as_itself() {
     let config = read();
-    let out = egress(&config);
+    let out = &config.egress;
     assert!(out.allow_http && out.user_agent == "Agent/1" && out.ports == [444]);
     assert_eq!(out.allow_networks, ["10.20.0.0/16".parse().unwrap()]);
     assert_eq!(out.ca_files, [Path::new("/ca.pem")]);
-    let kept = folder(&config.store, &Metrics::new().unwrap());
+    let kept = folder(&config.store);
     assert_eq!((kept.history, kept.history_max), (Duration::from_secs(9 * 86_400), 1001));
-    assert_eq!((kept.min_free, config.store.path.as_path()), (3 << 20, Path::new("/data")));
+    assert_eq!((kept.min_free, config.data_folder.as_path()), (3 << 20, Path::new("/data")));
     let api = callers(&config);
-    assert_eq!((api.listen.port(), api.allowed_hosts), (9555, vec!["hooks.example".to_owned()]));
-    assert_eq!((api.source.as_str(), api.max_payload), ("source_1", 5 << 10));
+    assert_eq!(
+        (api.access.listen.port(), api.access.allowed_hosts),
+        (9555, vec!["hooks.example".to_owned()])
+    );
+    assert_eq!((api.envelope.source.as_str(), api.envelope.max_payload), ("source_1", 5 << 10));
     assert_eq!(api.known_events, BTreeSet::from(["invoice.created".to_owned()]));
-    let tokens: Vec<_> = api.tokens.iter().map(|t| (&*t.name, t.sha256[0], &*t.tenant, t.write)).collect();
-    assert_eq!(tokens, [("reader", 0xab, "t1", false), ("writer", 0xcd, "*", true)]);
+    let tokens: Vec<_> =
+        api.access.tokens.iter().map(|t| (&*t.name, t.sha256[0], &*t.tenant, t.scope)).collect();
+    assert_eq!(tokens, [("reader", 0xab, "t1", Scope::Read), ("writer", 0xcd, "*", Scope::Write)]);
 }
 
 /// What capture is given beside the database itself.
@@ -115,7 +123,7 @@ async fn capture_follows_the_slot_and_speaks_as_it_is_told() {
     let clock: SharedClock = Arc::new(crate::clock::SystemClock);
     let disk = Arc::new(RealDisk::open(&home.path().join("data")).unwrap());
     let index = store::MemoryIndex::default().factory();
-    let (store, _) = Store::open(store::Settings::default(), disk, index, clock.clone()).await.unwrap();
+    let (store, _) = Store::open(StoreSettings::default(), disk, index, clock.clone()).await.unwrap();
     let shared = Shared {
         store,
         routing: watch::channel(Arc::default()).1,
@@ -123,7 +131,7 @@ async fn capture_follows_the_slot_and_speaks_as_it_is_told() {
         clock,
         metrics: Metrics::new().unwrap(),
         health: admin::Health::default(),
-        egress: egress(&config),
+        egress: config.egress.clone(),
     };
     let options = Options { accept_gap: Some("0/1-0/2".into()) };
     let publish = (watch::channel(Arc::default()).0, watch::channel(capture::Status::default()).0);

@@ -1,13 +1,13 @@
 //! The loop over a real store in a throw-away folder, with a transport that answers as told.
 use super::*;
 use crate::clock::{Clock, SystemClock};
-use crate::dispatch::Backoff;
 use crate::domain::{
     Delivery, DeliveryId, DeliveryKey, Event, EventId, Failure, Lsn, Options, Outcome, Pattern, Resource,
     Sealed, Secret, Sequence, Status as DeliveryStatus, Subscription, SubscriptionId, TenantId,
 };
 use crate::egress::Request;
 use crate::registry::seal::Field;
+use crate::settings::{BackoffSettings, DispatchSettings};
 use crate::store::{Batch, Disk, Identity, MemoryIndex, RealDisk};
 use bytes::Bytes;
 use std::io;
@@ -104,7 +104,7 @@ impl House {
         let folder = tempfile::tempdir().unwrap();
         let full = Arc::new(AtomicBool::new(false));
         let disk = Arc::new(Fillable(RealDisk::open(&folder.path().join("data")).unwrap(), full.clone()));
-        let settings = crate::store::Settings { min_free: 1, ..Default::default() };
+        let settings = crate::settings::StoreSettings { min_free: 1, ..Default::default() };
         let index = MemoryIndex::default().factory();
         let (store, _) = Store::open(settings, disk, index, Arc::new(SystemClock)).await.unwrap();
         let mut tasks = JoinSet::new();
@@ -126,14 +126,18 @@ impl House {
         }
     }
     fn start(&mut self) {
-        let backoff = Backoff { base: Duration::from_millis(5), factor: 1.0, ..Settings::default().backoff };
+        let backoff = BackoffSettings {
+            base: Duration::from_millis(5),
+            factor: 1.0,
+            ..DispatchSettings::default().backoff
+        };
         let parts = Parts {
             store: self.store.clone(),
             transport: self.transport.clone(),
             routing: self.routing.subscribe(),
             sealer: Sealer::from_base64(KEY).unwrap(),
             clock: Arc::new(SystemClock),
-            settings: Settings { backoff, ..Settings::default() },
+            settings: DispatchSettings { backoff, ..DispatchSettings::default() },
             metrics: self.metrics.clone(),
             names: watch::Sender::new(Arc::new(BTreeSet::from([name()]))).subscribe(),
             status: self.status.clone(),

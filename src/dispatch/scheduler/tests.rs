@@ -1,8 +1,9 @@
 //! The scheduler over a model of the store.
 use super::*;
+use crate::dispatch::Facts;
 use crate::dispatch::lane::tests::{lane_id, pending};
-use crate::dispatch::{BreakerSettings, Facts};
 use crate::domain::Next;
+use crate::settings::{BreakerSettings, DispatchSettings};
 use std::time::Duration;
 use world::{World, facts, settings};
 
@@ -149,7 +150,7 @@ fn an_endpoint_that_is_down_is_probed_and_charges_nobody() {
 #[test]
 fn one_delivery_that_always_fails_does_not_block_its_endpoint() {
     let breaker = BreakerSettings { failures: 1, open_for: Duration::from_secs(30) };
-    let mut world = World::with_lanes(Settings { breaker, ..settings() }, 1);
+    let mut world = World::with_lanes(DispatchSettings { breaker, ..settings() }, 1);
     let bad = world.add(1, Some(1));
     for n in 2..20 {
         world.add(1, Some(n));
@@ -231,7 +232,7 @@ fn a_backlog_stays_in_the_store() {
 
 #[test]
 fn old_ones_are_given_up_and_so_are_too_many() {
-    let few = Settings { max_pending: 10, expire_after: Duration::from_secs(3600), ..settings() };
+    let few = DispatchSettings { max_pending: 10, expire_after: Duration::from_secs(3600), ..settings() };
     let mut world = World::with_lanes(few, 1);
     let mut flight = Vec::new();
     for n in 1..=14 {
@@ -298,7 +299,7 @@ fn a_stale_offer_is_never_sent_again() {
 
 #[test]
 fn many_endpoints() {
-    let large = Settings { concurrency: 512, ..settings() };
+    let large = DispatchSettings { concurrency: 512, ..settings() };
     let mut world = World::with_lanes(large, 5_000);
     for lane in 1..=5_000 {
         world.add(lane, Some(1));

@@ -2,10 +2,10 @@
 use super::*;
 
 fn guard(allow_http: bool, networks: &[&str]) -> Guard {
-    Guard::new(&Settings {
+    Guard::new(&EgressSettings {
         allow_http,
         allow_networks: networks.iter().map(|n| n.parse().unwrap()).collect(),
-        ..Settings::default()
+        ..EgressSettings::default()
     })
 }
 

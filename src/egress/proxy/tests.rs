@@ -165,11 +165,11 @@ impl Authority {
 }
 
 fn proxy(ca_files: Vec<PathBuf>) -> Proxy {
-    let settings = Settings {
+    let settings = EgressSettings {
         allow_http: true,
         allow_networks: ["127.0.0.0/8", "::1/128"].map(|n| n.parse().unwrap()).to_vec(),
         ca_files,
-        ..Settings::default()
+        ..EgressSettings::default()
     };
     Proxy::new(&settings, Arc::new(SystemClock)).unwrap()
 }
@@ -361,7 +361,8 @@ async fn an_answer_that_comes_before_the_request_is_sent_counts() {
 async fn what_is_refused_is_never_dialled() {
     let mut receiver = Receiver::plain(answer(OK)).await;
     let strict =
-        Proxy::new(&Settings { allow_http: true, ..Settings::default() }, Arc::new(SystemClock)).unwrap();
+        Proxy::new(&EgressSettings { allow_http: true, ..EgressSettings::default() }, Arc::new(SystemClock))
+            .unwrap();
     for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433"] {
         let url = receiver.url("http", host);
         assert_eq!(send(&strict, &url).await.answer, Err(Failure::Guard), "{url}");

@@ -11,14 +11,15 @@ use std::time::Duration;
 use tailhook::clock::{Clock, SharedClock};
 use tailhook::demo::random::Random;
 use tailhook::domain::*;
+use tailhook::settings::StoreSettings;
 use tailhook::store::*;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep;
 
 /// Small segments and frames: rotation, checkpoints, deleted segments and groups of several frames in every life.
-pub(crate) fn small() -> Settings {
+pub(crate) fn small() -> StoreSettings {
     let history = Duration::from_micros(HISTORY_US as u64);
-    Settings { segment_bytes: 24 << 10, frame_bytes: 600, history, ..settings() }
+    StoreSettings { segment_bytes: 24 << 10, frame_bytes: 600, history, ..settings() }
 }
 
 const LIVES: usize = 4;

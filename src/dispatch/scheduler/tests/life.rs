@@ -1,8 +1,9 @@
 //! Everything that may happen to deliveries, in any order that a seed gives; whatever it is, each ends once.
 use super::world::{World, facts, settings};
 use crate::dispatch::lane::tests::lane_id;
-use crate::dispatch::{Facts, Job, PerEndpoint, Settings};
+use crate::dispatch::{Facts, Job};
 use crate::domain::{Ordering, Pending, SubscriptionId};
+use crate::settings::{DispatchSettings, PerEndpoint};
 use std::collections::{BTreeMap, VecDeque};
 
 /// A small generator: the test must not depend on a crate's algorithm.
@@ -33,7 +34,7 @@ struct Life {
 impl Life {
     fn new(seed: u64) -> Self {
         let per_endpoint = PerEndpoint { concurrency: 3, rate: 0, burst: 2 };
-        let small = Settings { concurrency: 6, per_endpoint, ..settings() };
+        let small = DispatchSettings { concurrency: 6, per_endpoint, ..settings() };
         Self {
             random: Random(seed * 2 + 1),
             world: World::with_lanes(small, 12),

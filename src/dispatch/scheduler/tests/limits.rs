@@ -1,8 +1,9 @@
 //! What an endpoint may have, answer by answer: window, standing, breaker, rate, `max_pending`; and whose a lane is.
 use super::world::{World, answer, facts, settings};
+use crate::dispatch::Facts;
 use crate::dispatch::lane::tests::lane_id;
-use crate::dispatch::{BreakerSettings, Facts, Settings};
 use crate::domain::{EndpointKey, Next, Ordering, Outcome, TenantId};
+use crate::settings::{BreakerSettings, DispatchSettings};
 use std::time::Duration;
 
 /// The window grows by what was delivered and by nothing else; whatever else was answered also costs the standing.
@@ -41,7 +42,7 @@ fn only_a_delivery_widens_the_window_and_proves_the_endpoint() {
 #[test]
 fn too_many_cost_the_oldest_of_the_whole_endpoint() {
     for order in [[1, 1, 2, 2, 1, 2], [2, 2, 1, 1, 2, 1], [2, 1, 2, 1, 2, 1], [1, 2, 2, 1, 1, 2]] {
-        let mut world = World::new(Settings { max_pending: 3, ..settings() });
+        let mut world = World::new(DispatchSettings { max_pending: 3, ..settings() });
         for lane in [1, 2] {
             world.scheduler.open_lane(lane_id(lane), &facts(7), world.time());
         }
@@ -94,7 +95,7 @@ fn an_endpoint_is_left_alone_as_long_as_it_asks() {
         [(None, 30_000), (Some(5_000), 30_000), (Some(90_000), 90_000), (Some(u64::MAX), hour)]
     {
         let breaker = BreakerSettings { failures: 1, open_for: Duration::from_secs(30) };
-        let mut world = World::with_lanes(Settings { breaker, ..settings() }, 1);
+        let mut world = World::with_lanes(DispatchSettings { breaker, ..settings() }, 1);
         world.add(1, Some(1));
         world.add(1, Some(2));
         let busy = |retry_after_ms| Outcome { retry_after_ms, ..answer(503) };

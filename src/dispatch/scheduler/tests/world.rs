@@ -1,7 +1,8 @@
 //! A model of the store: what is pending, in order, and nothing else; and time that a test moves by hand.
 use crate::dispatch::lane::tests::{lane_id, pending};
-use crate::dispatch::{Facts, Job, Now, PerEndpoint, Scheduler, Settings, Want};
+use crate::dispatch::{Facts, Job, Now, Scheduler, Want};
 use crate::domain::{EndpointKey, Failure, Next, Outcome, Pending, SubscriptionId, TenantId};
+use crate::settings::{DispatchSettings, PerEndpoint};
 use std::collections::BTreeMap;
 
 /// What is pending, by lane; and the scheduler over it.
@@ -15,11 +16,11 @@ pub(super) struct World {
     pub(super) attempts: Vec<(SubscriptionId, u64)>,
 }
 
-pub(super) fn settings() -> Settings {
-    Settings {
+pub(super) fn settings() -> DispatchSettings {
+    DispatchSettings {
         concurrency: 16,
         per_endpoint: PerEndpoint { concurrency: 4, rate: 0, burst: 1 },
-        ..Settings::default()
+        ..DispatchSettings::default()
     }
 }
 
@@ -39,7 +40,7 @@ pub(super) fn answer(status: u16) -> Outcome {
 }
 
 impl World {
-    pub(super) fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: DispatchSettings) -> Self {
         Self {
             scheduler: Scheduler::new(settings),
             store: BTreeMap::new(),
@@ -50,7 +51,7 @@ impl World {
         }
     }
     /// One lane per endpoint of the same number.
-    pub(super) fn with_lanes(settings: Settings, lanes: u128) -> Self {
+    pub(super) fn with_lanes(settings: DispatchSettings, lanes: u128) -> Self {
         let mut world = Self::new(settings);
         for n in 1..=lanes {
             world.scheduler.open_lane(lane_id(n), &facts(n), world.time());

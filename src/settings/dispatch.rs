@@ -1,16 +1,16 @@
-//! The `[delivery]` section as dispatch needs it. Knows not how it is written.
+//! When an attempt is made, and how often.
 use crate::domain::Ordering;
 use std::time::Duration;
 
 /// `[delivery]` (SPEC 3).
 #[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
+pub struct DispatchSettings {
     /// The whole attempt.
     pub timeout: Duration,
     /// Counted attempts after the first.
     pub max_retries: u32,
     /// How long a retry waits.
-    pub backoff: Backoff,
+    pub backoff: BackoffSettings,
     /// A delivery whose event is older is abandoned.
     pub expire_after: Duration,
     /// Per endpoint; beyond it the oldest are abandoned.
@@ -27,7 +27,7 @@ pub struct Settings {
 
 /// `delivery.backoff`: retry n waits base·factorⁿ⁻¹, at most `max`, plus up to `jitter` of that.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Backoff {
+pub struct BackoffSettings {
     /// The first wait.
     pub base: Duration,
     /// Each next one is this much longer.
@@ -58,12 +58,12 @@ pub struct BreakerSettings {
     pub open_for: Duration,
 }
 
-impl Default for Settings {
+impl Default for DispatchSettings {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(10),
             max_retries: 3,
-            backoff: Backoff {
+            backoff: BackoffSettings {
                 base: Duration::from_secs(2),
                 factor: 2.0,
                 max: Duration::from_secs(3600),
@@ -77,19 +77,4 @@ impl Default for Settings {
             breaker: BreakerSettings { failures: 4, open_for: Duration::from_secs(30) },
         }
     }
-}
-
-/// Milliseconds, bounded.
-pub(super) fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
-}
-
-/// What time it is. Waiting is measured on a clock that only goes forward, so that a wall clock that is set back
-/// holds nothing up; what is stored is wall time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Now {
-    /// Unix milliseconds.
-    pub wall: i64,
-    /// Milliseconds of a clock that only goes forward, from anywhere.
-    pub steady: i64,
 }

@@ -1,0 +1,17 @@
+//! Time as dispatch takes it: handed in, never read. Pure.
+use std::time::Duration;
+
+/// Milliseconds, bounded.
+pub(super) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
+}
+
+/// What time it is. Waiting is measured on a clock that only goes forward, so that a wall clock that is set back
+/// holds nothing up; what is stored is wall time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Unix milliseconds.
+    pub wall: i64,
+    /// Milliseconds of a clock that only goes forward, from anywhere.
+    pub steady: i64,
+}
