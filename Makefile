@@ -31,13 +31,13 @@ test: lint unit deny
 
 lint:
 	@tools/setup cmake
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 # Unit tests, the simulation, and the tests that start Postgres servers of their own.
 unit:
 	@tools/setup postgres cmake strace
-	SEEDS=$(SEEDS) cargo test --locked
+	SEEDS=$(SEEDS) cargo test --locked --workspace
 
 sim:
 	@tools/setup cmake

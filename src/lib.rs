@@ -7,7 +7,6 @@ pub mod capture;
 pub mod cli;
 pub mod clock;
 pub mod config;
-pub mod demo;
 pub mod dispatch;
 pub mod domain;
 pub mod egress;
