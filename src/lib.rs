@@ -12,6 +12,7 @@ pub mod domain;
 pub mod egress;
 pub mod fault;
 #[doc(hidden)]
+#[cfg(feature = "hostile")]
 pub mod hostile;
 pub mod mapping;
 pub mod postgres;

@@ -30,6 +30,7 @@ mod folder;
 mod frame;
 mod gate;
 #[doc(hidden)]
+#[cfg(feature = "hostile")]
 pub mod hostile;
 mod journal;
 mod keys;
