@@ -1,6 +1,6 @@
 //! Everything that reads bytes from outside, as one list of functions of bytes: `fuzz/` calls each with bytes that nobody
 //! thought of, `tests/corpora` with those that somebody did. They call and compare; what they call is the code that runs.
-//! What is private to a stage is called from its own `hostile`. Not for the sidecar.
+//! What is private to a stage is called from its own `hostile`. Not for the sidecar: only the feature `hostile` builds it.
 use crate::cli::verify;
 use crate::config;
 use crate::domain::{

@@ -7,12 +7,12 @@ pub mod capture;
 pub mod cli;
 pub mod clock;
 pub mod config;
-pub mod demo;
 pub mod dispatch;
 pub mod domain;
 pub mod egress;
 pub mod fault;
 #[doc(hidden)]
+#[cfg(feature = "hostile")]
 pub mod hostile;
 pub mod mapping;
 pub mod postgres;

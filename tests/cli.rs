@@ -71,7 +71,8 @@ fn wrong_usage_exits_2() {
 
 #[test]
 fn every_command_helps_with_an_example() {
-    for name in ["run", "check", "migrate", "verify", "token", "store", "demo"] {
+    let demo = cfg!(feature = "demo").then_some("demo");
+    for name in ["run", "check", "migrate", "verify", "token", "store"].into_iter().chain(demo) {
         let run = run(&[name, "--help"]);
         assert_eq!(run.status, 0, "{name}");
         assert!(run.stdout.contains(&format!("Examples:\n  tailhook {name}")), "{}", run.stdout);

@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use report::Table;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use tailhook::demo::scratch::Scratch;
+use tailhook_demo::scratch::Scratch;
 
 /// A step, and whether the index is lost before it.
 type Step = (&'static str, bool);

@@ -8,6 +8,7 @@ mod envelope;
 mod gate;
 mod health;
 #[doc(hidden)]
+#[cfg(feature = "hostile")]
 pub mod hostile;
 mod idempotency;
 mod limit;

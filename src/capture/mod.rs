@@ -11,6 +11,7 @@ mod failure;
 pub mod feedback;
 mod fill;
 #[doc(hidden)]
+#[cfg(feature = "hostile")]
 pub mod hostile;
 pub mod memory;
 mod pace;

@@ -1,8 +1,7 @@
-//! `tailhook demo`: everything at once on a throw-away database.
+//! `tailhook demo`: everything at once on a throw-away database. The sidecar in it is this program once more.
 use super::{block_on, logs, signals::Stop};
 use crate::config::{self, LogFormat};
-use crate::demo;
-use anyhow::bail;
+use anyhow::{Context, bail};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -25,10 +24,11 @@ fn duration(text: &str) -> Result<Duration, String> {
 pub(super) fn main(arguments: &Arguments) -> anyhow::Result<()> {
     logs::start(LogFormat::Text, "warn");
     let duration = arguments.duration;
+    let program = std::env::current_exe().context("the program does not find its own file")?;
     let verdict = block_on(async move {
         let mut signals = Stop::listen()?;
         let (stop, stops) = watch::channel(0);
-        let mut shown = Box::pin(demo::run(duration, stops));
+        let mut shown = Box::pin(tailhook_demo::run(&program, duration, stops));
         loop {
             tokio::select! {
                 biased;

@@ -53,7 +53,7 @@ pub(super) fn main(arguments: Arguments, source: &Source) -> anyhow::Result<()> 
 }
 
 /// Makes what is missing, with the role of `url`.
-pub(crate) async fn apply(config: &Config, url: &str) -> anyhow::Result<Script> {
+async fn apply(config: &Config, url: &str) -> anyhow::Result<Script> {
     let plan = plan(config)?;
     let mut session = Session::connect(url, Patience::ADMIN).await?;
     Ok(migrate::migrate(&mut session, &plan).await?)

@@ -1,12 +1,13 @@
 //! Commands: arguments in, lines out. One file a command; exit status 0 fine, 1 it did not work, 2 wrong usage.
 mod check;
+#[cfg(feature = "demo")]
 mod demo;
 mod logs;
-pub(crate) mod migrate;
+mod migrate;
 mod run;
 mod signals;
 mod store;
-pub(crate) mod token;
+mod token;
 pub(crate) mod verify;
 
 use crate::config::{self, Config};
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 
 /// From a commit in Postgres to a signed webhook.
 #[derive(Debug, Parser)]
-#[command(name = "tailhook", version, disable_help_subcommand = true, after_help = EXAMPLES)]
+#[command(name = "tailhook", version, disable_help_subcommand = true, after_help = examples())]
 struct Cli {
     /// The configuration file [default: `tailhook.toml`, or `TAILHOOK_CONFIG`]
     #[arg(long, global = true, value_name = "FILE")]
@@ -29,11 +30,15 @@ struct Cli {
     command: Command,
 }
 
-const EXAMPLES: &str = "\
-Examples:
-  tailhook demo --for 20s                       see it work, without any set-up
+fn examples() -> String {
+    let demo = "\n  tailhook demo --for 20s                       see it work, without any set-up";
+    let demo = if cfg!(feature = "demo") { demo } else { "" };
+    format!(
+        "Examples:{demo}
   tailhook check --config /etc/tailhook.toml    check the file and the database
-  tailhook migrate && tailhook run              make the tables, then run";
+  tailhook migrate && tailhook run              make the tables, then run"
+    )
+}
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -43,6 +48,7 @@ enum Command {
     Verify(verify::Arguments),
     Token(token::Arguments),
     Store(store::Arguments),
+    #[cfg(feature = "demo")]
     Demo(demo::Arguments),
 }
 
@@ -57,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Verify(arguments) => verify::main(&arguments),
         Command::Token(arguments) => token::main(&arguments),
         Command::Store(arguments) => store::main(&arguments, &config),
+        #[cfg(feature = "demo")]
         Command::Demo(arguments) => demo::main(&arguments),
     };
     match done {

@@ -1,6 +1,5 @@
 //! `tailhook token`: makes an admin token. The file gets only its hash.
 use super::{say, warn};
-use crate::demo::random;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::ValueEnum;
@@ -32,7 +31,10 @@ enum Scope {
 }
 
 pub(super) fn main(arguments: &Arguments) -> anyhow::Result<()> {
-    let token = token(random::from_system()?);
+    let mut random = [0; 32];
+    getrandom::fill(&mut random)
+        .map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
+    let token = token(random);
     warn("The token is the first line and is shown only now; the other lines go into the file.");
     say(&format!("{token}\n\n{}", lines(arguments, &token)))?;
     Ok(())
@@ -44,7 +46,7 @@ fn token(random: [u8; 32]) -> String {
 }
 
 /// What the file holds of a token: its SHA-256 in hexadecimal digits.
-pub(crate) fn hash(token: &str) -> String {
+fn hash(token: &str) -> String {
     let mut digits = String::new();
     for byte in Sha256::digest(token) {
         // Writing into a string cannot fail.

@@ -13,6 +13,7 @@ mod evaluate;
 mod expression;
 mod hint;
 #[doc(hidden)]
+#[cfg(feature = "hostile")]
 pub mod hostile;
 mod names;
 mod payload;

@@ -36,6 +36,7 @@ mod frame;
 mod gate;
 mod group;
 #[doc(hidden)]
+#[cfg(feature = "hostile")]
 pub mod hostile;
 mod journal;
 mod keys;

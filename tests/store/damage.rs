@@ -3,10 +3,10 @@ use crate::disk::CrashDisk;
 use crate::house::*;
 use std::process::Command;
 use std::time::Duration;
-use tailhook::demo::random::Random;
 use tailhook::domain::Next;
 use tailhook::settings::StoreSettings;
 use tailhook::store::{Index, MemoryIndex, Record, StoreError, verify};
+use tailhook_demo::random::Random;
 use tokio::time::sleep;
 
 /// Where each frame of the one segment begins, and where the last one ends.

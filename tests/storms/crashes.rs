@@ -6,8 +6,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
-use tailhook::demo::cluster::Cluster;
-use tailhook::demo::random::Random;
+use tailhook_demo::cluster::Cluster;
+use tailhook_demo::random::Random;
 
 const WAYS: [&str; 3] = ["fast", "immediate", "kill -9"];
 

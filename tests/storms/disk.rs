@@ -7,8 +7,8 @@ use crate::{judge, limits, load, median, number, seed};
 use serde_json::Value;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
-use tailhook::demo::http;
-use tailhook::demo::random::Random;
+use tailhook_demo::http;
+use tailhook_demo::random::Random;
 
 const BASE: &str = "/api/v1/tenant/webhooks";
 /// The index writes all the time, also when a start replays the journal, so that it meets the fault.

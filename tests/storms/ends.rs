@@ -5,8 +5,8 @@ use crate::faults::{Fault, Kind, ran};
 use crate::{judge, load, number, seed};
 use std::process::Command;
 use std::time::Duration;
-use tailhook::demo::http;
-use tailhook::demo::random::Random;
+use tailhook_demo::http;
+use tailhook_demo::random::Random;
 
 /// Far more than the deadlines of a stop together.
 const PATIENCE_S: u64 = 120;

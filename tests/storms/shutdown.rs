@@ -4,8 +4,8 @@ use crate::faults::Disk;
 use crate::world::World;
 use crate::{judge, limits, load, median, number, seed};
 use std::time::{Duration, Instant};
-use tailhook::demo::cluster::Cluster;
-use tailhook::demo::random::Random;
+use tailhook_demo::cluster::Cluster;
+use tailhook_demo::random::Random;
 
 /// A moment in the load.
 const MOMENT: Duration = Duration::from_secs(1);

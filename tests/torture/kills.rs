@@ -2,8 +2,8 @@
 use crate::rig::Rig;
 use crate::world::{Verdict, Workers, World};
 use std::time::Duration;
-use tailhook::demo::random::{self, Random};
-use tailhook::demo::verdict::percentile;
+use tailhook_demo::random::{self, Random};
+use tailhook_demo::verdict::percentile;
 use tokio::time::{Instant, sleep};
 
 /// From the start of the process until `/readyz` says that it streams (p99).

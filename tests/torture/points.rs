@@ -8,7 +8,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tailhook::demo::random::Random;
+use tailhook_demo::random::Random;
 use tokio::time::{Instant, sleep};
 
 /// How the sidecar is led to a point.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
-use tailhook::demo::http;
+use tailhook_demo::http;
 
 const BASE: &str = "/api/v1/tenant/webhooks";
 /// Values of headers: of the API's rows, of a row that SQL wrote; and the secrets of both.
@@ -44,7 +44,7 @@ async fn arrived(rig: &Rig, number: &str, value: &str, count: usize) {
     rig.inbox
         .until(&number, |inbox| {
             inbox.look(|all| {
-                let fits = |request: &&tailhook::demo::receiver::Received| {
+                let fits = |request: &&tailhook_demo::receiver::Received| {
                     request.header("x-api-key") == value
                         && String::from_utf8_lossy(&request.body).contains(&number)
                 };

@@ -1,7 +1,7 @@
 //! What cannot be prevented is detected, named and never papered over (SPEC 5.7).
 use crate::rig::{RULES, Rig, TENANT};
 use std::time::Duration;
-use tailhook::demo::http;
+use tailhook_demo::http;
 
 async fn insert(rig: &Rig, number: &str) {
     rig.erp

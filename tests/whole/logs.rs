@@ -1,7 +1,7 @@
 //! What is nobody's business but the receiver's stands in no log line, at any level. Knows words, not who logs them.
 use crate::rig::{RULES, Rig, TENANT};
 use serde_json::json;
-use tailhook::demo::http;
+use tailhook_demo::http;
 
 /// Part of every header value, secret and payload below.
 const CANARY: &str = "canary-7c1f";
@@ -20,7 +20,7 @@ async fn no_header_secret_or_payload_is_logged() {
     // one that is delivered, one that nobody takes, one that is refused
     let headers = |extra: &str| json!({"X-Api-Key": format!("{CANARY}-header{extra}")});
     let secret = format!("{CANARY}-secret");
-    let dead = format!("https://127.0.0.1:{}/hook", tailhook::demo::cluster::free_port().unwrap());
+    let dead = format!("https://127.0.0.1:{}/hook", tailhook_demo::cluster::free_port().unwrap());
     for (url, extra, status) in [(&rig.hook, "", 201), (&dead, "", 201), (&rig.hook, "\n", 400)] {
         let event = if url == &dead { "invoice.*" } else { "*" };
         let wish = json!({"event": event, "url": url, "secret": secret, "headers": headers(extra)});

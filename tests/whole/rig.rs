@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tailhook::demo::certificates::Certificates;
-use tailhook::demo::cluster::{self, Cluster};
-use tailhook::demo::database::Database;
-use tailhook::demo::receiver::{Received, Receiver};
-use tailhook::demo::scratch::Scratch;
-use tailhook::demo::sidecar::{Api, Settings};
+use tailhook_demo::certificates::Certificates;
+use tailhook_demo::cluster::{self, Cluster};
+use tailhook_demo::database::Database;
+use tailhook_demo::receiver::{Received, Receiver};
+use tailhook_demo::scratch::Scratch;
+use tailhook_demo::sidecar::{Api, Settings};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use tailhook::demo::random::Random;
 use tailhook::store::Record;
+use tailhook_demo::random::Random;
 
 #[derive(Debug, Clone, Default)]
 struct Inode {

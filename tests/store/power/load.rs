@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tailhook::clock::{Clock, SharedClock};
-use tailhook::demo::random::Random;
 use tailhook::domain::*;
 use tailhook::settings::StoreSettings;
 use tailhook::store::*;
+use tailhook_demo::random::Random;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep;
 

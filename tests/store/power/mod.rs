@@ -14,8 +14,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
-use tailhook::demo::random::Random;
 use tailhook::store::*;
+use tailhook_demo::random::Random;
 use tokio::task::JoinSet;
 
 fn number(name: &str, usual: u64) -> u64 {

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use tailhook::demo::receiver::{Manner, Received};
 use tailhook::domain::Secret;
 use tailhook::egress::verify;
+use tailhook_demo::receiver::{Manner, Received};
 
 /// An event as one subscription got it first.
 #[derive(Debug)]

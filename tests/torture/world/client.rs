@@ -4,8 +4,8 @@ use super::{REFUSED, TENANTS, WISHES, World};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
-use tailhook::demo::database::Database;
-use tailhook::demo::http::{self, Answer};
+use tailhook_demo::database::Database;
+use tailhook_demo::http::{self, Answer};
 use tokio::time::sleep;
 
 const BASE: &str = "/api/v1/tenant/webhooks";

@@ -4,7 +4,7 @@ use super::{REFUSED, WISHES, Wish};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fmt;
-use tailhook::demo::database::Database;
+use tailhook_demo::database::Database;
 
 /// One row of the audit table.
 #[derive(Debug)]
@@ -158,9 +158,9 @@ mod tests {
     use super::super::{SECRET, TENANTS};
     use super::*;
     use serde_json::json;
-    use tailhook::demo::receiver::{Manner, Received};
     use tailhook::domain::Secret;
     use tailhook::egress::sign::sign;
+    use tailhook_demo::receiver::{Manner, Received};
 
     fn owed(turn: i32) -> Owed {
         let text = str::to_owned;

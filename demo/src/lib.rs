@@ -1,6 +1,8 @@
 //! `tailhook demo`: a throw-away Postgres, a small ERP at work, the sidecar, a receiver that verifies every signature, and
-//! an audit trigger's ground truth that all of it is held against. The benchmark borrows its parts.
+//! an audit trigger's ground truth that all of it is held against. Tests and benchmarks borrow its parts. Knows of Tailhook
+//! what a user does: the binary, its file, its API and what receivers get.
 pub mod certificates;
+pub mod child;
 pub mod cluster;
 pub mod database;
 pub mod http;
@@ -17,13 +19,15 @@ mod screen;
 mod shop;
 mod stage;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
+use cluster::Cluster;
 use day::Ended;
 use ledger::{Ledger, Match};
 use receiver::Received;
 use screen::Screen;
 use stage::Stage;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -36,13 +40,21 @@ const STOP: Duration = Duration::from_secs(10);
 /// Waiting here holds up the receiver or the shops, nothing else.
 const QUEUE: usize = 1024;
 
-/// Runs it for so long, or until the first of `stops`; a second one does not wait for what is still on its way.
-pub async fn run(duration: Option<Duration>, mut stops: watch::Receiver<u32>) -> anyhow::Result<Verdict> {
+/// Runs it with `program` as the sidecar for so long, or until the first of `stops`; a second one does not wait for what is
+/// still on its way.
+pub async fn run(
+    program: &Path,
+    duration: Option<Duration>,
+    mut stops: watch::Receiver<u32>,
+) -> anyhow::Result<Verdict> {
+    screen::print("a throw-away Postgres is being made …")?;
+    // A thread makes it, which nothing cancels: it is waited for whatever comes, so that what it has made goes again.
+    let cluster = tokio::task::spawn_blocking(|| Cluster::start(&[])).await.context("no thread")??;
     let (arrivals, arrived) = mpsc::channel(QUEUE);
     let mut stage = tokio::select! {
         biased;
         _ = stops.wait_for(|stops| *stops > 0) => bail!("stopped before it began"),
-        stage = Box::pin(Stage::set(arrivals)) => stage?,
+        stage = Box::pin(Stage::set(program, cluster, arrivals)) => stage?,
     };
     let screen = Screen::new(stage.tenant_names());
     Screen::head()?;

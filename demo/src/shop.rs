@@ -1,15 +1,15 @@
 //! One tenant's business: what it has, and what it does next, as SQL. Pure but for the chance handed in; knows no
 //! connection and no event: which events must come is for the audit trigger to say.
-use super::random::Random;
+use crate::random::Random;
 use uuid::Uuid;
 
 /// A tenant.
 #[derive(Debug, Clone)]
-pub(super) struct Shop {
+pub(crate) struct Shop {
     /// Its id.
-    pub(super) tenant: Uuid,
+    pub(crate) tenant: Uuid,
     /// Its name, for the screen.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     random: Random,
     number: u32,
     customers: Vec<Uuid>,
@@ -46,16 +46,16 @@ const CITIES: &[&str] = &["Sevilla", "Bilbao", "A Coruña", "Málaga", "Lleida"]
 
 /// One transaction.
 #[derive(Debug, Clone)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// The statements between BEGIN and the end.
-    pub(super) statements: Vec<String>,
+    pub(crate) statements: Vec<String>,
     /// Whether it is committed; otherwise rolled back.
-    pub(super) commit: bool,
+    pub(crate) commit: bool,
 }
 
 impl Shop {
     /// A tenant with some stock, customers and drafts that were there before; `statements` make them.
-    pub(super) fn open(name: &'static str, seed: u64) -> (Self, Vec<String>) {
+    pub(crate) fn open(name: &'static str, seed: u64) -> (Self, Vec<String>) {
         let mut random = Random::new(seed);
         let mut shop = Self {
             tenant: random.uuid(),
@@ -90,7 +90,7 @@ impl Shop {
         (shop, statements)
     }
     /// What happens next. Now and then the ERP changes its mind and rolls back.
-    pub(super) fn next(&mut self) -> Plan {
+    pub(crate) fn next(&mut self) -> Plan {
         let before = self.clone();
         let statements = match self.random.below(100) {
             0..10 => self.new_customer(),
@@ -116,7 +116,7 @@ impl Shop {
         Plan { statements, commit }
     }
     /// How long it rests before the next.
-    pub(super) fn pause(&mut self) -> std::time::Duration {
+    pub(crate) fn pause(&mut self) -> std::time::Duration {
         std::time::Duration::from_millis(20 + self.random.number() % 160)
     }
     fn new_customer(&mut self) -> Vec<String> {

@@ -1,5 +1,5 @@
 //! A temporary folder that goes when it is dropped, however the program ends. Knows nothing of what is in it.
-use super::random;
+use crate::random;
 use anyhow::Context;
 use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;

@@ -1,25 +1,23 @@
 //! Sets the stage: cluster, ERP, ground truth, sidecar, receiver, subscriptions; and strikes it. Knows no arrival.
-use super::certificates::Certificates;
-use super::cluster::{self, Cluster};
-use super::database::Database;
-use super::day::{self, Ended};
-use super::inbox::Inbox;
-use super::random;
-use super::receiver::{Received, Receiver};
-use super::scratch::Scratch;
-use super::screen;
-use super::shop::Shop;
-use super::sidecar::{Api, Settings, Sidecar};
-use crate::cli::migrate;
-use crate::clock::SystemClock;
-use crate::domain::Secret;
+use crate::certificates::Certificates;
+use crate::child::{self, Sidecar};
+use crate::cluster::{self, Cluster};
+use crate::database::Database;
+use crate::day::{self, Ended};
+use crate::inbox::Inbox;
+use crate::random;
+use crate::receiver::{Received, Receiver};
+use crate::scratch::Scratch;
+use crate::screen;
+use crate::shop::Shop;
+use crate::sidecar::{Api, Settings};
 use anyhow::Context;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -31,12 +29,12 @@ const SHOPS: [&str; 3] = ["Panadería Sol", "Ferretería Norte", "Café Central"
 const DATABASE: &str = "erp";
 
 /// Everything that runs. Dropped in this order: the server stops before its folder goes.
-pub(super) struct Stage {
+pub(crate) struct Stage {
     sidecar: Sidecar,
     receiver: JoinSet<Infallible>,
     workers: JoinSet<anyhow::Result<()>>,
     shops: Vec<Shop>,
-    secrets: HashMap<String, Secret>,
+    secrets: HashMap<String, String>,
     erp_url: String,
     superuser_url: String,
     _cluster: Cluster,
@@ -44,11 +42,12 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Sets it all up; requests go to `sink`.
-    pub(super) async fn set(sink: mpsc::Sender<Received>) -> anyhow::Result<Self> {
-        screen::print("a throw-away Postgres is being made …")?;
-        // Cancelled, it still ends, and what it has made is dropped.
-        let cluster = tokio::task::spawn_blocking(|| Cluster::start(&[])).await.context("no thread")??;
+    /// Sets it all up on a fresh cluster, with `program` as the sidecar; requests go to `sink`.
+    pub(crate) async fn set(
+        program: &Path,
+        cluster: Cluster,
+        sink: mpsc::Sender<Received>,
+    ) -> anyhow::Result<Self> {
         let folder = Scratch::new("tailhook-demo")?;
         let passwords = [cluster::password()?, cluster::password()?];
         let erp_url = cluster.url("erp", &passwords[0], DATABASE);
@@ -70,12 +69,12 @@ impl Stage {
             token: &token,
             rest: PACK,
         };
-        let config = settings.config()?;
-        migrate::apply(&config, &superuser_url).await?;
+        settings.write()?;
+        child::run(program, &["migrate", "--url", &superuser_url], folder.path()).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(receiver.run(sink));
         let mut stage = Self {
-            sidecar: Sidecar::start(config),
+            sidecar: Sidecar::start(program, folder.path())?,
             receiver: tasks,
             workers: JoinSet::new(),
             shops,
@@ -101,20 +100,20 @@ impl Stage {
             // Both kinds of secret: Standard Webhooks' own, and any text as the old module's clients have it.
             let secret = if at == 0 { format!("old-{}", cluster::password()?) } else { whsec()? };
             api.subscribe(&tenant, "*", &format!("https://{receiver}{path}"), &secret).await?;
-            self.secrets.insert(path, Secret::new(secret));
+            self.secrets.insert(path, secret);
         }
         Ok(())
     }
     /// Names of the tenants by id.
-    pub(super) fn tenant_names(&self) -> HashMap<String, String> {
+    pub(crate) fn tenant_names(&self) -> HashMap<String, String> {
         self.shops.iter().map(|shop| (shop.tenant.to_string(), shop.name.to_owned())).collect()
     }
     /// What reads the requests.
-    pub(super) fn inbox(&self) -> Inbox {
-        Inbox::new(self.secrets.clone(), Arc::new(SystemClock))
+    pub(crate) fn inbox(&self) -> Inbox {
+        Inbox::new(self.secrets.clone())
     }
     /// The day begins.
-    pub(super) async fn open_shops(
+    pub(crate) async fn open_shops(
         &mut self,
         sink: &mpsc::Sender<Ended>,
         closing: &watch::Receiver<bool>,
@@ -126,14 +125,14 @@ impl Stage {
         Ok(())
     }
     /// The day has ended; a shop that broke down says why.
-    pub(super) async fn shops_closed(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn shops_closed(&mut self) -> anyhow::Result<()> {
         while let Some(worker) = self.workers.join_next().await {
             worker.context("a shop broke down")??;
         }
         Ok(())
     }
     /// Ends only when something breaks.
-    pub(super) async fn fault(&mut self) -> anyhow::Error {
+    pub(crate) async fn fault(&mut self) -> anyhow::Error {
         tokio::select! {
             biased;
             fault = self.sidecar.ended() => fault,
@@ -141,13 +140,13 @@ impl Stage {
         }
     }
     /// How many events the audit table holds.
-    pub(super) async fn facts_in_all(&self) -> anyhow::Result<usize> {
+    pub(crate) async fn facts_in_all(&self) -> anyhow::Result<usize> {
         let database = Database::connect(&self.superuser_url).await?;
         let row = database.client().query_one("SELECT count(*) FROM audit.facts", &[]).await?;
         Ok(usize::try_from(row.try_get::<_, i64>(0)?)?)
     }
     /// The sidecar stops in good order, then the rest goes.
-    pub(super) async fn strike(self, patience: Duration) -> anyhow::Result<()> {
+    pub(crate) async fn strike(self, patience: Duration) -> anyhow::Result<()> {
         self.sidecar.stop(patience).await
     }
 }

@@ -1,8 +1,9 @@
 //! A TLS receiver: takes requests, notes when the last byte of each arrived, answers 200 unless it was told to behave worse.
 //! Knows no signature, no event.
 use anyhow::Context;
-use axum::body::Body;
+use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -43,7 +44,7 @@ pub struct Received {
     /// Its headers.
     pub headers: HeaderMap,
     /// Its body.
-    pub body: bytes::Bytes,
+    pub body: Bytes,
     /// How it is answered once it is noted.
     pub manner: Manner,
 }
@@ -120,10 +121,11 @@ async fn take(
     request: Request<Incoming>,
     sink: mpsc::Sender<Received>,
     manner: Manner,
-) -> io::Result<Response<Body>> {
+) -> io::Result<Response<Empty<Bytes>>> {
     let (head, body) = request.into_parts();
-    let taken = match axum::body::to_bytes(Body::new(body), LARGEST_BODY).await {
+    let taken = match Limited::new(body, LARGEST_BODY).collect().await {
         Ok(body) => {
+            let body = body.to_bytes();
             let at = Instant::now();
             let path = head.uri.path().to_owned();
             sink.send(Received { at, path, headers: head.headers, body, manner }).await.is_ok()
@@ -139,7 +141,7 @@ async fn take(
         }
         Manner::HangUp => return Err(io::ErrorKind::ConnectionAborted.into()),
     };
-    let mut response = Response::new(Body::empty());
+    let mut response = Response::new(Empty::new());
     *response.status_mut() = status;
     Ok(response)
 }

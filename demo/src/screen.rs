@@ -1,29 +1,29 @@
 //! What the terminal shows: a line an event, a summary at the end. Knows no source of either.
-use super::ledger::Match;
-use super::verdict::Verdict;
+use crate::ledger::Match;
+use crate::verdict::Verdict;
 use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 /// A terminal, or a file.
-pub(super) struct Screen {
+pub(crate) struct Screen {
     colours: bool,
     tenants: HashMap<String, String>,
 }
 
 impl Screen {
     /// For standard output; `tenants` gives names to ids.
-    pub(super) fn new(tenants: HashMap<String, String>) -> Self {
+    pub(crate) fn new(tenants: HashMap<String, String>) -> Self {
         let colours =
             io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
         Self { colours, tenants }
     }
     /// The names of the columns.
-    pub(super) fn head() -> io::Result<()> {
+    pub(crate) fn head() -> io::Result<()> {
         print(&format!("{:<24} {:<18} {:<36} {:>9}  {}", "event", "tenant", "resource", "ms", "signature"))
     }
     /// One event.
-    pub(super) fn event(&self, seen: &Match) -> io::Result<()> {
+    pub(crate) fn event(&self, seen: &Match) -> io::Result<()> {
         print(&self.line(seen))
     }
     fn line(&self, seen: &Match) -> String {
@@ -38,7 +38,7 @@ impl Screen {
         )
     }
     /// What it came to.
-    pub(super) fn summary(&self, verdict: &Verdict, commits: u64, rollbacks: u64) -> io::Result<()> {
+    pub(crate) fn summary(&self, verdict: &Verdict, commits: u64, rollbacks: u64) -> io::Result<()> {
         let mut text = format!("\n{:<24} {:>8} {:>8}\n", "event", "expected", "arrived");
         let mut total = (0, 0);
         for (event, (expected, arrived)) in &verdict.counts {
@@ -66,7 +66,7 @@ impl Screen {
 }
 
 /// A line of plain text; a reader that has gone (`| head`) is an error, not a panic.
-pub(super) fn print(text: &str) -> io::Result<()> {
+pub(crate) fn print(text: &str) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{text}")
 }
 
@@ -80,8 +80,8 @@ fn milliseconds(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ledger::Key;
     use super::*;
+    use crate::ledger::Key;
 
     #[test]
     fn lines_are_aligned_and_coloured_only_on_a_terminal() {

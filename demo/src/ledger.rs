@@ -1,5 +1,5 @@
 //! Holds what the audit trigger wrote against what arrived. Pure: instants are handed in; knows no socket, no SQL.
-use super::verdict::Verdict;
+use crate::verdict::Verdict;
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;

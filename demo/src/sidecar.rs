@@ -1,15 +1,12 @@
-//! The sidecar inside this process: its settings as a file would hold them, and its API. Knows no Postgres, no receiver.
-use super::http;
-use crate::app;
-use crate::cli::token;
-use crate::config::{self, Config};
-use anyhow::{Context, bail};
+//! What a sidecar is given and asked from outside: its file, and its API. Knows no process, no Postgres, no receiver.
+use crate::http;
+use anyhow::bail;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 const BASE: &str = "/api/v1/tenant/webhooks";
@@ -33,11 +30,11 @@ pub struct Settings<'s> {
 }
 
 impl Settings<'_> {
-    /// The file, and beside it the authority's certificate.
-    pub fn write(&self) -> anyhow::Result<String> {
+    /// Writes `tailhook.toml`, and beside it the authority's certificate.
+    pub fn write(&self) -> anyhow::Result<()> {
         let authority = self.folder.join("authority.pem");
         std::fs::write(&authority, self.authority_pem)?;
-        let hash = token::hash(self.token);
+        let hash = hash(self.token);
         let file = format!(
             "[database]\nurl = {url}\n[store]\npath = \"data\"\nmin_free = \"64MiB\"\n\
              [egress]\nallow_networks = [\"127.0.0.0/8\"]\nca_files = [{authority}]\n\
@@ -48,51 +45,22 @@ impl Settings<'_> {
             listen = self.listen,
             rest = self.rest,
         );
-        std::fs::write(self.folder.join("tailhook.toml"), &file)?;
-        Ok(file)
-    }
-    /// The same, read back.
-    pub fn config(&self) -> anyhow::Result<Config> {
-        let file = self.write()?;
-        Ok(config::parse("tailhook.toml", self.folder, &file, &|_| None)?)
+        Ok(std::fs::write(self.folder.join("tailhook.toml"), &file)?)
     }
 }
 
+/// A JSON string is a TOML string too.
 fn quoted(text: &str) -> String {
-    toml::Value::from(text).to_string()
+    Value::from(text).to_string()
 }
 
-/// A sidecar that runs in this process.
-#[derive(Debug)]
-pub struct Sidecar {
-    task: JoinSet<anyhow::Result<()>>,
-    stop: watch::Sender<bool>,
-}
-
-impl Sidecar {
-    /// Starts it.
-    pub fn start(config: Config) -> Self {
-        let (stop, stopped) = watch::channel(false);
-        let mut task = JoinSet::new();
-        task.spawn(app::run(config, app::Options::default(), stopped));
-        Self { task, stop }
-    }
-    /// Ends only when the sidecar does, which it should not.
-    pub async fn ended(&mut self) -> anyhow::Error {
-        let ended = self.task.join_next().await;
-        match ended {
-            Some(Ok(Err(error))) => error,
-            Some(Err(error)) => anyhow::Error::new(error).context("the sidecar broke down"),
-            _ => anyhow::anyhow!("the sidecar ended by itself"),
-        }
-    }
-    /// Asks it to stop and waits for its end.
-    pub async fn stop(mut self, patience: Duration) -> anyhow::Result<()> {
-        // Without a receiver it has ended already, and says why below.
-        let _ = self.stop.send(true);
-        let ended = timeout(patience, self.task.join_next()).await.context("the sidecar does not stop")?;
-        ended.unwrap_or(Ok(Ok(()))).context("the sidecar broke down")?
-    }
+/// What the file holds of a token (SPEC 6): its SHA-256 in hexadecimal digits.
+fn hash(token: &str) -> String {
+    Sha256::digest(token).iter().fold(String::new(), |mut digits, byte| {
+        // Writing into a string cannot fail.
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
 }
 
 /// The sidecar's API, as a client uses it.

@@ -1,5 +1,5 @@
 //! What a run came to: counts, latencies, faults. Pure.
-use super::ledger::Key;
+use crate::ledger::Key;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -23,10 +23,10 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    pub(super) fn expect(&mut self, event: &str) {
+    pub(crate) fn expect(&mut self, event: &str) {
         self.counts.entry(event.to_owned()).or_default().0 += 1;
     }
-    pub(super) fn arrived(&mut self, event: &str, latency: Duration) {
+    pub(crate) fn arrived(&mut self, event: &str, latency: Duration) {
         self.counts.entry(event.to_owned()).or_default().1 += 1;
         self.latencies.push(latency);
     }

@@ -1,6 +1,6 @@
 //! A throw-away Postgres cluster on a free port of 127.0.0.1, stopped and removed when it is dropped. Knows no schema.
-use super::random;
-use super::scratch::Scratch;
+use crate::random;
+use crate::scratch::Scratch;
 use anyhow::{Context, bail};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

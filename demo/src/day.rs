@@ -1,7 +1,7 @@
 //! The business day: one worker a shop carries its plans out and says what was committed, and when. Knows no webhook.
-use super::database::Database;
-use super::ledger::{Fact, Key};
-use super::shop::{Plan, Shop};
+use crate::database::Database;
+use crate::ledger::{Fact, Key};
+use crate::shop::{Plan, Shop};
 use anyhow::Context;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
@@ -9,17 +9,17 @@ use tokio::time::{Instant, sleep};
 
 /// A transaction that ended.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(crate) struct Ended {
     /// What must come of it: nothing of a rolled-back one.
-    pub(super) facts: Vec<Fact>,
+    pub(crate) facts: Vec<Fact>,
     /// When COMMIT (or ROLLBACK) had returned.
-    pub(super) at: Instant,
+    pub(crate) at: Instant,
     /// Whether it was committed.
-    pub(super) committed: bool,
+    pub(crate) committed: bool,
 }
 
 /// Works until it is told to close.
-pub(super) async fn work(
+pub(crate) async fn work(
     database: Database,
     mut shop: Shop,
     sink: mpsc::Sender<Ended>,
