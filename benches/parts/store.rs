@@ -8,7 +8,7 @@ use tailhook::clock::SystemClock;
 use tailhook::domain::{
     DeliveryId, DeliveryKey, Event, EventId, EventName, Lsn, Resource, Sequence, SubscriptionId, TenantId,
 };
-use tailhook::store::{Batch, Index, LsmIndex, RealDisk, Record, Settings, Store, StoreError};
+use tailhook::store::{Batch, Engine, Index, LsmIndex, RealDisk, Record, Settings, Store, StoreError};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -32,7 +32,7 @@ impl House {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let data = folder.path().join("data");
         let disk = Arc::new(RealDisk::open(&data)?);
-        let index = LsmIndex::factory(data.join("index"), tailhook::store::lsm::MEMORY_BYTES);
+        let index = Engine::Lsm.factory(data.join("index"), tailhook::store::lsm::MEMORY_BYTES);
         let opening = Store::open(Settings::default(), disk, index, Arc::new(SystemClock));
         let (store, _) = runtime.block_on(opening)?;
         let mut loops = JoinSet::new();

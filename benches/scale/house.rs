@@ -10,7 +10,7 @@ use tailhook::domain::{
     Attempt, DeliveryId, DeliveryKey, Event, EventId, EventName, Lsn, Next, Outcome, Resource, Sequence,
     SubscriptionId, TenantId,
 };
-use tailhook::store::{Batch, LsmIndex, RealDisk, Record, Recovery, Settings, Store, StoreError};
+use tailhook::store::{Batch, Engine, RealDisk, Record, Recovery, Settings, Store, StoreError};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -28,12 +28,17 @@ pub(crate) struct House {
     loops: JoinSet<Result<(), StoreError>>,
 }
 
+/// `INDEX=sled`: the other engine.
+fn engine() -> Engine {
+    std::env::var("INDEX").ok().and_then(|name| Engine::named(&name)).unwrap_or(Engine::Lsm)
+}
+
 impl House {
     /// As the sidecar opens it, but that no delivery is dropped for its number.
     pub(crate) async fn open(folder: &Path) -> anyhow::Result<Self> {
         let settings = Settings { history_max: u64::MAX, ..Settings::default() };
         let disk = Arc::new(RealDisk::open(folder)?);
-        let index = LsmIndex::factory(folder.join("index"), tailhook::store::lsm::MEMORY_BYTES);
+        let index = engine().factory(folder.join("index"), tailhook::store::lsm::MEMORY_BYTES);
         let (store, recovery) = Store::open(settings, disk, index, Arc::new(SystemClock)).await?;
         let mut loops = JoinSet::new();
         let running = store.clone();

@@ -17,7 +17,7 @@ use crate::postgres::TableName;
 use crate::postgres::subscriptions::Subscriptions;
 use crate::registry::seal::Sealer;
 use crate::registry::{Routing, master_key};
-use crate::store::{self, FlushObserver, Identity, LsmIndex, RealDisk, Recovery, Store, StoreError, lsm};
+use crate::store::{self, Engine, FlushObserver, Identity, RealDisk, Recovery, Store, StoreError, engine};
 use crate::telemetry::Metrics;
 use anyhow::Context as _;
 use std::collections::BTreeSet;
@@ -55,9 +55,16 @@ pub(super) async fn store(
         observe_flush: FlushObserver::new(move |took| flush_seconds.observe(took.as_secs_f64())),
         ..defaults
     };
-    let memory = fault::instead("TAILHOOK_INDEX_BYTES", lsm::MEMORY_BYTES);
-    let index = LsmIndex::factory(config.store.path.join("index"), memory);
+    let index = engine(config).factory(config.store.path.join("index"), engine::memory_bytes());
     Store::open(settings, Arc::new(disk), index, clock.clone()).await
+}
+
+/// `store.index`
+pub(crate) fn engine(config: &Config) -> Engine {
+    match config.store.index {
+        config::IndexEngine::Lsm => Engine::Lsm,
+        config::IndexEngine::Sled => Engine::Sled,
+    }
 }
 
 /// The master key, made at the first run while nothing is sealed.

@@ -1,8 +1,9 @@
 //! `tailhook store verify`: is the data folder as it was written? Prints what `store::verify` found; judges nothing.
 use super::{Source, block_on, say};
+use crate::app;
 use crate::clock::{Clock, SystemClock};
 use crate::store::verify::{Finding, Loss, Part};
-use crate::store::{self, Index, LsmIndex, RealDisk, Report, lsm};
+use crate::store::{self, Engine, RealDisk, Report, engine};
 use anyhow::{Context, bail};
 use serde_json::json;
 use std::path::Path;
@@ -46,13 +47,14 @@ struct Verify {
 
 pub(super) fn main(arguments: &Arguments, source: &Source) -> anyhow::Result<()> {
     let Command::Verify(verify) = &arguments.command;
-    let folder = source.load()?.store.path;
+    let config = source.load()?;
+    let (folder, engine) = (config.store.path.clone(), app::engine(&config));
     let place = || format!("store.path = \"{}\"", folder.display());
     if !folder.is_dir() {
         bail!("{} is no folder: nothing was ever stored there", place());
     }
     let disk = RealDisk::open(&folder).with_context(place)?;
-    let report = look(&disk, &folder).with_context(place)?;
+    let report = look(&disk, &folder, engine).with_context(place)?;
     let salvaged = if verify.salvage && !report.is_fine() {
         let stamp = (SystemClock.now_ms() / 1000).to_string();
         let done = block_on(async { Ok(store::salvage(&disk, &report, &stamp).await?) });
@@ -72,14 +74,14 @@ pub(super) fn main(arguments: &Arguments, source: &Source) -> anyhow::Result<()>
     Ok(())
 }
 
-fn look(disk: &RealDisk, folder: &Path) -> Result<Report, store::StoreError> {
+fn look(disk: &RealDisk, folder: &Path, engine: Engine) -> Result<Report, store::StoreError> {
     let folder = folder.join("index");
     let index = if folder.is_dir() {
-        LsmIndex::open(&folder, lsm::MEMORY_BYTES).map_err(|error| error.to_string())
+        engine.open(&folder, engine::memory_bytes()).map_err(|error| error.to_string())
     } else {
         Err("it is missing".to_owned())
     };
-    store::verify(disk, index.as_ref().map(|index| index as &dyn Index).map_err(String::as_str))
+    store::verify(disk, index.as_ref().map(AsRef::as_ref).map_err(String::as_str))
 }
 
 fn as_text(report: &Report, salvaged: Option<&store::Salvaged>) -> Vec<String> {

@@ -16,8 +16,8 @@ mod units;
 pub use events::EventEntry;
 pub use problem::Problems;
 pub use settings::{
-    Admin, AdminToken, Backoff, Breaker, Config, Database, Delivery, Egress, Log, LogFormat, Metrics,
-    Operations, Ordering, PerEndpoint, Scope, Secrets, Store,
+    Admin, AdminToken, Backoff, Breaker, Config, Database, Delivery, Egress, IndexEngine, Log, LogFormat,
+    Metrics, Operations, Ordering, PerEndpoint, Scope, Secrets, Store,
 };
 pub use units::duration;
 

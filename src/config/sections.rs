@@ -2,7 +2,7 @@
 use super::events;
 use super::problem::Report;
 use super::section::Section;
-use super::settings::{Config, Egress, Log, LogFormat, Metrics, Operations, Secrets, Store};
+use super::settings::{Config, Egress, IndexEngine, Log, LogFormat, Metrics, Operations, Secrets, Store};
 use super::{admin, database, delivery};
 use std::path::PathBuf;
 use toml::de::DeValue;
@@ -46,6 +46,11 @@ fn store(section: Section<'_>) -> Store {
         history: section.duration("history", defaults.history),
         history_max: section.whole("history_max", defaults.history_max, 1..=delivery::MANY),
         min_free: section.size("min_free", defaults.min_free),
+        index: section.choice(
+            "index",
+            defaults.index,
+            &[("lsm", IndexEngine::Lsm), ("sled", IndexEngine::Sled)],
+        ),
     };
     section.finish();
     store

@@ -104,6 +104,8 @@ pub struct Store {
     pub history_max: u64,
     /// Less free disk than this counts as full, in bytes.
     pub min_free: u64,
+    /// The engine of the index.
+    pub index: IndexEngine,
 }
 
 impl Default for Store {
@@ -113,8 +115,18 @@ impl Default for Store {
             history: Duration::from_secs(7 * 86_400),
             history_max: 1_000_000,
             min_free: 1 << 30,
+            index: IndexEngine::Lsm,
         }
     }
+}
+
+/// `store.index`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IndexEngine {
+    /// An LSM tree.
+    Lsm,
+    /// sled.
+    Sled,
 }
 
 /// `[secrets]`

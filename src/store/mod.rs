@@ -6,12 +6,14 @@
 //! means) → `overlay` (acknowledged, readable) → `flush` → `index` (tidied by `compaction`). `opening` recovers, `reading` answers, `upkeep` and
 //! `checkpoint` keep the folder small. `verify` looks at a folder that nobody has open (`dissect`, `audit`), `salvage` mends it.
 pub mod disk;
+pub mod engine;
 pub mod index;
 pub mod lsm;
 pub mod memory;
 pub mod outbox;
 pub mod record;
 pub mod salvage;
+pub mod sled;
 pub mod verify;
 
 mod apply;
@@ -41,8 +43,10 @@ mod state;
 mod survey;
 mod upkeep;
 
+pub use self::sled::SledIndex;
 pub use commit::HUNG;
 pub use disk::{Disk, RealDisk};
+pub use engine::Engine;
 pub use index::{Index, IndexError, IndexFactory, Reset};
 pub use lsm::LsmIndex;
 pub use memory::MemoryIndex;

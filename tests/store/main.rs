@@ -1,5 +1,6 @@
 //! The durable store through its own interface: what it promises, against disks and indices that fail.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod cuts;
 mod damage;
 mod disk;
 mod durable;
