@@ -3,6 +3,7 @@ mod check;
 mod demo;
 mod logs;
 pub(crate) mod migrate;
+mod progress;
 mod run;
 mod signals;
 mod store;

@@ -9,6 +9,7 @@ mod index;
 mod lists;
 mod power;
 mod real;
+mod rebuild;
 mod recovery;
 mod retention;
 mod salvage;
