@@ -7,7 +7,7 @@
 # make fuzz T=60        every reader of bytes from outside fuzzed for T seconds; make fuzz-planted: it must find a planted fault
 # make mutants          planted faults, each of which the simulation must catch
 # make torture KILLS=n  kill -9 under load, and a crash at each named point, three times (SEED=n repeats the same chances)
-# make storms [SEED=n]  Postgres stopped and crashed 50 times, a disk that fails 20 times: times beside their limits
+# make storms [SEED=n] [INDEX=sled]  Postgres stopped and crashed 50 times, a disk that fails 20 times: times beside their limits
 
 FOR ?=
 SEEDS ?= 2000
@@ -18,6 +18,7 @@ CHANGES ?= 20000
 HITS ?= 3
 # What the sidecar itself never does.
 NO_PANIC = -D clippy::expect_used -D clippy::panic -D clippy::unreachable -D clippy::unimplemented
+INDEX ?= lsm
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint unit deny mutants sim power torture storms bench bench-parts fuzz fuzz-planted
@@ -67,13 +68,13 @@ fuzz-planted:
 # In the dev profile: crash points are in no other.
 torture:
 	@tools/setup postgres cmake
-	KILLS=$(KILLS) CHANGES=$(CHANGES) LIMITS=1 cargo test --locked --test torture kill_9 -- --nocapture
-	HITS=$(HITS) POINTS=1000 cargo test --locked --test torture crash_point -- --nocapture
+	INDEX=$(INDEX) KILLS=$(KILLS) CHANGES=$(CHANGES) LIMITS=1 cargo test --locked --test torture kill_9 -- --nocapture
+	INDEX=$(INDEX) HITS=$(HITS) POINTS=1000 cargo test --locked --test torture crash_point -- --nocapture
 
 # As root, for the faults of the disk: mount, prlimit, strace.
 storms:
 	@tools/setup postgres cmake strace
-	CRASHES=50 ROUNDS=20 STOPS=5 LIMITS=1 cargo test --locked --test storms -- --nocapture --test-threads=1
+	INDEX=$(INDEX) CRASHES=50 ROUNDS=20 STOPS=5 LIMITS=1 cargo test --locked --test storms -- --nocapture --test-threads=1
 
 deny:
 	@tools/setup cargo-deny

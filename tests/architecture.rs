@@ -36,6 +36,7 @@ const ROOT: &[&str] = &["app", "cli", "hostile", "lib", "main"];
 /// Vendor crates that live in one place each: the name in Rust, and the path prefixes under `src/`.
 const VENDORS: &[(&str, &[&str])] = &[
     ("lsm_tree", &["store/lsm.rs"]),
+    ("sled", &["store/sled.rs", "store/sled/"]),
     ("pingora_core", &["egress/proxy.rs", "egress/proxy/"]),
     ("pingora_http", &["egress/proxy.rs", "egress/proxy/"]),
     ("postgres_protocol", &["capture/connection.rs", "capture/connection/"]),

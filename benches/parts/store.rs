@@ -9,7 +9,7 @@ use tailhook::domain::{
     DeliveryId, DeliveryKey, Event, EventId, EventName, Lsn, Resource, Sequence, SubscriptionId, TenantId,
 };
 use tailhook::settings::StoreSettings;
-use tailhook::store::{Batch, Index, LsmIndex, RealDisk, Record, Store, StoreError};
+use tailhook::store::{Batch, Engine, Index, LsmIndex, RealDisk, Record, Store, StoreError};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -33,7 +33,7 @@ impl House {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let data = folder.path().join("data");
         let disk = Arc::new(RealDisk::open(&data)?);
-        let index = LsmIndex::factory(data.join("index"), tailhook::store::lsm::MEMORY_BYTES);
+        let index = Engine::Lsm.factory(data.join("index"), tailhook::store::lsm::MEMORY_BYTES);
         let opening = Store::open(StoreSettings::default(), disk, index, Arc::new(SystemClock));
         let (store, _) = runtime.block_on(opening)?;
         let mut loops = JoinSet::new();

@@ -11,7 +11,7 @@ use tailhook::domain::{
     SubscriptionId, TenantId,
 };
 use tailhook::settings::StoreSettings;
-use tailhook::store::{Batch, LsmIndex, RealDisk, Record, Recovery, Store, StoreError};
+use tailhook::store::{Batch, Engine, RealDisk, Record, Recovery, Store, StoreError};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -29,12 +29,17 @@ pub(crate) struct House {
     loops: JoinSet<Result<(), StoreError>>,
 }
 
+/// `INDEX=sled`: the other engine.
+fn engine() -> Engine {
+    std::env::var("INDEX").ok().and_then(|name| Engine::named(&name)).unwrap_or(Engine::Lsm)
+}
+
 impl House {
     /// As the sidecar opens it, but that no delivery is dropped for its number.
     pub(crate) async fn open(folder: &Path) -> anyhow::Result<Self> {
         let settings = StoreSettings { history_max: u64::MAX, ..StoreSettings::default() };
         let disk = Arc::new(RealDisk::open(folder)?);
-        let index = LsmIndex::factory(folder.join("index"), tailhook::store::lsm::MEMORY_BYTES);
+        let index = engine().factory(folder.join("index"), tailhook::store::lsm::MEMORY_BYTES);
         let (store, recovery) = Store::open(settings, disk, index, Arc::new(SystemClock)).await?;
         let mut loops = JoinSet::new();
         let running = store.clone();

@@ -8,7 +8,7 @@ use crate::postgres::headers::{self, ClearRow};
 use crate::postgres::session::Patience;
 use crate::postgres::{PgError, Session, TableName};
 use crate::registry::seal::{Field, Sealer};
-use crate::store::{self, Disk, LsmIndex, RealDisk, Store};
+use crate::store::{self, Disk, RealDisk, Store, engine};
 use crate::telemetry::Metrics;
 use anyhow::Context as _;
 use serde_json::Value;
@@ -66,10 +66,10 @@ pub(super) async fn folder(
 async fn rewrite(config: &Config, disk: &RealDisk, sealer: &Sealer) -> anyhow::Result<()> {
     let files = store::reseal(disk, &|subscription| sealer.seal_clear(subscription)).await?;
     let index = config.data_folder.join("index");
-    LsmIndex::discard(&LsmIndex::aside(&index)).context("the index that was moved aside")?;
-    if !files.is_empty() || LsmIndex::holds(&index, CLEAR_HEADERS)? {
+    engine::discard(&engine::aside(&index)).context("the index that was moved aside")?;
+    if !files.is_empty() || engine::holds(&index, CLEAR_HEADERS)? {
         store::mark_rebuild(disk).await?;
-        LsmIndex::discard(&index).context("the index")?;
+        engine::discard(&index).context("the index")?;
     }
     if !files.is_empty() {
         info!(files = files.join(" "), "credentials that an earlier version kept in the clear are sealed");

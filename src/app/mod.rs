@@ -6,6 +6,8 @@ pub mod pipeline;
 pub mod preflight;
 mod wiring;
 
+pub(crate) use wiring::engine;
+
 use crate::admin;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;

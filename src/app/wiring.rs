@@ -5,7 +5,7 @@ use crate::admin::{self, ApiSettings};
 use crate::capture::batch::UrlCheck;
 use crate::capture::{self, PostgresSource, Rules};
 use crate::clock::SharedClock;
-use crate::config::Config;
+use crate::config::{Config, IndexEngine};
 use crate::dispatch;
 use crate::domain::{EventName, TenantId};
 use crate::egress::Proxy;
@@ -18,7 +18,7 @@ use crate::postgres::subscriptions::Subscriptions;
 use crate::registry::seal::Sealer;
 use crate::registry::{Routing, master_key};
 use crate::settings::{EgressSettings, StoreSettings};
-use crate::store::{FlushObserver, Identity, LsmIndex, RealDisk, Recovery, Store, StoreError, lsm};
+use crate::store::{Engine, FlushObserver, Identity, RealDisk, Recovery, Store, StoreError, engine};
 use crate::telemetry::Metrics;
 use anyhow::Context as _;
 use std::collections::BTreeSet;
@@ -45,8 +45,7 @@ pub(super) async fn store(
     clock: &SharedClock,
 ) -> Result<(Store, Recovery), StoreError> {
     let flush_seconds = metrics.flush_seconds.clone();
-    let memory = fault::instead("TAILHOOK_INDEX_BYTES", lsm::MEMORY_BYTES);
-    let index = LsmIndex::factory(config.data_folder.join("index"), memory);
+    let index = engine(config).factory(config.data_folder.join("index"), engine::memory_bytes());
     let (store, recovery) = Store::open(folder(&config.store), disk, index, clock.clone()).await?;
     store.observe_flush(FlushObserver::new(move |took| flush_seconds.observe(took.as_secs_f64())));
     Ok((store, recovery))
@@ -60,6 +59,14 @@ fn folder(settings: &StoreSettings) -> StoreSettings {
         frame_bytes: fault::instead("TAILHOOK_FRAME_BYTES", settings.frame_bytes as u64) as usize,
         upkeep_every: Duration::from_millis(upkeep_ms),
         ..settings.clone()
+    }
+}
+
+/// `store.index`
+pub(crate) fn engine(config: &Config) -> Engine {
+    match config.index {
+        IndexEngine::Lsm => Engine::Lsm,
+        IndexEngine::Sled => Engine::Sled,
     }
 }
 

@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod logs;
 mod migrate;
+mod progress;
 mod run;
 mod signals;
 mod store;

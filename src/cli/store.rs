@@ -1,13 +1,18 @@
-//! `tailhook store verify`: is the data folder as it was written? Prints what `store::verify` found; judges nothing.
+//! Purpose: `tailhook store verify` prints what `store::verify` found; `tailhook store rebuild` makes the index anew.
+//! Must not: judge what was found, or change a folder that a sidecar has open.
+use super::progress::Progress;
 use super::{Source, block_on, say};
+use crate::app;
 use crate::clock::{Clock, SystemClock};
 use crate::store::verify::{Finding, Loss, Part};
-use crate::store::{self, Index, LsmIndex, RealDisk, Report, lsm};
+use crate::store::{self, Engine, RealDisk, Rebuilt, Report, engine};
 use anyhow::{Context, bail};
 use serde_json::json;
 use std::path::Path;
+use std::sync::Arc;
+use tokio::time::Instant;
 
-/// Checks and salvages the data folder; the sidecar must be stopped
+/// Checks, salvages and rebuilds parts of the data folder; the sidecar must be stopped
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
@@ -19,11 +24,13 @@ const EXAMPLES: &str = "\
 Examples:
   tailhook store verify
   tailhook store verify --config /etc/tailhook/tailhook.toml --json | jq .
-  tailhook store verify --salvage";
+  tailhook store verify --salvage
+  tailhook store rebuild                        make the index anew from the journal";
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Verify(Verify),
+    Rebuild(Rebuild),
 }
 
 /// Reads every frame, checkpoint and delivery; exits with 1 if anything is damaged or was written by a newer version
@@ -44,18 +51,69 @@ struct Verify {
     json: bool,
 }
 
+/// Makes the index anew from the newest checkpoint and the journal; shows its progress on standard error
+///
+/// `run` does the same by itself when the index is missing, damaged or of the other engine (`store.index`). By hand it can be
+/// done while nothing else waits for it. Nothing is lost by it. Stopped half-way it is begun again by the next start.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+struct Rebuild {
+    /// Prints one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
 pub(super) fn main(arguments: &Arguments, source: &Source) -> anyhow::Result<()> {
-    let Command::Verify(verify) = &arguments.command;
-    let folder = source.load()?.data_folder;
+    let config = source.load()?;
+    let (folder, engine) = (config.data_folder.clone(), app::engine(&config));
     let place = || format!("store.path = \"{}\"", folder.display());
     if !folder.is_dir() {
         bail!("{} is no folder: nothing was ever stored there", place());
     }
     let disk = RealDisk::open(&folder).with_context(place)?;
-    let report = look(&disk, &folder).with_context(place)?;
+    match &arguments.command {
+        Command::Verify(arguments) => verify(arguments, &disk, &folder, engine),
+        Command::Rebuild(arguments) => rebuild(arguments, disk, &folder, engine).with_context(place),
+    }
+}
+
+/// The index before is kept beside the new one, unless it was of the other engine.
+fn rebuild(arguments: &Rebuild, disk: RealDisk, folder: &Path, engine: Engine) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let progress = Progress::new("journal read");
+    let index = folder.join("index");
+    let factory = engine.factory(index.clone(), engine::memory_bytes());
+    let tell = Box::new(move |done, all| progress.tell(done, all));
+    let done = block_on(async { Ok(store::rebuild(Arc::new(disk), factory, tell).await?) })?;
+    let Some(Rebuilt { frames, journal_bytes, pending, index_bytes }) = done else {
+        bail!("there is no journal to rebuild an index from");
+    };
+    let seconds = began.elapsed().as_secs_f64();
+    let aside = folder.join("index.bad");
+    let aside = aside.is_dir().then(|| aside.display().to_string());
+    if arguments.json {
+        let object = json!({"engine": engine.as_str(), "frames": frames, "journal_bytes": journal_bytes, "pending": pending,
+            "index_bytes": index_bytes, "seconds": seconds, "aside": aside});
+        return Ok(say(&object.to_string())?);
+    }
+    say(&format!(
+        "rebuilt {} ({}): {frames} frames, {journal_bytes} bytes of journal, {pending} deliveries pending; \
+         {index_bytes} bytes; {seconds:.1} s",
+        index.display(),
+        engine.as_str()
+    ))?;
+    if let Some(aside) = aside {
+        say(&format!("the index before is kept in {aside}; it may be removed"))?;
+    }
+    Ok(())
+}
+
+fn verify(verify: &Verify, disk: &RealDisk, folder: &Path, engine: Engine) -> anyhow::Result<()> {
+    let place = || format!("store.path = \"{}\"", folder.display());
+    let report = look(disk, folder, engine).with_context(place)?;
     let salvaged = if verify.salvage && !report.is_fine() {
         let stamp = (SystemClock.now_ms() / 1000).to_string();
-        let done = block_on(async { Ok(store::salvage(&disk, &report, &stamp).await?) });
+        let done = block_on(async { Ok(store::salvage(disk, &report, &stamp).await?) });
         Some(done.context("not salvaged")?)
     } else {
         None
@@ -72,16 +130,16 @@ pub(super) fn main(arguments: &Arguments, source: &Source) -> anyhow::Result<()>
     Ok(())
 }
 
-fn look(disk: &RealDisk, folder: &Path) -> Result<Report, store::StoreError> {
+fn look(disk: &RealDisk, folder: &Path, engine: Engine) -> Result<Report, store::StoreError> {
     // before the index is opened: its engine may tidy its files
     store::check_formats(disk)?;
     let folder = folder.join("index");
     let index = if folder.is_dir() {
-        LsmIndex::open(&folder, lsm::MEMORY_BYTES).map_err(|error| error.to_string())
+        engine.open(&folder, engine::memory_bytes()).map_err(|error| error.to_string())
     } else {
         Err("it is missing".to_owned())
     };
-    store::verify(disk, index.as_ref().map(|index| index as &dyn Index).map_err(String::as_str))
+    store::verify(disk, index.as_ref().map(AsRef::as_ref).map_err(String::as_str))
 }
 
 fn as_text(report: &Report, salvaged: Option<&store::Salvaged>) -> Vec<String> {

@@ -15,7 +15,7 @@ mod units;
 
 pub use events::EventEntry;
 pub use problem::Problems;
-pub use settings::{Config, Database, Log, LogFormat, Metrics, Secrets};
+pub use settings::{Config, Database, IndexEngine, Log, LogFormat, Metrics, Secrets};
 pub use units::duration;
 
 use problem::Report;

@@ -2,7 +2,7 @@
 use super::events;
 use super::problem::Report;
 use super::section::Section;
-use super::settings::{Config, Log, LogFormat, Metrics, Secrets};
+use super::settings::{Config, IndexEngine, Log, LogFormat, Metrics, Secrets};
 use super::{admin, database, delivery};
 use crate::settings::{EgressSettings, EnvelopeSettings, StoreSettings};
 use std::path::PathBuf;
@@ -15,10 +15,11 @@ pub(super) fn read(root: &Section<'_>, report: &Report<'_>, whole: bool) -> Conf
     let mut envelope = operations(root.section("operations"));
     let mut egress = egress(root.section("egress"));
     let dispatch = delivery::read(root.section("delivery"), &mut envelope, &mut egress);
-    let (data_folder, store) = store(root.section("store"));
+    let (data_folder, index, store) = store(root.section("store"));
     Config {
         database: database::read(root.section("database"), whole),
         data_folder,
+        index,
         store,
         secrets: secrets(root.section("secrets")),
         dispatch,
@@ -42,12 +43,14 @@ fn messages(section: Section<'_>) {
     section.finish();
 }
 
-fn store(section: Section<'_>) -> (PathBuf, StoreSettings) {
+fn store(section: Section<'_>) -> (PathBuf, IndexEngine, StoreSettings) {
     let defaults = StoreSettings::default();
     if section.flag("archive", false) {
         section.not_yet("archive", "finished deliveries are not copied into webhook_deliveries");
     }
     let folder = path(&section, "path", PathBuf::from("./tailhook-data"));
+    let engines = [("lsm", IndexEngine::Lsm), ("sled", IndexEngine::Sled)];
+    let index = section.choice("index", IndexEngine::Lsm, &engines);
     let store = StoreSettings {
         history: section.duration("history", defaults.history),
         history_max: section.whole("history_max", defaults.history_max, 1..=delivery::MANY),
@@ -55,7 +58,7 @@ fn store(section: Section<'_>) -> (PathBuf, StoreSettings) {
         ..defaults
     };
     section.finish();
-    (folder, store)
+    (folder, index, store)
 }
 
 fn secrets(section: Section<'_>) -> Secrets {

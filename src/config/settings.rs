@@ -13,6 +13,8 @@ pub struct Config {
     pub database: Database,
     /// `store.path`: the data folder.
     pub data_folder: PathBuf,
+    /// `store.index`: the engine of the index.
+    pub index: IndexEngine,
     /// `[store]`
     pub store: StoreSettings,
     /// `[secrets]`
@@ -41,6 +43,7 @@ impl Config {
         Self {
             database: Database::defaults(url),
             data_folder: PathBuf::from("./tailhook-data"),
+            index: IndexEngine::Lsm,
             store: StoreSettings::default(),
             secrets: Secrets::default(),
             dispatch: DispatchSettings::default(),
@@ -92,6 +95,15 @@ impl Database {
             heartbeat: Duration::from_secs(30),
         }
     }
+}
+
+/// `store.index`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IndexEngine {
+    /// An LSM tree.
+    Lsm,
+    /// sled.
+    Sled,
 }
 
 /// `[secrets]`

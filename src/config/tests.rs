@@ -63,7 +63,9 @@ fn every_problem_is_listed_with_its_line() {
         sha256 = \"abc\"\n\
         tenant = \"*\"\n\
         scope = \"all\"\n\
-        [nonsense]\n";
+        [nonsense]\n\
+        [store]\n\
+        index = \"rocks\"\n";
     let expected = [
         (2, "database.url: is not a Postgres URL"),
         (3, "database.slot: \"Bad Slot\" is no such name"),
@@ -79,6 +81,7 @@ fn every_problem_is_listed_with_its_line() {
         (17, "admin.token.sha256: is not 64 hexadecimal digits"),
         (19, "admin.token.scope: \"all\" is not known"),
         (20, "unknown key `nonsense`"),
+        (22, "store.index: \"rocks\" is not known; choose \"lsm\" or \"sled\""),
     ];
     let found = problems(text);
     assert_eq!(found.len(), expected.len(), "{found:#?}");

@@ -3,17 +3,13 @@
 //! What is applied lies in memory until it is worth a table or `flush` is told to write it; tables are merged by `compact`.
 //! A flush that failed keeps what it had in memory and is simply called again. Damaged files answer with an error or a panic:
 //! to us both mean that it must be rebuilt.
-use super::index::{Index, IndexError, IndexFactory, Pair, Reset, Write};
-use crate::fault;
+use super::engine;
+use super::index::{Index, IndexError, Pair, Write};
 use lsm_tree::compaction::Leveled;
 use lsm_tree::config::PinningPolicy;
 use lsm_tree::{AbstractTree, AnyTree, Cache, Config, Guard, SeqNo, SequenceNumberCounter, Table};
-use std::any::Any;
 use std::fmt;
 use std::fs;
-use std::io::{self, Read as _};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -50,8 +46,7 @@ impl LsmIndex {
     pub fn open(folder: &Path, memory_bytes: u64) -> Result<Self, IndexError> {
         let seqno = SequenceNumberCounter::default();
         let tree = guarded(|| {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-            fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+            engine::make_folder(folder)?;
             // nothing pinned and everything in parts: memory is the cache's, however many tables there are
             Config::new(folder, seqno.clone(), SequenceNumberCounter::default())
                 .use_cache(Arc::new(Cache::with_capacity_bytes(CACHE_BYTES)))
@@ -70,6 +65,10 @@ impl LsmIndex {
             merging: Mutex::default(),
             folder: folder.to_owned(),
         })
+    }
+    /// Does this folder hold an index of this engine?
+    pub(super) fn is_in(folder: &Path) -> bool {
+        folder.join(TABLES).is_dir()
     }
     fn page<P: Iterator<Item = impl Guard>>(
         &self,
@@ -97,102 +96,18 @@ impl LsmIndex {
             }
         }
     }
-    /// For `Store::open`. What is moved aside stands beside it as `<folder>.bad`, one generation of it.
-    pub fn factory(folder: PathBuf, memory_bytes: u64) -> IndexFactory {
-        Box::new(move |reset| {
-            if reset == Reset::MoveAside {
-                move_aside(&folder).map_err(|e| IndexError::Broken(format!("cannot be moved aside: {e}")))?;
-            }
-            Ok(Arc::new(Self::open(&folder, memory_bytes)?))
-        })
-    }
 }
 
-impl LsmIndex {
-    /// Does any file of a closed index hold these bytes? Values lie in its files as they are, also those that were replaced
-    /// and not merged away yet. A missing index holds nothing.
-    pub fn holds(folder: &Path, bytes: &[u8]) -> io::Result<bool> {
-        if !folder.try_exists()? {
-            return Ok(false);
-        }
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
-            let found = if path.is_dir() { Self::holds(&path, bytes)? } else { file_holds(&path, bytes)? };
-            if found {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-    /// Removes a closed index.
-    pub fn discard(folder: &Path) -> io::Result<()> {
-        if folder.try_exists()? {
-            fs::remove_dir_all(folder)?;
-        }
-        Ok(())
-    }
-    /// Where one that cannot be used was moved to.
-    pub fn aside(folder: &Path) -> PathBuf {
-        let mut aside = folder.as_os_str().to_owned();
-        aside.push(".bad");
-        PathBuf::from(aside)
-    }
-}
-
-/// Looks through a file in pieces that overlap.
-fn file_holds(path: &Path, bytes: &[u8]) -> io::Result<bool> {
-    let mut file = fs::File::open(path)?;
-    let mut window = Vec::new();
-    loop {
-        let kept = window.len().min(bytes.len().saturating_sub(1));
-        window.drain(..window.len() - kept);
-        if file.by_ref().take(1 << 20).read_to_end(&mut window)? == 0 {
-            return Ok(false);
-        }
-        if window.windows(bytes.len().max(1)).any(|part| part == bytes) {
-            return Ok(true);
-        }
-    }
-}
-
-fn move_aside(folder: &Path) -> io::Result<()> {
-    if !folder.try_exists()? {
-        return Ok(());
-    }
-    let aside = LsmIndex::aside(folder);
-    LsmIndex::discard(&aside)?;
-    fault::crash_point("rebuild.before-aside");
-    fs::rename(folder, &aside)
-}
-
-/// What the engine says, panics included.
+/// The engine's answer, panics included.
 fn guarded<T>(call: impl FnOnce() -> lsm_tree::Result<T>) -> Result<T, IndexError> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(judge),
-        Err(panic) => Err(IndexError::Broken(panic_text(panic.as_ref()))),
-    }
+    engine::guarded(judge, call)
 }
 
 fn judge(error: lsm_tree::Error) -> IndexError {
-    use io::ErrorKind::{AlreadyExists, InvalidData, InvalidInput, NotFound, UnexpectedEof};
     match error {
-        // a file that is gone or too short does not come back when the disk is well
-        lsm_tree::Error::Io(error) => match error.kind() {
-            AlreadyExists | InvalidData | InvalidInput | NotFound | UnexpectedEof => {
-                IndexError::Broken(error.to_string())
-            }
-            _ => IndexError::Disk(error.to_string()),
-        },
+        lsm_tree::Error::Io(error) => engine::judge_io(&error),
         error => IndexError::Broken(error.to_string()),
     }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    panic
-        .downcast_ref::<String>()
-        .cloned()
-        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-        .unwrap_or_else(|| "it panicked".to_owned())
 }
 
 impl Index for LsmIndex {

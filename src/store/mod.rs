@@ -7,15 +7,18 @@
 //! `checkpoint` keep the folder small. `verify` looks at a folder that nobody has open (`dissect`, `audit`), `salvage` mends it; `reseal` seals what
 //! earlier versions left in the clear.
 pub mod disk;
+pub mod engine;
 mod error;
 pub mod index;
 pub mod lsm;
 pub mod memory;
 mod observer;
 pub mod outbox;
+pub mod rebuild;
 pub mod record;
 pub mod reseal;
 pub mod salvage;
+pub mod sled;
 pub mod verify;
 
 mod apply;
@@ -49,14 +52,17 @@ mod survey;
 mod upkeep;
 mod walk;
 
+pub use self::sled::SledIndex;
 pub use commit::HUNG;
 pub use disk::{Disk, RealDisk};
+pub use engine::Engine;
 pub use error::StoreError;
 pub use index::{Index, IndexError, IndexFactory, Reset};
 pub use lsm::LsmIndex;
 pub use memory::MemoryIndex;
 pub use observer::FlushObserver;
 pub use outbox::{Filter, Page, Recovery, Store, Vitals};
+pub use rebuild::{Rebuilt, rebuild};
 pub use record::{Batch, Idempotent, Identity, Record};
 pub use reseal::{Reseal, mark_rebuild, reseal};
 pub use salvage::{Salvaged, salvage};

@@ -90,6 +90,10 @@ impl Overlay {
         self.dirty_bytes = if self.flushing.is_none() { 0 } else { self.dirty_bytes };
         self.flushing.get_or_insert_with(|| Arc::new(std::mem::take(dirty))).clone()
     }
+    /// A generation is under way.
+    pub(super) fn is_flushing(&self) -> bool {
+        self.flushing.is_some()
+    }
     /// The generation is in the index.
     pub(super) fn end_flush(&mut self) {
         self.flushing = None;

@@ -2,7 +2,7 @@
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use tailhook::store::index::{IndexFactory, Reset};
-use tailhook::store::{LsmIndex, MemoryIndex};
+use tailhook::store::{Engine, MemoryIndex};
 
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -61,14 +61,69 @@ proptest! {
     #[test]
     fn engines_are_ordered_maps(batches in proptest::collection::vec(proptest::collection::vec((any::<u8>(), any::<Option<u8>>()), 0..100), 0..20)) {
         conforms(&MemoryIndex::default().factory(), &batches);
-        let folder = tempfile::tempdir().unwrap();
-        conforms(&LsmIndex::factory(folder.path().join("index"), 1000), &batches);
+        for engine in Engine::ALL {
+            let folder = tempfile::tempdir().unwrap();
+            conforms(&engine.factory(folder.path().join("index"), 1000), &batches);
+        }
     }
 }
 
 #[test]
 fn engines_keep_and_reset() {
     resets(&MemoryIndex::default().factory());
-    let folder = tempfile::tempdir().unwrap();
-    resets(&LsmIndex::factory(folder.path().join("index"), 1000));
+    for engine in Engine::ALL {
+        let folder = tempfile::tempdir().unwrap();
+        resets(&engine.factory(folder.path().join("index"), 1000));
+    }
+}
+
+/// Values of any size come back, also when one of another size takes their place.
+#[test]
+fn engines_take_values_of_any_size() {
+    for engine in Engine::ALL {
+        let folder = tempfile::tempdir().unwrap();
+        let factory = engine.factory(folder.path().join("index"), 1000);
+        let mut index = factory(Reset::Keep).unwrap();
+        let sizes = [0, 1, 8 << 10, 16 << 10, (16 << 10) + 1, 200_000, 3 << 20];
+        for round in 0..3 {
+            let mut expected = Pairs::new();
+            for key in 0..40_u8 {
+                let size = sizes[(usize::from(key) + round) % sizes.len()];
+                expected.push((vec![key], vec![key ^ round as u8; size]));
+                let (key, value) = expected.last().unwrap().clone();
+                index.apply(vec![(key, Some(value))]).unwrap();
+            }
+            assert!(index.flush(true).unwrap());
+            drop(index);
+            index = factory(Reset::Keep).unwrap();
+            assert_eq!(index.scan(&[0], &[u8::MAX], 100).unwrap(), expected, "{engine:?}");
+            assert_eq!(index.get(&[5]).unwrap().as_ref(), Some(&expected[5].1));
+        }
+        index.apply((0..40_u8).map(|key| (vec![key], None)).collect()).unwrap();
+        index.flush(true).unwrap();
+        assert_eq!(index.scan_back(&[0], &[u8::MAX], 100).unwrap(), [], "{engine:?}");
+        let blobs = folder.path().join("index/blobs");
+        assert!(engine != Engine::Sled || std::fs::read_dir(blobs).unwrap().next().is_none(), "a blob");
+    }
+}
+
+/// A folder of one engine is none of the other's, and is not left behind.
+#[test]
+fn an_engine_does_not_open_the_folder_of_another() {
+    for (before, after) in [(Engine::Lsm, Engine::Sled), (Engine::Sled, Engine::Lsm)] {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("index");
+        let index = before.open(&folder, 1000).unwrap();
+        index.apply(vec![(b"k".to_vec(), Some(b"v".to_vec()))]).unwrap();
+        index.flush(true).unwrap();
+        drop(index);
+        assert_eq!(Engine::of(&folder), Some(before));
+        let factory = after.factory(folder.clone(), 1000);
+        let why = factory(Reset::Keep).unwrap_err().to_string();
+        assert!(why.contains(before.as_str()) && why.contains(after.as_str()), "{why}");
+        let index = factory(Reset::MoveAside).unwrap();
+        assert_eq!(index.get(b"k").unwrap(), None);
+        index.flush(true).unwrap();
+        assert_eq!((Engine::of(&folder), std::fs::read_dir(home.path()).unwrap().count()), (Some(after), 1));
+    }
 }

@@ -3,6 +3,7 @@
 #[path = "../canary/mod.rs"]
 #[allow(dead_code, reason = "the other half is for tests/whole")]
 mod canary;
+mod cuts;
 mod damage;
 mod disk;
 mod durable;
@@ -14,6 +15,7 @@ mod lists;
 mod newer;
 mod power;
 mod real;
+mod rebuild;
 mod recovery;
 mod reseal;
 mod retention;

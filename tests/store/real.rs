@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 
 type Damage = Box<dyn Fn()>;
 
-async fn open(folder: &Path) -> (Store, Recovery, JoinSet<Result<(), StoreError>>) {
+async fn open(folder: &Path, engine: Engine) -> (Store, Recovery, JoinSet<Result<(), StoreError>>) {
     let disk = Arc::new(RealDisk::open(folder).unwrap());
-    let index = LsmIndex::factory(folder.join("index"), lsm::MEMORY_BYTES);
+    let index = engine.factory(folder.join("index"), lsm::MEMORY_BYTES);
     let (store, recovery) = Store::open(settings(), disk, index, Arc::new(SystemClock)).await.unwrap();
     let mut loops = JoinSet::new();
     let running = store.clone();
@@ -35,10 +35,16 @@ fn each_file(folder: &Path, act: &dyn Fn(&Path)) {
 
 #[tokio::test]
 async fn the_index_may_be_lost_or_damaged_in_any_way() {
+    for engine in Engine::ALL {
+        any_damage(engine).await;
+    }
+}
+
+async fn any_damage(engine: Engine) {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("data");
     let index = folder.join("index");
-    let (store, recovery, loops) = open(&folder).await;
+    let (store, recovery, loops) = open(&folder, engine).await;
     assert!(recovery.fresh);
     for records in history() {
         store.commit(Batch { records }).await.unwrap();
@@ -64,8 +70,8 @@ async fn the_index_may_be_lost_or_damaged_in_any_way() {
     ];
     for (name, rebuilt, damage) in damages {
         damage();
-        let (store, recovery, loops) = open(&folder).await;
-        assert_eq!(recovery.rebuilt.is_some(), rebuilt, "{name}: {recovery:?}");
+        let (store, recovery, loops) = open(&folder, engine).await;
+        assert_eq!(recovery.rebuilt.is_some(), rebuilt, "{engine:?}, {name}: {recovery:?}");
         assert_eq!(answers(&store), expected, "{name}");
         close(store, loops).await;
     }
@@ -91,8 +97,8 @@ pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// The store answers the same; or it says that its index is broken, and the next one does. Was the index made anew?
-async fn same_or_rebuilt(folder: &Path, expected: &str, what: &str) -> bool {
-    let (store, recovery, loops) = open(folder).await;
+async fn same_or_rebuilt(folder: &Path, engine: Engine, expected: &str, what: &str) -> bool {
+    let (store, recovery, loops) = open(folder, engine).await;
     match try_answers(&store) {
         Ok(answers) => {
             assert_eq!(answers, expected, "{what}");
@@ -102,7 +108,7 @@ async fn same_or_rebuilt(folder: &Path, expected: &str, what: &str) -> bool {
         }
         Err(StoreError::Index(_)) => {
             assert!(loops.join_all().await.iter().any(Result::is_err), "{what}: it goes on");
-            let (store, recovery, loops) = open(folder).await;
+            let (store, recovery, loops) = open(folder, engine).await;
             assert!(recovery.rebuilt.is_some(), "{what}");
             assert_eq!(answers(&store), expected, "{what}");
             close(store, loops).await;
@@ -115,9 +121,15 @@ async fn same_or_rebuilt(folder: &Path, expected: &str, what: &str) -> bool {
 /// Every file that an index keeps, one bit at a time, here and there: never another answer.
 #[tokio::test]
 async fn a_flipped_bit_in_the_index_changes_no_answer() {
+    for engine in Engine::ALL {
+        flipped_bits(engine).await;
+    }
+}
+
+async fn flipped_bits(engine: Engine) {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("data");
-    let (store, _, loops) = open(&folder).await;
+    let (store, _, loops) = open(&folder, engine).await;
     for records in history() {
         store.commit(Batch { records }).await.unwrap();
     }
@@ -135,11 +147,11 @@ async fn a_flipped_bit_in_the_index_changes_no_answer() {
             let mut bytes = bytes.clone();
             bytes[at] ^= 1 << (flips % 8);
             fs::write(&path, bytes).unwrap();
-            let what = format!("byte {at} of {}", path.display());
-            rebuilt += u32::from(same_or_rebuilt(&folder, &expected, &what).await);
+            let what = format!("{engine:?}, byte {at} of {}", path.display());
+            rebuilt += u32::from(same_or_rebuilt(&folder, engine, &expected, &what).await);
             flips += 1;
         }
     }
-    println!("{flips} flipped bits, {rebuilt} indexes rebuilt");
+    println!("{engine:?}: {flips} flipped bits, {rebuilt} indexes rebuilt");
     assert!(flips > 100 && rebuilt > 0);
 }

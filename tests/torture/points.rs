@@ -2,7 +2,7 @@
 //! is started so that it aborts there (at the first, second or third time), under load that leads it there, then started again;
 //! at the end nothing may be missing.
 use crate::kills::{BRISK, no_panic, number, seed};
-use crate::world::{TENANTS, Workers, World};
+use crate::world::{TENANTS, Workers, World, engine};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -87,6 +87,9 @@ fn points() -> Vec<String> {
     }
     let mut found = Vec::new();
     read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    // of the engines of the index one is at work, and sled tidies nothing
+    let sled = engine() == "sled";
+    found.retain(|point| if sled { point != "index.compacted" } else { !point.starts_with("sled.") });
     found
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use tailhook::store::Record;
+use tailhook::store::{Engine, Record};
 use tailhook_demo::random::Random;
 
 #[derive(Debug, Clone, Default)]
@@ -17,8 +17,9 @@ struct Inode {
 }
 
 /// What was so at the moment of the cut.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Cut {
+    pub(crate) engine: Engine,
     files: BTreeMap<String, Inode>,
     /// Calls that had not returned, and what the file held when they began.
     in_flight: BTreeMap<u64, (Act, usize)>,
@@ -31,8 +32,16 @@ pub(crate) struct Cut {
 }
 
 impl Cut {
-    pub(crate) fn after(moments: &[Moment], now_us: i64) -> Self {
-        let mut cut = Self { now_us, ..Self::default() };
+    pub(crate) fn after(engine: Engine, moments: &[Moment], now_us: i64) -> Self {
+        let mut cut = Self {
+            engine,
+            now_us,
+            files: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            commits: Vec::new(),
+            confirmed: 0,
+            lives: 0,
+        };
         for moment in moments {
             match moment {
                 Moment::Began(number, act) => cut.begin(*number, act),

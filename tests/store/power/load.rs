@@ -38,7 +38,7 @@ struct Load {
 }
 
 /// Lives several lives in `folder`, each ended by a kill.
-pub(crate) async fn live(seed: u64, folder: &Path) -> Recording {
+pub(crate) async fn live(engine: Engine, seed: u64, folder: &Path) -> Recording {
     let recording = Recording::default();
     let mut load = Load {
         random: Random::new(seed),
@@ -49,16 +49,17 @@ pub(crate) async fn live(seed: u64, folder: &Path) -> Recording {
         events: 0,
     };
     for _ in 0..LIVES {
-        load.life(folder).await;
+        load.life(engine, folder).await;
     }
     recording
 }
 
 impl Load {
-    async fn life(&mut self, folder: &Path) {
+    async fn life(&mut self, engine: Engine, folder: &Path) {
         let disk = WatchedDisk::open(folder, &self.recording);
         let (lock, alive) = (disk.watch(), Arc::new(()));
-        let index = WatchedIndex::factory(folder.join("index"), self.recording.clone(), alive.clone());
+        let (recording, living) = (self.recording.clone(), alive.clone());
+        let index = WatchedIndex::factory(engine, folder.join("index"), recording, living);
         let clock: SharedClock = self.clock.clone();
         let (store, _) = Store::open(small(), Arc::new(disk), index, clock).await.unwrap();
         let survived = marker(&store).unwrap();

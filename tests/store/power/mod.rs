@@ -22,11 +22,11 @@ fn number(name: &str, usual: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
-async fn open(folder: &Path, now_us: i64) -> Result<(Store, Recovery), StoreError> {
+async fn open(engine: Engine, folder: &Path, now_us: i64) -> Result<(Store, Recovery), StoreError> {
     let disk = Arc::new(RealDisk::open(folder).unwrap());
     let clock = Arc::new(HandClock(AtomicI64::new(now_us)));
-    Store::open(load::small(), disk, LsmIndex::factory(folder.join("index"), record::MEMORY_BYTES), clock)
-        .await
+    let index = engine.factory(folder.join("index"), record::MEMORY_BYTES);
+    Store::open(load::small(), disk, index, clock).await
 }
 
 /// What opening found.
@@ -43,7 +43,7 @@ async fn examine(cut: &Cut, folder: &Path) -> Result<Found, String> {
     let mut found = Found::default();
     loop {
         let (store, recovery) =
-            open(folder, cut.now_us).await.map_err(|e| format!("it does not open: {e}"))?;
+            open(cut.engine, folder, cut.now_us).await.map_err(|e| format!("it does not open: {e}"))?;
         found.torn |= recovery.torn_bytes > 0;
         found.rebuilt |= recovery.rebuilt.is_some();
         match look(cut, &store) {
@@ -74,7 +74,7 @@ fn look(cut: &Cut, store: &Store) -> Result<Vec<String>, StoreError> {
 
 /// It goes on from there, and the next start finds all of it.
 async fn goes_on(cut: &Cut, folder: &Path) -> Result<(), String> {
-    let (store, _) = open(folder, cut.now_us).await.map_err(|e| e.to_string())?;
+    let (store, _) = open(cut.engine, folder, cut.now_us).await.map_err(|e| e.to_string())?;
     let mut commits = cut.commits[..marker(&store).unwrap()].to_vec();
     let mut loops = JoinSet::new();
     let running = store.clone();
@@ -87,7 +87,7 @@ async fn goes_on(cut: &Cut, folder: &Path) -> Result<(), String> {
     store.close().await;
     loops.join_all().await.into_iter().collect::<Result<(), _>>().map_err(|e| e.to_string())?;
     drop(store);
-    let (store, recovery) = open(folder, cut.now_us).await.map_err(|e| e.to_string())?;
+    let (store, recovery) = open(cut.engine, folder, cut.now_us).await.map_err(|e| e.to_string())?;
     if recovery.torn_bytes > 0 || recovery.rebuilt.is_some() {
         return Err(format!("a clean end was none: {recovery:?}"));
     }
@@ -97,16 +97,25 @@ async fn goes_on(cut: &Cut, folder: &Path) -> Result<(), String> {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_confirmed_is_lost_when_the_power_goes() {
+    cut_off(Engine::Lsm).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_confirmed_is_lost_when_the_power_goes_under_sled() {
+    cut_off(Engine::Sled).await;
+}
+
+async fn cut_off(engine: Engine) {
     let (seed, cuts) = (number("SEED", 20_261_125), number("CUTS", 200));
     let home = tempfile::tempdir().unwrap();
-    let moments = load::live(seed, &home.path().join("lived")).await.moments();
+    let moments = load::live(engine, seed, &home.path().join("lived")).await.moments();
     let mut random = Random::new(seed ^ 0xFFFF);
     let (mut lost, mut unsure, mut torn) = (Vec::new(), 0, 0);
     let mut indices: BTreeMap<&str, (u32, u32, u32)> = BTreeMap::new();
     for n in 0..cuts {
         let at = cut::moment(&moments, &mut random);
         let folder = home.path().join(format!("cut-{n}"));
-        let (cut, bytes) = Cut::after(&moments[..at], NOON_MS * 1000).leave(&mut random, &folder);
+        let (cut, bytes) = Cut::after(engine, &moments[..at], NOON_MS * 1000).leave(&mut random, &folder);
         let index = cut::leave_index(&moments, at, &mut random, &folder.join("index"));
         let looked = match examine(&cut, &folder).await {
             Ok(found) => goes_on(&cut, &folder).await.map(|()| found),
@@ -130,7 +139,7 @@ async fn nothing_confirmed_is_lost_when_the_power_goes() {
     }
     let count = |of: fn(&Moment) -> bool| moments.iter().filter(|moment| of(moment)).count();
     println!(
-        "seed {seed}: {cuts} cuts in {} moments ({} commits confirmed, {} kills), {unsure} with unsynced bytes, {torn} torn; index (of them rebuilt, of them because they failed in use): {indices:?}",
+        "{engine:?}, seed {seed}: {cuts} cuts in {} moments ({} commits confirmed, {} kills), {unsure} with unsynced bytes, {torn} torn; index (of them rebuilt, of them because they failed in use): {indices:?}",
         moments.len(),
         count(|m| matches!(m, Moment::Confirmed(_))),
         count(|m| matches!(m, Moment::Reopened(_))) - 1,

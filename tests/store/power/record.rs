@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 use tailhook::store::index::{Pair, Write};
-use tailhook::store::{Disk, Index, IndexError, IndexFactory, LsmIndex, RealDisk, Record};
+use tailhook::store::{Disk, Engine, Index, IndexError, IndexFactory, RealDisk, Record};
 
 /// So little that the index writes tables, and merges them, all the time.
 pub(crate) const MEMORY_BYTES: u64 = 4096;
@@ -162,8 +162,13 @@ pub(crate) struct WatchedIndex {
 
 impl WatchedIndex {
     /// `alive` counts those that live: an engine must be gone before its files can be opened anew.
-    pub(crate) fn factory(folder: PathBuf, recording: Recording, alive: Arc<()>) -> IndexFactory {
-        let engine = LsmIndex::factory(folder.clone(), MEMORY_BYTES);
+    pub(crate) fn factory(
+        engine: Engine,
+        folder: PathBuf,
+        recording: Recording,
+        alive: Arc<()>,
+    ) -> IndexFactory {
+        let engine = engine.factory(folder.clone(), MEMORY_BYTES);
         Box::new(move |reset| {
             let (folder, recording) = (folder.clone(), recording.clone());
             let (real, last) = (engine(reset)?, Mutex::default());

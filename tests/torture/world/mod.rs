@@ -43,6 +43,11 @@ const WISHES: [Wish; 7] = [
 ];
 const REFUSED: usize = 6;
 
+/// The engine of the index: `INDEX=sled` chooses the other one.
+pub(crate) fn engine() -> String {
+    std::env::var("INDEX").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "lsm".to_owned())
+}
+
 /// A subscription.
 pub(crate) struct Wish {
     tenant: &'static str,
@@ -81,7 +86,8 @@ impl World {
     pub(crate) async fn before_the_first_start(seed: u64, delivery: &str) -> Self {
         let settings = SETTINGS.replace("[delivery]", &format!("[delivery]\n{delivery}"));
         let rig = Rig::with(ERP, &settings).await;
-        rig.edit(|file| file.replace("[store]", "[store]\nhistory = \"2s\""));
+        let store = format!("[store]\nhistory = \"2s\"\nindex = \"{}\"", engine());
+        rig.edit(|file| file.replace("[store]", &store));
         let (sink, mut received) = mpsc::channel(1024);
         let arrivals = Arrivals::default();
         let mut tasks = JoinSet::new();
