@@ -1,7 +1,7 @@
 //! One endpoint: what is ready for it, and how much of it may go now (SPEC 5.2, 5.5), pure. Knows no lane's inside.
 use super::breaker::Breaker;
-use super::lane::{Seq, Ticket};
 use super::limit::Limiter;
+use super::ticket::{Seq, Ticket};
 use crate::domain::{EndpointKey, SubscriptionId};
 use std::collections::BTreeSet;
 

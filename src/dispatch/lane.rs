@@ -3,24 +3,13 @@
 //! A lane holds what can be attempted and little of what cannot: of each ordering key the head and a few followers;
 //! the rest stays in the store and is read again when its turn comes.
 use super::endpoint::{Endpoint, EndpointId};
-use crate::domain::{Ordering, Pending, SubscriptionId};
+use super::ticket::Seq;
+use crate::domain::{Ordering, Pending};
 use crate::fault;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Place in a lane: journal frame and number in it.
-pub type Seq = (u64, u32);
-
 /// Followers of one resource that are kept in memory behind its head.
 const FOLLOWERS: usize = 3;
-
-/// Names a delivery in the scheduler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket {
-    /// Its lane.
-    pub lane: SubscriptionId,
-    /// Its place there.
-    pub seq: Seq,
-}
 
 /// Where a delivery in memory stands. Times are steady milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //!
 //! A commit waits for fdatasync; attempts do not wait for a commit. A few are on their way at once, what comes
 //! meanwhile is gathered for the next. What the store cannot take stays here until it can.
-use super::lane::Ticket;
+use super::ticket::Ticket;
 use crate::fault;
 use crate::store::{Batch, Record, Store, StoreError};
 use std::time::Duration;

@@ -17,8 +17,8 @@ pub mod run;
 pub mod scheduler;
 pub mod settle;
 pub mod status;
+pub mod ticket;
 
-pub use lane::Ticket;
 pub use now::Now;
 pub use pick::Job;
 pub use refill::Want;
@@ -27,3 +27,4 @@ pub use run::{Parts, run};
 pub use scheduler::{GivenUp, Offered, Scheduler};
 pub use settle::Done;
 pub use status::Status;
+pub use ticket::Ticket;

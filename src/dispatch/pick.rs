@@ -1,9 +1,10 @@
 //! Who goes next: rounds over endpoints, with breaker, limiter and the shares of concurrency (SPEC 5.5), pure.
 use super::breaker::Gate;
 use super::endpoint::{Choice, EndpointId, Place};
-use super::lane::{State, Ticket};
+use super::lane::State;
 use super::now::Now;
 use super::scheduler::{EXPIRED, Scheduler, Timer};
+use super::ticket::Ticket;
 use crate::domain::Pending;
 
 /// Endpoints that are let back into the round at once.

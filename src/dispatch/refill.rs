@@ -1,7 +1,8 @@
 //! What is read from the store, and when: lanes hold a window, the backlog stays on disk (SPEC 5.5), pure.
-use super::lane::{Lane, Seq};
+use super::lane::Lane;
 use super::now::Now;
 use super::scheduler::Scheduler;
+use super::ticket::Seq;
 use crate::domain::{Pending, SubscriptionId};
 
 /// Deliveries in memory, all lanes; beyond it only empty lanes read, and little.

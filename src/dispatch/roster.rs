@@ -1,9 +1,10 @@
 //! Which subscriptions have lanes, and which endpoints they lead to (SPEC 5.5, 5.8), pure.
 use super::endpoint::{Endpoint, EndpointId, Place};
-use super::lane::{Lane, Seq, State, Ticket};
+use super::lane::{Lane, State};
 use super::limit::Limiter;
 use super::now::Now;
 use super::scheduler::{Scheduler, Timer};
+use super::ticket::{Seq, Ticket};
 use crate::domain::{EndpointKey, Ordering, SubscriptionId};
 
 /// What the scheduler must know of a subscription.

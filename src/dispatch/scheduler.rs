@@ -4,9 +4,10 @@
 //! Every step costs O(log n) in lanes, endpoints and deliveries in memory. `roster` opens and closes lanes, `refill`
 //! reads them, `pick` starts attempts, `settle` ends them.
 use super::endpoint::{Endpoint, EndpointId, Place};
-use super::lane::{Admission, Ending, Lane, State, Successor, Ticket};
+use super::lane::{Admission, Ending, Lane, State, Successor};
 use super::now::{Now, millis};
 use super::refill::HELD;
+use super::ticket::Ticket;
 use crate::domain::{EndpointKey, Pending, SubscriptionId};
 use crate::fault;
 use crate::settings::DispatchSettings;

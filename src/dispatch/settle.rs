@@ -1,10 +1,11 @@
 //! What an attempt changes, and what follows once it is durable (SPEC 5.2, 5.4), pure.
 use super::endpoint::{Endpoint, EndpointId, Place};
-use super::lane::{Ending, State, Ticket};
+use super::lane::{Ending, State};
 use super::now::{Now, millis};
 use super::pick::Job;
 use super::retry::{Judged, Sign, Verdict, judge, sign};
 use super::scheduler::{ANOTHERS, EXPIRED, Scheduler, Timer};
+use super::ticket::Ticket;
 use crate::domain::{Attempt, DeliveryKey, Failure, Next, Outcome};
 use crate::fault;
 

@@ -15,7 +15,6 @@ use super::group;
 use super::index::{Index, IndexError, IndexFactory, Pair, Reset};
 use super::journal::Segments;
 use super::keys;
-use super::outbox::Recovery;
 use super::overlay::{Overlay, Way, scan};
 use super::record::Batch;
 use super::segment::{self, Found};
@@ -27,6 +26,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const SCAN: usize = 1000;
+
+/// What opening found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Nothing was there: an empty data folder.
+    pub fresh: bool,
+    /// Bytes of a torn tail that were cut off.
+    pub torn_bytes: u64,
+    /// Frames replayed into the index.
+    pub replayed_frames: u64,
+    /// Why the index was rebuilt from nothing, if it was.
+    pub rebuilt: Option<String>,
+}
 
 /// What `Store::open` goes on with.
 #[derive(Debug)]

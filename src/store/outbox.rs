@@ -12,6 +12,7 @@ use super::group;
 use super::index::IndexFactory;
 use super::journal::{End, Journal};
 use super::observer::FlushObserver;
+use super::opening::Recovery;
 use super::record::{Batch, Identity};
 use super::{compaction, flush, opening, survey, upkeep};
 use crate::clock::SharedClock;
@@ -21,19 +22,6 @@ use crate::settings::StoreSettings;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-
-/// What opening found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Recovery {
-    /// Nothing was there: an empty data folder.
-    pub fresh: bool,
-    /// Bytes of a torn tail that were cut off.
-    pub torn_bytes: u64,
-    /// Frames replayed into the index.
-    pub replayed_frames: u64,
-    /// Why the index was rebuilt from nothing, if it was.
-    pub rebuilt: Option<String>,
-}
 
 /// What a list is asked for.
 #[derive(Debug, Clone, Default)]

@@ -7,7 +7,7 @@ use super::field::Reader;
 use super::keys;
 use super::outbox::{Filter, Page, Store};
 use super::overlay::Way;
-use super::record::Idempotent;
+use super::record::{Idempotent, REMEMBERED_MS};
 use super::segment;
 use super::state::untag;
 use crate::domain::{
@@ -23,8 +23,6 @@ const PAGE: usize = 100;
 /// Entries that one list call looks at, whatever it finds.
 const LOOKED_AT: usize = 50_000;
 const SCAN: usize = 256;
-/// Idempotent answers are remembered this long.
-pub(super) const REMEMBERED_MS: i64 = 24 * 3600 * 1000;
 
 impl Store {
     /// What the shadow remembers of a row.

@@ -29,6 +29,9 @@ impl Identity {
     pub const LOST: [u8; 16] = [0xFF; 16];
 }
 
+/// Idempotent answers are remembered this long.
+pub(super) const REMEMBERED_MS: i64 = 24 * 3600 * 1000;
+
 /// An answer to a request with an Idempotency-Key, kept for 24 hours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotent {

@@ -12,7 +12,7 @@ use super::field::Reader;
 use super::index::IndexError;
 use super::keys;
 use super::overlay::{Scanned, Way};
-use super::reading::REMEMBERED_MS;
+use super::record::REMEMBERED_MS;
 use super::segment;
 use super::state::untag;
 use crate::domain::Status;
