@@ -1,5 +1,6 @@
 //! Orders of one lane.
 use super::*;
+use crate::domain::SubscriptionId;
 use crate::domain::{DeliveryId, DeliveryKey, TenantId};
 use uuid::Uuid;
 
