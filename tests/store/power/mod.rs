@@ -116,7 +116,7 @@ async fn cut_off(engine: Engine) {
         let at = cut::moment(&moments, &mut random);
         let folder = home.path().join(format!("cut-{n}"));
         let (cut, bytes) = Cut::after(engine, &moments[..at], NOON_MS * 1000).leave(&mut random, &folder);
-        let index = cut::leave_index(&moments, at, &mut random, &folder.join("index"));
+        let index = cut::leave_index(engine, &moments, at, &mut random, &folder.join("index"));
         let looked = match examine(&cut, &folder).await {
             Ok(found) => goes_on(&cut, &folder).await.map(|()| found),
             Err(what) => Err(what),
