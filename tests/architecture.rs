@@ -35,22 +35,22 @@ const ROOT: &[&str] = &["app", "cli", "hostile", "lib", "main"];
 
 /// Vendor crates that live in one place each: the name in Rust, and the path prefixes under `src/`.
 const VENDORS: &[(&str, &[&str])] = &[
-    ("lsm_tree", &["store/lsm.rs"]),
-    ("sled", &["store/sled.rs", "store/sled/"]),
+    ("lsm_tree", &["store/index/lsm.rs"]),
+    ("sled", &["store/index/sled.rs", "store/index/sled/"]),
     ("pingora_core", &["egress/proxy.rs", "egress/proxy/"]),
     ("pingora_http", &["egress/proxy.rs", "egress/proxy/"]),
-    ("postgres_protocol", &["capture/connection.rs", "capture/connection/"]),
+    ("postgres_protocol", &["capture/wire/connection.rs", "capture/wire/connection/"]),
     ("tokio_postgres", &["postgres/"]),
     ("axum", &["admin/"]),
     ("hyper", &["admin/"]),
     ("tokio_rustls", &["egress/proxy/tests.rs"]),
     ("tailhook_demo", &["cli/demo.rs"]),
-    ("governor", &["dispatch/limit.rs"]),
+    ("governor", &["dispatch/rounds/limit.rs"]),
     ("hmac", &["egress/"]),
     ("subtle", &["egress/", "admin/"]),
     ("chacha20poly1305", &["registry/seal.rs"]),
     ("minijinja", &["mapping/"]),
-    ("rustix", &["cli/signals.rs", "store/folder.rs", "egress/trust.rs", "egress/proxy.rs"]),
+    ("rustix", &["cli/signals.rs", "store/log/folder.rs", "egress/trust.rs", "egress/proxy.rs"]),
     ("prometheus", &["telemetry.rs"]),
 ];
 
@@ -79,7 +79,7 @@ fn code(text: &str) -> String {
     out
 }
 
-/// `capture/slot.rs` → `capture`, `app.rs` → `app`.
+/// `capture/follow/slot.rs` → `capture`, `app.rs` → `app`.
 fn stage(path: &str) -> &str {
     path.split('/').next().unwrap_or_default().trim_end_matches(".rs")
 }
@@ -228,19 +228,19 @@ fn planted_violations_are_reported() {
     for (path, text, expected) in [
         ("domain/event.rs", "//! x\nuse crate::store::Store;", "domain may not import store"),
         (
-            "store/journal.rs",
+            "store/log/journal.rs",
             "//! x\nuse crate::{domain::{Lsn, Event}, capture::Source};",
             "may not import capture",
         ),
-        ("mapping/rules.rs", "//! x\nfn f() { crate::clock::now() }", "mapping may not import clock"),
+        ("mapping/rules/mod.rs", "//! x\nfn f() { crate::clock::now() }", "mapping may not import clock"),
         ("dispatch/order.rs", "//! x\nuse crate::{\n    app,\n};", "dispatch may not import app"),
-        ("egress/sign.rs", "//! x\nuse lsm_tree::Tree;", "only store/lsm.rs may name lsm_tree"),
-        ("capture/slot.rs", "//! x\nlet c = tokio_postgres::connect();", "may name tokio_postgres"),
+        ("egress/sign.rs", "//! x\nuse lsm_tree::Tree;", "only store/index/lsm.rs may name lsm_tree"),
+        ("capture/follow/slot.rs", "//! x\nlet c = tokio_postgres::connect();", "may name tokio_postgres"),
         ("dispatch/run.rs", "//! x\nuse pingora_core::connectors::http::Connector;", "may name pingora_core"),
         ("admin/router.rs", "//! x\nuse crate::egress::Transport;", "admin may not import egress"),
         ("extra/file.rs", "//! x", "'extra' is not in the table"),
-        ("store/keys.rs", "fn f() {}", "does not begin"),
-        ("store/keys.rs", long.as_str(), "at most 400"),
+        ("store/index/keys.rs", "fn f() {}", "does not begin"),
+        ("store/index/keys.rs", long.as_str(), "at most 400"),
     ] {
         let found = faults(path, text);
         assert!(found.len() == 1 && found[0].contains(expected), "{path}: {found:?} instead of '{expected}'");
@@ -250,9 +250,12 @@ fn planted_violations_are_reported() {
 #[test]
 fn what_is_allowed_is_not_reported() {
     for (path, text) in [
-        ("capture/run.rs", "//! x\nuse crate::{domain::Lsn, mapping::Mapping, store::{Batch, Store}};"),
+        (
+            "capture/follow/run.rs",
+            "//! x\nuse crate::{domain::Lsn, mapping::Mapping, store::{Batch, Store}};",
+        ),
         ("store/mod.rs", "//! x\npub mod lsm;\nuse self::lsm::Lsm;\n// use crate::capture::Source;"),
-        ("store/lsm.rs", "//! x\nuse lsm_tree::Tree;"),
+        ("store/index/lsm.rs", "//! x\nuse lsm_tree::Tree;"),
         (
             "domain/a.rs",
             "//! x\nconst X: &str = \"crate::store\";\n#[cfg(test)]\nmod tests {\n use crate::store;\n}",

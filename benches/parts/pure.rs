@@ -4,7 +4,7 @@ use criterion::{BatchSize, Criterion, Throughput};
 use serde::Deserialize;
 use std::hint::black_box;
 use std::sync::Arc;
-use tailhook::capture::{pgoutput, value};
+use tailhook::capture::{decode::pgoutput, decode::value};
 use tailhook::domain::{
     Cell, Change, Column, Image, Lsn, Operation, ReplicaIdentity, Secret, Table, TenantId, Transaction,
     TypeKind,

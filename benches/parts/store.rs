@@ -33,7 +33,7 @@ impl House {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let data = folder.path().join("data");
         let disk = Arc::new(RealDisk::open(&data)?);
-        let index = Engine::Lsm.factory(data.join("index"), tailhook::store::lsm::MEMORY_BYTES);
+        let index = Engine::Lsm.factory(data.join("index"), tailhook::store::index::lsm::MEMORY_BYTES);
         let opening = Store::open(StoreSettings::default(), disk, index, Arc::new(SystemClock));
         let (store, _) = runtime.block_on(opening)?;
         let mut loops = JoinSet::new();
@@ -110,7 +110,7 @@ pub(crate) fn index(criterion: &mut Criterion) {
 }
 
 fn measure_index(criterion: &mut Criterion, folder: &Path) -> anyhow::Result<()> {
-    let index = LsmIndex::open(folder, tailhook::store::lsm::MEMORY_BYTES)?;
+    let index = LsmIndex::open(folder, tailhook::store::index::lsm::MEMORY_BYTES)?;
     let entry = |n: u128| ([b"d".as_slice(), &n.to_be_bytes()].concat(), Some(vec![b'x'; 320]));
     let mut ids = Scattered(0);
     for _ in 0..KNOWN / 100 {

@@ -39,7 +39,7 @@ impl House {
     pub(crate) async fn open(folder: &Path) -> anyhow::Result<Self> {
         let settings = StoreSettings { history_max: u64::MAX, ..StoreSettings::default() };
         let disk = Arc::new(RealDisk::open(folder)?);
-        let index = engine().factory(folder.join("index"), tailhook::store::lsm::MEMORY_BYTES);
+        let index = engine().factory(folder.join("index"), tailhook::store::index::lsm::MEMORY_BYTES);
         let (store, recovery) = Store::open(settings, disk, index, Arc::new(SystemClock)).await?;
         let mut loops = JoinSet::new();
         let running = store.clone();

@@ -8,7 +8,7 @@ use crate::postgres::headers::{self, ClearRow};
 use crate::postgres::session::Patience;
 use crate::postgres::{PgError, Session, TableName};
 use crate::registry::seal::{Field, Sealer};
-use crate::store::{self, Disk, RealDisk, Store, engine};
+use crate::store::{self, Disk, RealDisk, Store, index::engine};
 use crate::telemetry::Metrics;
 use anyhow::Context as _;
 use serde_json::Value;

@@ -1,8 +1,8 @@
 //! Lends ordinary SQL to capture: the catalog's descriptions and the rows of a snapshot. Knows no protocol.
-use crate::capture::batch::UrlCheck;
+use crate::capture::follow::batch::UrlCheck;
 use crate::capture::{BoxFuture, FillRow, FillRows, Lookups, SourceError};
 use crate::domain::{Cell, Secret};
-use crate::mapping::shadow::TablePlan;
+use crate::mapping::rows::shadow::TablePlan;
 use crate::postgres::catalog::{self, Which};
 use crate::postgres::session::Patience;
 use crate::postgres::snapshot::{Rows, SUBSCRIPTION_COLUMNS, ShadowTable, Snapshot};

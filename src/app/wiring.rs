@@ -2,7 +2,7 @@
 use super::Options;
 use super::lookups::Lender;
 use crate::admin::{self, ApiSettings};
-use crate::capture::batch::UrlCheck;
+use crate::capture::follow::batch::UrlCheck;
 use crate::capture::{self, PostgresSource, Rules};
 use crate::clock::SharedClock;
 use crate::config::{Config, IndexEngine};
@@ -18,7 +18,7 @@ use crate::postgres::subscriptions::Subscriptions;
 use crate::registry::seal::Sealer;
 use crate::registry::{Routing, master_key};
 use crate::settings::{EgressSettings, StoreSettings};
-use crate::store::{Engine, FlushObserver, Identity, RealDisk, Recovery, Store, StoreError, engine};
+use crate::store::{Engine, FlushObserver, Identity, RealDisk, Recovery, Store, StoreError, index::engine};
 use crate::telemetry::Metrics;
 use anyhow::Context as _;
 use std::collections::BTreeSet;

@@ -1,8 +1,10 @@
 //! What a server could send, against the decoders: calls and what must hold of their answers, for `fuzz/` and
 //! `tests/corpora`. Knows no fuzzer. Panics on purpose, where a promise is broken.
-use super::pgoutput::{Message, Old, Tuple, Value, decode};
-use super::transaction::{Assembler, Step};
-use super::{Frame, value, wire};
+use crate::capture::Frame;
+use crate::capture::decode::pgoutput::{Message, Old, Tuple, Value, decode};
+use crate::capture::decode::transaction::{Assembler, Step};
+use crate::capture::decode::value;
+use crate::capture::wire::frames;
 use crate::domain::{Cell, Column, Lsn, ReplicaIdentity, Table, TypeKind};
 use bytes::{Buf, Bytes, BytesMut};
 use serde_json::value::RawValue;
@@ -97,27 +99,27 @@ pub fn replication(data: &[u8]) {
     assert!(taken <= data.len());
     for packet in whole {
         let body = packet.body;
-        match wire::frame(body.clone()) {
+        match frames::frame(body.clone()) {
             Ok(Frame::Wal { data, .. }) => assert_eq!(data[..], body[25..]),
             Ok(Frame::Keepalive { .. }) => assert_eq!(body.len(), 18),
             Err(_) => {}
         }
-        if let Some(row) = wire::row(body.clone()) {
+        if let Some(row) = frames::row(body.clone()) {
             // a byte that is no UTF-8 becomes three
             let text: usize = row.iter().flatten().map(String::len).sum();
             assert!(text <= body.len() * 3);
         }
-        assert!(wire::server_error(body.clone()).to_string().len() <= body.len() * 3 + 8);
-        let lines = wire::timeline_history(&String::from_utf8_lossy(&body));
+        assert!(frames::server_error(body.clone()).to_string().len() <= body.len() * 3 + 8);
+        let lines = frames::timeline_history(&String::from_utf8_lossy(&body));
         assert!(lines.len() <= body.len());
     }
 }
 
-fn packets(parts: &[&[u8]]) -> Vec<wire::Packet> {
+fn packets(parts: &[&[u8]]) -> Vec<frames::Packet> {
     let (mut buffer, mut packets) = (BytesMut::new(), Vec::new());
     for part in parts {
         buffer.extend_from_slice(part);
-        while let Ok(Some(packet)) = wire::split(&mut buffer, LIMIT) {
+        while let Ok(Some(packet)) = frames::split(&mut buffer, LIMIT) {
             packets.push(packet);
         }
     }

@@ -1,7 +1,7 @@
 //! A replication slot, seen from the sidecar. A seam: `replication::PostgresSource` is the real one, `tests/sim` has a
 //! simulated one that speaks the same bytes. Knows no rules and no store.
 use crate::domain::{Lsn, Subscription, Table};
-use crate::mapping::shadow::TablePlan;
+use crate::mapping::rows::shadow::TablePlan;
 use bytes::Bytes;
 use std::future::Future;
 

@@ -13,28 +13,28 @@ use tokio::time::timeout;
 const GRACE: Duration = Duration::from_secs(2);
 
 /// What an attempt needs.
-pub(super) struct Attempting<T> {
-    pub(super) store: Store,
-    pub(super) transport: T,
-    pub(super) sealer: Sealer,
-    pub(super) subscription: Arc<Subscription>,
-    pub(super) pending: Pending,
-    pub(super) timeout: Duration,
+pub(in crate::dispatch) struct Attempting<T> {
+    pub(in crate::dispatch) store: Store,
+    pub(in crate::dispatch) transport: T,
+    pub(in crate::dispatch) sealer: Sealer,
+    pub(in crate::dispatch) subscription: Arc<Subscription>,
+    pub(in crate::dispatch) pending: Pending,
+    pub(in crate::dispatch) timeout: Duration,
     /// Unix milliseconds.
-    pub(super) at_ms: i64,
+    pub(in crate::dispatch) at_ms: i64,
 }
 
 /// What it came to.
 #[derive(Debug)]
-pub(super) struct Attempted {
-    pub(super) outcome: Outcome,
+pub(in crate::dispatch) struct Attempted {
+    pub(in crate::dispatch) outcome: Outcome,
     /// Name and Unix microseconds of the event, if it could be read.
-    pub(super) event: Option<(EventName, i64)>,
+    pub(in crate::dispatch) event: Option<(EventName, i64)>,
 }
 
 impl Attempted {
     /// A fault of our own.
-    pub(super) fn local(detail: String, event: Option<(EventName, i64)>) -> Self {
+    pub(in crate::dispatch) fn local(detail: String, event: Option<(EventName, i64)>) -> Self {
         let outcome = Outcome {
             answer: Err(Failure::Local),
             detail: Some(detail),
@@ -47,7 +47,7 @@ impl Attempted {
 
 impl<T: Transport> Attempting<T> {
     /// Makes the attempt. Without its secret or a header of its own a delivery is never sent: it would only look like one.
-    pub(super) async fn make(self) -> Attempted {
+    pub(in crate::dispatch) async fn make(self) -> Attempted {
         let event = match self.store.event(&self.pending.key) {
             Ok(Some(event)) => event,
             Ok(None) => return Attempted::local("the event's body is not in the store".into(), None),

@@ -2,7 +2,7 @@
 //!
 //! A commit waits for fdatasync; attempts do not wait for a commit. A few are on their way at once, what comes
 //! meanwhile is gathered for the next. What the store cannot take stays here until it can.
-use super::ticket::Ticket;
+use crate::dispatch::ticket::Ticket;
 use crate::fault;
 use crate::store::{Batch, Record, Store, StoreError};
 use std::time::Duration;
@@ -24,7 +24,7 @@ struct Commit {
 }
 
 /// Gathered records and commits on their way.
-pub(super) struct Ledger {
+pub(in crate::dispatch) struct Ledger {
     store: Store,
     gathered: Vec<Entry>,
     commits: JoinSet<Commit>,
@@ -34,41 +34,41 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(store: Store) -> Self {
+    pub(in crate::dispatch) fn new(store: Store) -> Self {
         Self { store, gathered: Vec::new(), commits: JoinSet::new(), blocked: false, sent: None }
     }
     /// Gathers a record; its ticket comes back from `finished` when it is durable.
-    pub(super) fn add(&mut self, record: Record, ticket: Ticket) {
+    pub(in crate::dispatch) fn add(&mut self, record: Record, ticket: Ticket) {
         self.gathered.push((record, ticket));
     }
     /// The store takes nothing.
-    pub(super) fn is_blocked(&self) -> bool {
+    pub(in crate::dispatch) fn is_blocked(&self) -> bool {
         self.blocked
     }
     /// Nothing gathered and nothing on its way.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::dispatch) fn is_empty(&self) -> bool {
         self.gathered.is_empty() && self.commits.is_empty()
     }
-    pub(super) fn has_commits(&self) -> bool {
+    pub(in crate::dispatch) fn has_commits(&self) -> bool {
         !self.commits.is_empty()
     }
     /// Try again: the store may take something now.
-    pub(super) fn unblock(&mut self) {
+    pub(in crate::dispatch) fn unblock(&mut self) {
         self.blocked = false;
     }
     /// When what is gathered may be sent off; `None`: nothing is gathered, or there is no room.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(in crate::dispatch) fn due(&self) -> Option<Instant> {
         let waits = !self.blocked && !self.gathered.is_empty() && self.commits.len() < PIPELINE;
         waits.then(|| self.sent.map_or_else(Instant::now, |sent| sent + GATHER))
     }
     /// Sends off what has been gathered long enough, or is many.
-    pub(super) fn flush_due(&mut self) {
+    pub(in crate::dispatch) fn flush_due(&mut self) {
         if self.gathered.len() >= BATCH || self.due().is_some_and(|due| due <= Instant::now()) {
             self.flush();
         }
     }
     /// Sends off what is gathered, as far as the pipeline has room.
-    pub(super) fn flush(&mut self) {
+    pub(in crate::dispatch) fn flush(&mut self) {
         while !self.blocked && !self.gathered.is_empty() && self.commits.len() < PIPELINE {
             let rest = self.gathered.split_off(self.gathered.len().min(BATCH));
             let entries = std::mem::replace(&mut self.gathered, rest);
@@ -84,7 +84,7 @@ impl Ledger {
         }
     }
     /// Waits for a commit; gives the tickets that are durable now. Cancel-safe.
-    pub(super) async fn finished(&mut self) -> Result<Vec<Ticket>, StoreError> {
+    pub(in crate::dispatch) async fn finished(&mut self) -> Result<Vec<Ticket>, StoreError> {
         match self.commits.join_next().await {
             Some(Ok(commit)) => self.close(commit),
             Some(Err(e)) => Err(StoreError::Blocked(format!("a commit did not end: {e}"))),
@@ -92,7 +92,7 @@ impl Ledger {
         }
     }
     /// The same, without waiting.
-    pub(super) fn finished_now(&mut self) -> Result<Vec<Ticket>, StoreError> {
+    pub(in crate::dispatch) fn finished_now(&mut self) -> Result<Vec<Ticket>, StoreError> {
         match self.commits.try_join_next() {
             Some(Ok(commit)) => self.close(commit),
             Some(Err(e)) => Err(StoreError::Blocked(format!("a commit did not end: {e}"))),

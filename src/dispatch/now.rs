@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 /// Milliseconds, bounded.
-pub(super) fn millis(duration: Duration) -> i64 {
+pub(in crate::dispatch) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
 }
 

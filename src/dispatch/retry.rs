@@ -1,5 +1,5 @@
 //! What follows an attempt (SPEC 5.2, 5.3, profile `classic`), pure. Knows no lane, no endpoint, no clock.
-use super::now::millis;
+use crate::dispatch::now::millis;
 use crate::domain::{Failure, Outcome};
 use crate::settings::DispatchSettings;
 

@@ -1,6 +1,6 @@
 //! Keeps the scheduler's lanes in step with the subscriptions. Decides nothing about deliveries.
-use super::roster::Facts;
-use super::run::Dispatch;
+use crate::dispatch::rounds::roster::Facts;
+use crate::dispatch::run::Dispatch;
 use crate::domain::{Subscription, SubscriptionId};
 use crate::egress::Transport;
 use crate::store::StoreError;
@@ -11,7 +11,7 @@ const REVIEWED: usize = 256;
 
 /// How far the review of lanes after a change of the routing has come.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) enum Review {
+pub(in crate::dispatch) enum Review {
     /// All seen.
     #[default]
     Done,
@@ -21,7 +21,7 @@ pub(super) enum Review {
 
 impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
     /// Lists lanes at start and after an overflow; goes on with a review.
-    pub(super) fn keep_lanes(&mut self) -> Result<(), StoreError> {
+    pub(in crate::dispatch) fn keep_lanes(&mut self) -> Result<(), StoreError> {
         if self.list_lanes {
             for lane in self.parts.store.lanes()? {
                 self.refresh_lane(lane);
@@ -45,7 +45,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
     }
 
     /// Opens, moves or closes a lane as its subscription says now.
-    pub(super) fn refresh_lane(&mut self, lane: SubscriptionId) {
+    pub(in crate::dispatch) fn refresh_lane(&mut self, lane: SubscriptionId) {
         let now = self.now();
         if let Some(subscription) = self.current(lane) {
             self.scheduler.open_lane(lane, &facts(&subscription), now);
@@ -57,7 +57,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
 
     /// A closed lane's subscription may be active again, or another tenant's, before the routing says so: what was committed
     /// since is owed.
-    pub(super) fn reopen(&mut self, lane: SubscriptionId) {
+    pub(in crate::dispatch) fn reopen(&mut self, lane: SubscriptionId) {
         let Some(current) = self.current(lane) else { return };
         let leads_to = self.scheduler.endpoint_of(lane);
         if self.scheduler.is_gone(lane) || leads_to.is_some_and(|at| at.tenant != current.tenant) {
@@ -67,7 +67,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
 
     /// The active subscription, as it is now. The routing is published after the commit that changed it, so the store is asked
     /// before anything is given up: of a subscription that the routing does not know (yet), and whose it is.
-    pub(super) fn current(&self, id: SubscriptionId) -> Option<Arc<Subscription>> {
+    pub(in crate::dispatch) fn current(&self, id: SubscriptionId) -> Option<Arc<Subscription>> {
         let stored = self.parts.store.subscription(id).filter(|subscription| subscription.active);
         match (self.routed(id), stored) {
             (Some(routed), Some(stored)) if routed.tenant != stored.tenant => Some(stored),

@@ -1,13 +1,13 @@
 //! The thin loop around the scheduler: store in, attempts out, outcomes back. Decides nothing itself.
-use super::attempt::{Attempted, Attempting};
-use super::ledger::Ledger;
-use super::now::Now;
-use super::pick::Job;
-use super::refill::Want;
-use super::roll::Review;
-use super::scheduler::{Offered, Scheduler};
-use super::status::{Observer, Status};
 use crate::clock::SharedClock;
+use crate::dispatch::attempt::{Attempted, Attempting};
+use crate::dispatch::backlog::refill::Want;
+use crate::dispatch::ledger::Ledger;
+use crate::dispatch::now::Now;
+use crate::dispatch::roll::Review;
+use crate::dispatch::rounds::pick::Job;
+use crate::dispatch::scheduler::{Offered, Scheduler};
+use crate::dispatch::status::{Observer, Status};
 use crate::domain::{EventName, Pending};
 use crate::egress::Transport;
 use crate::fault;
@@ -69,9 +69,9 @@ where
 /// Attempts under way: the job, and when it began (Unix milliseconds).
 type Jobs = BTreeMap<task::Id, (Job, i64)>;
 
-pub(super) struct Dispatch<T, J> {
-    pub(super) parts: Parts<T, J>,
-    pub(super) scheduler: Scheduler,
+pub(in crate::dispatch) struct Dispatch<T, J> {
+    pub(in crate::dispatch) parts: Parts<T, J>,
+    pub(in crate::dispatch) scheduler: Scheduler,
     ledger: Ledger,
     observer: Observer,
     attempts: JoinSet<Attempted>,
@@ -79,8 +79,8 @@ pub(super) struct Dispatch<T, J> {
     shutdown: watch::Receiver<bool>,
     started: Instant,
     /// Lanes are to be listed (again).
-    pub(super) list_lanes: bool,
-    pub(super) review: Review,
+    pub(in crate::dispatch) list_lanes: bool,
+    pub(in crate::dispatch) review: Review,
     /// Somebody still publishes the routing.
     routed: bool,
     /// The routing that lanes were last reviewed by.
@@ -109,7 +109,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         }
     }
 
-    pub(super) fn now(&self) -> Now {
+    pub(in crate::dispatch) fn now(&self) -> Now {
         Now { wall: self.parts.clock.now_ms(), steady: self.started.elapsed().as_millis() as i64 }
     }
 
@@ -161,7 +161,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         Ok(())
     }
 
-    fn settled(&mut self, tickets: &[super::Ticket]) {
+    fn settled(&mut self, tickets: &[crate::dispatch::Ticket]) {
         fault::crash_point("dispatch.outcomes-durable");
         let now = self.now();
         for ticket in tickets {

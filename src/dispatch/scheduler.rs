@@ -3,11 +3,11 @@
 //!
 //! Every step costs O(log n) in lanes, endpoints and deliveries in memory. `roster` opens and closes lanes, `refill`
 //! reads them, `pick` starts attempts, `settle` ends them.
-use super::endpoint::{Endpoint, EndpointId, Place};
-use super::lane::{Admission, Ending, Lane, State, Successor};
-use super::now::{Now, millis};
-use super::refill::HELD;
-use super::ticket::Ticket;
+use crate::dispatch::backlog::lane::{Admission, Ending, Lane, State, Successor};
+use crate::dispatch::backlog::refill::HELD;
+use crate::dispatch::now::{Now, millis};
+use crate::dispatch::rounds::endpoint::{Endpoint, EndpointId, Place};
+use crate::dispatch::ticket::Ticket;
 use crate::domain::{EndpointKey, Pending, SubscriptionId};
 use crate::fault;
 use crate::settings::DispatchSettings;
@@ -37,7 +37,7 @@ pub struct GivenUp {
 
 /// Something that happens at a (steady) millisecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Timer {
+pub(in crate::dispatch) enum Timer {
     Due(Ticket),
     Expire(Ticket),
     Endpoint(EndpointId),
@@ -46,25 +46,25 @@ pub(super) enum Timer {
 /// The scheduler.
 #[derive(Debug)]
 pub struct Scheduler {
-    pub(super) settings: DispatchSettings,
-    pub(super) lanes: BTreeMap<SubscriptionId, Lane>,
-    pub(super) endpoints: BTreeMap<EndpointId, Endpoint>,
-    pub(super) by_key: BTreeMap<EndpointKey, EndpointId>,
-    pub(super) next_id: EndpointId,
+    pub(in crate::dispatch) settings: DispatchSettings,
+    pub(in crate::dispatch) lanes: BTreeMap<SubscriptionId, Lane>,
+    pub(in crate::dispatch) endpoints: BTreeMap<EndpointId, Endpoint>,
+    pub(in crate::dispatch) by_key: BTreeMap<EndpointKey, EndpointId>,
+    pub(in crate::dispatch) next_id: EndpointId,
     /// Endpoints that may have something to start, in rounds.
-    pub(super) round: VecDeque<EndpointId>,
-    pub(super) unproven: VecDeque<EndpointId>,
-    pub(super) retries: VecDeque<EndpointId>,
-    pub(super) timers: BTreeSet<(i64, Timer)>,
-    pub(super) in_flight: usize,
-    pub(super) unproven_in_flight: usize,
-    pub(super) retries_in_flight: usize,
-    pub(super) refusing: usize,
-    pub(super) held: usize,
-    pub(super) hungry: VecDeque<SubscriptionId>,
-    pub(super) firsts: VecDeque<(SubscriptionId, u64)>,
-    pub(super) counting: VecDeque<SubscriptionId>,
-    pub(super) given_up: Vec<GivenUp>,
+    pub(in crate::dispatch) round: VecDeque<EndpointId>,
+    pub(in crate::dispatch) unproven: VecDeque<EndpointId>,
+    pub(in crate::dispatch) retries: VecDeque<EndpointId>,
+    pub(in crate::dispatch) timers: BTreeSet<(i64, Timer)>,
+    pub(in crate::dispatch) in_flight: usize,
+    pub(in crate::dispatch) unproven_in_flight: usize,
+    pub(in crate::dispatch) retries_in_flight: usize,
+    pub(in crate::dispatch) refusing: usize,
+    pub(in crate::dispatch) held: usize,
+    pub(in crate::dispatch) hungry: VecDeque<SubscriptionId>,
+    pub(in crate::dispatch) firsts: VecDeque<(SubscriptionId, u64)>,
+    pub(in crate::dispatch) counting: VecDeque<SubscriptionId>,
+    pub(in crate::dispatch) given_up: Vec<GivenUp>,
 }
 
 impl Scheduler {
@@ -145,7 +145,7 @@ impl Scheduler {
         self.held
     }
 
-    pub(super) fn admit(&mut self, pending: Pending, now: Now) {
+    pub(in crate::dispatch) fn admit(&mut self, pending: Pending, now: Now) {
         let Some(lane) = self.lanes.get_mut(&pending.subscription) else { return };
         let ticket = Ticket { lane: pending.subscription, seq: pending.seq };
         let expires = expires(&pending, &self.settings, now);
@@ -172,7 +172,7 @@ impl Scheduler {
     }
 
     /// A delivery whose turn it is waits until it is due, or is ready.
-    pub(super) fn arm(&mut self, ticket: Ticket, now: Now) {
+    pub(in crate::dispatch) fn arm(&mut self, ticket: Ticket, now: Now) {
         let Some(item) = self.lanes.get(&ticket.lane).and_then(|lane| lane.items.get(&ticket.seq)) else {
             return;
         };
@@ -188,7 +188,7 @@ impl Scheduler {
         self.wait_until(ticket, now.steady.saturating_add(wait), now);
     }
 
-    pub(super) fn wait_until(&mut self, ticket: Ticket, due: i64, now: Now) {
+    pub(in crate::dispatch) fn wait_until(&mut self, ticket: Ticket, due: i64, now: Now) {
         let Some(lane) = self.lanes.get_mut(&ticket.lane) else { return };
         let Some(item) = lane.items.get_mut(&ticket.seq) else { return };
         if due > now.steady {
@@ -208,7 +208,7 @@ impl Scheduler {
     }
 
     /// Puts an endpoint into the round, if it has something and waits for nothing.
-    pub(super) fn enqueue(&mut self, id: EndpointId) {
+    pub(in crate::dispatch) fn enqueue(&mut self, id: EndpointId) {
         let Some(endpoint) = self.endpoints.get_mut(&id) else { return };
         let free = match endpoint.place {
             Place::Idle => endpoint.has_ready(),
@@ -223,7 +223,7 @@ impl Scheduler {
     }
 
     /// Takes a delivery out of the endpoint's queue and the timers, whatever it waits for.
-    pub(super) fn unhook(&mut self, ticket: Ticket) {
+    pub(in crate::dispatch) fn unhook(&mut self, ticket: Ticket) {
         let Some(lane) = self.lanes.get_mut(&ticket.lane) else { return };
         let Some(item) = lane.items.get(&ticket.seq) else { return };
         self.timers.remove(&(item.expires, Timer::Expire(ticket)));
@@ -243,7 +243,7 @@ impl Scheduler {
     }
 
     /// Drops a delivery that is settled; its key goes on.
-    pub(super) fn drop_item(&mut self, ticket: Ticket, now: Now) {
+    pub(in crate::dispatch) fn drop_item(&mut self, ticket: Ticket, now: Now) {
         let Some(lane) = self.lanes.get_mut(&ticket.lane) else { return };
         let (item, successor) = lane.remove(ticket.seq);
         if item.is_some() {
@@ -258,7 +258,7 @@ impl Scheduler {
     }
 
     /// Gives an idle delivery up.
-    pub(super) fn give_up(&mut self, ticket: Ticket, reason: &'static str) {
+    pub(in crate::dispatch) fn give_up(&mut self, ticket: Ticket, reason: &'static str) {
         self.unhook(ticket);
         let Some(item) = self.lanes.get_mut(&ticket.lane).and_then(|lane| lane.items.get_mut(&ticket.seq))
         else {
@@ -270,7 +270,7 @@ impl Scheduler {
         self.given_up.push(GivenUp { ticket, key, reason });
     }
 
-    pub(super) fn no_longer_owed(&mut self, ticket: Ticket) {
+    pub(in crate::dispatch) fn no_longer_owed(&mut self, ticket: Ticket) {
         let Some(lane) = self.lanes.get_mut(&ticket.lane) else { return };
         if lane.owed.ended(ticket.seq)
             && let Some(id) = lane.endpoint
@@ -279,7 +279,7 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn owes(&mut self, id: EndpointId, change: i64) {
+    pub(in crate::dispatch) fn owes(&mut self, id: EndpointId, change: i64) {
         if let Some(endpoint) = self.endpoints.get_mut(&id) {
             endpoint.owed = endpoint.owed.saturating_add_signed(change);
         }
@@ -287,9 +287,9 @@ impl Scheduler {
 }
 
 /// Why a delivery is given up whose subscription has changed its tenant.
-pub(super) const ANOTHERS: &str = "the subscription belongs to another tenant now";
+pub(in crate::dispatch) const ANOTHERS: &str = "the subscription belongs to another tenant now";
 /// Why an old delivery is given up.
-pub(super) const EXPIRED: &str = "expired: older than delivery.expire_after";
+pub(in crate::dispatch) const EXPIRED: &str = "expired: older than delivery.expire_after";
 
 /// When a delivery is abandoned: counted from its event, or from the manual retry that made it pending again.
 fn expires(pending: &Pending, settings: &DispatchSettings, now: Now) -> i64 {

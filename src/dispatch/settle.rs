@@ -1,11 +1,11 @@
 //! What an attempt changes, and what follows once it is durable (SPEC 5.2, 5.4), pure.
-use super::endpoint::{Endpoint, EndpointId, Place};
-use super::lane::{Ending, State};
-use super::now::{Now, millis};
-use super::pick::Job;
-use super::retry::{Judged, Sign, Verdict, judge, sign};
-use super::scheduler::{ANOTHERS, EXPIRED, Scheduler, Timer};
-use super::ticket::Ticket;
+use crate::dispatch::backlog::lane::{Ending, State};
+use crate::dispatch::now::{Now, millis};
+use crate::dispatch::retry::{Judged, Sign, Verdict, judge, sign};
+use crate::dispatch::rounds::endpoint::{Endpoint, EndpointId, Place};
+use crate::dispatch::rounds::pick::Job;
+use crate::dispatch::scheduler::{ANOTHERS, EXPIRED, Scheduler, Timer};
+use crate::dispatch::ticket::Ticket;
 use crate::domain::{Attempt, DeliveryKey, Failure, Next, Outcome};
 use crate::fault;
 
@@ -149,7 +149,7 @@ impl Scheduler {
     }
 
     /// A delivery that was on its way waits again, unless it has become void meanwhile.
-    pub(super) fn resume(&mut self, ticket: Ticket, due: i64, now: Now) {
+    pub(in crate::dispatch) fn resume(&mut self, ticket: Ticket, due: i64, now: Now) {
         let Some(lane) = self.lanes.get_mut(&ticket.lane) else { return };
         let of_another =
             lane.items.get(&ticket.seq).is_some_and(|item| lane.is_anothers(&self.endpoints, &item.pending));
@@ -166,7 +166,7 @@ impl Scheduler {
     }
 
     /// Beyond `max_pending` the oldest that are in memory and not on their way are given up.
-    pub(super) fn crowd_out(&mut self, id: EndpointId) {
+    pub(in crate::dispatch) fn crowd_out(&mut self, id: EndpointId) {
         for _ in 0..CROWDED {
             let Some(endpoint) = self.endpoints.get(&id) else { return };
             if endpoint.owed <= self.settings.max_pending {

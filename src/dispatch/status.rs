@@ -1,7 +1,7 @@
 //! What others may know of dispatch: a few numbers and the metrics of SPEC 8. Decides nothing.
-use super::run::Parts;
-use super::scheduler::{GivenUp, Scheduler};
-use super::settle::Done;
+use crate::dispatch::run::Parts;
+use crate::dispatch::scheduler::{GivenUp, Scheduler};
+use crate::dispatch::settle::Done;
 use crate::domain::{EventName, Failure, Next};
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -39,7 +39,7 @@ impl Status {
 }
 
 /// Writes status and metrics.
-pub(super) struct Observer {
+pub(in crate::dispatch) struct Observer {
     store: Store,
     status: Status,
     metrics: Metrics,
@@ -47,7 +47,7 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    pub(super) fn new<T, J>(parts: &Parts<T, J>) -> Self {
+    pub(in crate::dispatch) fn new<T, J>(parts: &Parts<T, J>) -> Self {
         Self {
             store: parts.store.clone(),
             status: parts.status.clone(),
@@ -56,7 +56,7 @@ impl Observer {
         }
     }
 
-    pub(super) fn levels(&self, scheduler: &Scheduler) {
+    pub(in crate::dispatch) fn levels(&self, scheduler: &Scheduler) {
         let numbers = &self.status.numbers;
         numbers.refusing.store(scheduler.refusing(), Ordering::Relaxed);
         numbers.in_flight.store(scheduler.in_flight(), Ordering::Relaxed);
@@ -64,7 +64,7 @@ impl Observer {
         self.metrics.endpoints_refusing.set(scheduler.refusing() as i64);
     }
 
-    pub(super) fn attempt(&self, done: &Done, event: Option<&(EventName, i64)>, now_ms: i64) {
+    pub(in crate::dispatch) fn attempt(&self, done: &Done, event: Option<&(EventName, i64)>, now_ms: i64) {
         let label = self.label(event.map(|(name, _)| name));
         let outcome = &done.attempt.outcome;
         let seconds = outcome.duration_us as f64 / 1e6;
@@ -88,7 +88,7 @@ impl Observer {
         }
     }
 
-    pub(super) fn given_up(&self, given_up: &GivenUp) {
+    pub(in crate::dispatch) fn given_up(&self, given_up: &GivenUp) {
         tracing::warn!(delivery = %given_up.key.id, reason = given_up.reason, "delivery abandoned");
         let delivery = self.store.delivery(&given_up.key).ok().flatten();
         self.ended(&self.label(delivery.as_ref().map(|delivery| &delivery.event)), "abandoned");

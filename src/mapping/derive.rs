@@ -1,14 +1,15 @@
 //! One transaction → its events: every rule on every change, then one body a match. Knows no store and no clock.
-use super::condition::matches;
-use super::emit::{Emitter, Place};
-use super::evaluate::Scene;
-use super::payload::{Refusal, Subject};
-use super::rows::{Row, Rows, Step};
-use super::rules::Rule;
-use super::shadow::TablePlan;
-use super::value::Stop;
-use super::{Compiled, Context, Derived, Fault, Remembered, cell};
 use crate::domain::{Cell, Change, Event, Image, Operation, Table, Transaction};
+use crate::mapping::body::emit::{Emitter, Place};
+use crate::mapping::body::payload::{Refusal, Subject};
+use crate::mapping::rows::cell;
+use crate::mapping::rows::shadow::TablePlan;
+use crate::mapping::rows::{Row, Rows, Step};
+use crate::mapping::rules::Rule;
+use crate::mapping::when::condition::matches;
+use crate::mapping::when::evaluate::Scene;
+use crate::mapping::when::value::Stop;
+use crate::mapping::{Compiled, Context, Derived, Fault, Remembered};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -60,7 +61,7 @@ struct Derivation<'a> {
 }
 
 /// Applies the rules to one transaction.
-pub(super) fn derive(
+pub(in crate::mapping) fn derive(
     compiled: &Compiled,
     transaction: &Transaction,
     context: &Context,

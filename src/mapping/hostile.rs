@@ -1,8 +1,8 @@
 //! What an operator and a row could hold, against conditions: calls and what must hold of their answers, for `fuzz/` and
 //! `tests/corpora`. Knows no fuzzer. Panics on purpose, where a promise is broken.
-use super::evaluate::{Scene, holds};
-use super::expression::Expression;
 use crate::domain::{Cell, Column, Image, Operation, ReplicaIdentity, Table, TypeKind};
+use crate::mapping::when::evaluate::{Scene, holds};
+use crate::mapping::when::expression::Expression;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 

@@ -2,31 +2,20 @@
 //!
 //! `rules` compiles the `[[event]]` entries; `derive` applies them to one transaction.
 
-mod cell;
-mod check;
-mod compile;
-mod condition;
-mod decimal;
+mod body;
 mod derive;
-mod emit;
-mod evaluate;
-mod expression;
-mod hint;
 #[doc(hidden)]
 #[cfg(feature = "hostile")]
 pub mod hostile;
-mod names;
-mod payload;
-mod rows;
+pub mod rows;
 pub mod rules;
-pub mod shadow;
-mod value;
+mod when;
 
 #[cfg(test)]
 mod tests;
 
+pub use rows::shadow::{Plan, TablePlan};
 pub use rules::{EventSpec, Problem};
-pub use shadow::{Plan, TablePlan};
 
 use crate::domain::{Event, EventName, Table, TenantId, Transaction};
 use bytes::Bytes;
@@ -139,7 +128,7 @@ pub struct Mapping {
 impl Mapping {
     /// Compiles the `[[event]]` entries, each with its line in the file; on failure says all that is wrong.
     pub fn compile(specs: Vec<(usize, EventSpec)>) -> Result<Self, Vec<Problem>> {
-        let rules = compile::compile(specs)?;
+        let rules = rules::compile::compile(specs)?;
         let mut by_table: HashMap<Arc<str>, Vec<usize>> = HashMap::new();
         for (number, rule) in rules.iter().enumerate() {
             by_table.entry(Arc::clone(&rule.table)).or_default().push(number);
@@ -150,12 +139,12 @@ impl Mapping {
     }
     /// Each mapped table with what is needed of it, sorted by name.
     pub fn tables(&self) -> Vec<TableNeeds> {
-        check::tables(&self.compiled)
+        rules::check::tables(&self.compiled)
     }
     /// What does not fit the database's tables. `find` gives a table by `schema.table`; a table that it does not give is
     /// missing, which is a problem unless the rule is optional.
     pub fn check<'t>(&self, find: &dyn Fn(&str) -> Option<&'t Table>) -> Vec<Problem> {
-        check::check(&self.compiled, find)
+        rules::check::check(&self.compiled, find)
     }
     /// What the shadow remembers; its text is `Identity::shadow_plan`.
     pub fn plan(&self) -> &Plan {

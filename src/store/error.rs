@@ -1,6 +1,6 @@
 //! What may go wrong in the store, in words that its users act on.
-use super::format::FORMAT;
-use super::index::IndexError;
+use crate::store::index::IndexError;
+use crate::store::records::format::FORMAT;
 use std::io;
 
 /// What went wrong below. All of them leave the journal as it was.
@@ -36,9 +36,9 @@ impl From<IndexError> for StoreError {
     }
 }
 
-pub(super) fn blocked(error: &io::Error) -> StoreError {
+pub(in crate::store) fn blocked(error: &io::Error) -> StoreError {
     StoreError::Blocked(error.to_string())
 }
-pub(super) fn unreadable(error: &io::Error) -> StoreError {
+pub(in crate::store) fn unreadable(error: &io::Error) -> StoreError {
     StoreError::Read(error.to_string())
 }

@@ -1,13 +1,13 @@
 //! Damaged files, against what reads them: calls and what must hold of their answers, for `fuzz/` and `tests/corpora`.
 //! Knows no fuzzer. Panics on purpose, where a promise is broken.
-use super::checkpoint::{self, Blocks, Wrong};
-use super::codec;
-use super::disk::Disk;
-use super::entry::Entry;
-use super::frame::{self, Kind};
-use super::index::Pair;
-use super::record::Record;
-use super::segment::{self, SegmentReader, Step};
+use crate::store::engine::checkpoint::{self, Blocks, Wrong};
+use crate::store::index::Pair;
+use crate::store::log::disk::Disk;
+use crate::store::log::frame::{self, Kind};
+use crate::store::log::segment::{self, SegmentReader, Step};
+use crate::store::records::codec;
+use crate::store::records::entry::Entry;
+use crate::store::records::record::Record;
 use async_trait::async_trait;
 use std::io;
 

@@ -2,70 +2,38 @@
 //!
 //! A commit that has returned has been fdatasynced. Everything else here follows from that.
 //!
-//! The way of a batch: `outbox` (the handle) → `codec` → `group` (one frame or several) → `commit` (group commit) → `journal` on a `disk` → `apply` (what it
-//! means) → `overlay` (acknowledged, readable) → `flush` → `index` (tidied by `compaction`). `opening` recovers, `reading` answers, `upkeep` and
-//! `checkpoint` keep the folder small. `verify` looks at a folder that nobody has open (`dissect`, `audit`), `salvage` mends it; `reseal` seals what
-//! earlier versions left in the clear.
-pub mod disk;
-pub mod engine;
+//! The way of a batch: `outbox` (the handle) → `records` (bytes) → `engine` (group commit) → `log` (segments on a disk) → `state` (what it
+//! means) → `index` (behind the log, what is newer laid over it). `recovery` opens a folder, `reading` answers, `inspect` looks at a folder
+//! that nobody has open. Lower folders first: records, log and index, state, engine, recovery; none imports one above it.
+mod engine;
 mod error;
 pub mod index;
-pub mod lsm;
-pub mod memory;
-mod observer;
+pub mod inspect;
+pub mod log;
 pub mod outbox;
-pub mod rebuild;
-pub mod record;
-pub mod reseal;
-pub mod salvage;
-pub mod sled;
-pub mod verify;
+pub mod records;
+pub mod recovery;
 
-mod apply;
-mod audit;
-mod checkpoint;
-mod codec;
-mod commit;
-mod compaction;
-mod core;
-mod dissect;
-mod entry;
-mod feed;
-mod field;
-mod flush;
-mod folder;
-mod format;
-mod frame;
-mod gate;
-mod group;
 #[doc(hidden)]
 #[cfg(feature = "hostile")]
 pub mod hostile;
-mod journal;
-mod keys;
-mod opening;
-mod overlay;
 mod reading;
-mod segment;
 mod state;
-mod survey;
-mod upkeep;
-mod walk;
 
-pub use self::sled::SledIndex;
-pub use commit::HUNG;
-pub use disk::{Disk, RealDisk};
-pub use engine::Engine;
+pub use engine::commit::HUNG;
+pub use engine::observer::FlushObserver;
 pub use error::StoreError;
+pub use index::engine::Engine;
+pub use index::lsm::LsmIndex;
+pub use index::memory::MemoryIndex;
+pub use index::sled::SledIndex;
 pub use index::{Index, IndexError, IndexFactory, Reset};
-pub use lsm::LsmIndex;
-pub use memory::MemoryIndex;
-pub use observer::FlushObserver;
-pub use opening::Recovery;
+pub use inspect::salvage::{Salvaged, salvage};
+pub use inspect::verify::{Report, verify};
+pub use log::disk::{Disk, RealDisk};
 pub use outbox::{Filter, Page, Store, Vitals};
-pub use rebuild::{Rebuilt, rebuild};
-pub use record::{Batch, Idempotent, Identity, Record};
-pub use reseal::{Reseal, mark_rebuild, reseal};
-pub use salvage::{Salvaged, salvage};
-pub use survey::check_formats;
-pub use verify::{Report, verify};
+pub use records::record::{Batch, Idempotent, Identity, Record};
+pub use recovery::opening::Recovery;
+pub use recovery::rebuild::{Rebuilt, rebuild};
+pub use recovery::reseal::{Reseal, mark_rebuild, reseal};
+pub use recovery::survey::check_formats;

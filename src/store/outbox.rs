@@ -1,24 +1,28 @@
 //! The store as the stages see it: open, commit, close, and what is known without asking the index (`reading` asks it).
 //! Keeps free of file paths and of engines.
-use super::codec;
-use super::commit::{self, QUEUE, Queued};
-use super::core::{Core, Stage, Unstarted};
-use super::disk::Disk;
-use super::error::StoreError;
-use super::feed::Feed;
-use super::frame::{Kind, MAX_BODY};
-use super::gate::Gate;
-use super::group;
-use super::index::IndexFactory;
-use super::journal::{End, Journal};
-use super::observer::FlushObserver;
-use super::opening::Recovery;
-use super::record::{Batch, Identity};
-use super::{compaction, flush, opening, survey, upkeep};
 use crate::clock::SharedClock;
 use crate::domain::{Delivery, FilterStatus};
 use crate::domain::{DeliveryId, Lsn, Pending, Subscription, SubscriptionId};
 use crate::settings::StoreSettings;
+use crate::store::engine::commit::{self, QUEUE, Queued};
+use crate::store::engine::compaction;
+use crate::store::engine::core::{Core, Stage, Unstarted};
+use crate::store::engine::feed::Feed;
+use crate::store::engine::flush;
+use crate::store::engine::gate::Gate;
+use crate::store::engine::observer::FlushObserver;
+use crate::store::engine::upkeep;
+use crate::store::error::StoreError;
+use crate::store::index::IndexFactory;
+use crate::store::log::disk::Disk;
+use crate::store::log::frame::{Kind, MAX_BODY};
+use crate::store::log::group;
+use crate::store::log::journal::{End, Journal};
+use crate::store::records::codec;
+use crate::store::records::record::{Batch, Identity};
+use crate::store::recovery::opening;
+use crate::store::recovery::opening::Recovery;
+use crate::store::recovery::survey;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -68,7 +72,7 @@ pub struct Vitals {
 /// A handle; clones share one store. Reads see every acknowledged write.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pub(super) core: Arc<Core>,
+    pub(in crate::store) core: Arc<Core>,
 }
 
 impl Store {

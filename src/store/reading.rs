@@ -1,19 +1,19 @@
 //! The store's questions to index and journal. Every answer includes what was acknowledged and is not in the index yet.
-use super::codec;
-use super::core::Core;
-use super::entry::{Entry, Locator, brief, decode_pending};
-use super::error::{StoreError, unreadable};
-use super::field::Reader;
-use super::keys;
-use super::outbox::{Filter, Page, Store};
-use super::overlay::Way;
-use super::record::{Idempotent, REMEMBERED_MS};
-use super::segment;
-use super::state::untag;
 use crate::domain::{
     Delivery, DeliveryKey, Event, EventId, FilterStatus, Pending, Status, SubscriptionId, TenantId,
 };
 use crate::fault;
+use crate::store::engine::core::Core;
+use crate::store::error::{StoreError, unreadable};
+use crate::store::index::keys;
+use crate::store::index::overlay::Way;
+use crate::store::log::segment;
+use crate::store::outbox::{Filter, Page, Store};
+use crate::store::records::codec;
+use crate::store::records::entry::{Entry, Locator, brief, decode_pending};
+use crate::store::records::field::Reader;
+use crate::store::records::record::{Idempotent, REMEMBERED_MS};
+use crate::store::state::untag;
 use bytes::Bytes;
 use std::io;
 use std::sync::Arc;
@@ -151,7 +151,7 @@ impl Store {
 }
 
 /// The event, if the bytes are what was written and it is the one that is meant.
-pub(super) fn checked_event(bytes: &[u8], at: Locator, id: EventId) -> Option<Arc<Event>> {
+pub(in crate::store) fn checked_event(bytes: &[u8], at: Locator, id: EventId) -> Option<Arc<Event>> {
     let whole = crc32c::crc32c(bytes) == at.crc || fault::planted("no-crc-at-read");
     codec::decode_event(bytes).ok().filter(|event| whole && event.id == id)
 }

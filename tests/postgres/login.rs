@@ -2,8 +2,8 @@
 use crate::cluster::{Cluster, Options};
 use crate::follower::{named, source};
 use std::sync::Arc;
-use tailhook::capture::address::Address;
-use tailhook::capture::connection::Connection;
+use tailhook::capture::wire::address::Address;
+use tailhook::capture::wire::connection::Connection;
 use tailhook::capture::{Source, SourceError};
 
 const ROLES: &str = "SET password_encryption = 'scram-sha-256';

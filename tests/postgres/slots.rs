@@ -2,7 +2,7 @@
 use crate::cluster::{Cluster, Options};
 use crate::follower::{Follower, soon, source};
 use std::sync::Arc;
-use tailhook::capture::slot::Memory;
+use tailhook::capture::follow::slot::Memory;
 use tailhook::capture::{Feedback, FillRow, Frame, PostgresSource, Source, SourceError, Verdict, judge};
 use tailhook::domain::Lsn;
 use tailhook::store::Identity;

@@ -7,7 +7,7 @@ use crate::world::World;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tailhook::domain::{DeliveryId, Event, Status, TenantId};
-use tailhook::store::memory::MemoryIndex;
+use tailhook::store::index::memory::MemoryIndex;
 use tailhook::store::{Filter, Store, StoreError};
 
 /// What somebody reads in a store: every delivery with its status and event. `None`: the event cannot be read, and that is said.

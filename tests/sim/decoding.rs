@@ -10,7 +10,7 @@ use crate::schema::json;
 use crate::source::SimSource;
 use crate::world::World;
 use std::sync::Arc;
-use tailhook::capture::transaction::{Assembler, Step};
+use tailhook::capture::decode::transaction::{Assembler, Step};
 use tailhook::capture::{Feedback, Frame, Source};
 use tailhook::domain::Lsn;
 use tailhook::domain::{Cell, Change};

@@ -19,7 +19,7 @@ use std::time::Duration;
 use tailhook::capture;
 use tailhook::domain::{Lsn, TenantId};
 use tailhook::store::IndexError;
-use tailhook::store::memory::MemoryIndex;
+use tailhook::store::index::memory::MemoryIndex;
 use tailhook::store::{Filter, Store, StoreError};
 use tokio::sync::watch;
 use tokio::time::sleep;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tailhook::capture::{Feedback, FillRow, Frame, Source, SourceError, Survey};
 use tailhook::domain::{Lsn, Table};
-use tailhook::mapping::shadow::TablePlan;
+use tailhook::mapping::rows::shadow::TablePlan;
 use tokio::time::{sleep, sleep_until};
 
 /// `wal_sender_timeout`.

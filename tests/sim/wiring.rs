@@ -22,7 +22,7 @@ use tailhook::registry::seal::Sealer;
 use tailhook::settings::DispatchSettings;
 use tailhook::settings::StoreSettings;
 use tailhook::store::Identity;
-use tailhook::store::memory::MemoryIndex;
+use tailhook::store::index::memory::MemoryIndex;
 use tailhook::store::{Store, StoreError};
 use tailhook::telemetry::Metrics;
 use tokio::sync::watch;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use tailhook::capture::FillRow;
-use tailhook::capture::transaction::{Assembler, Step};
+use tailhook::capture::decode::transaction::{Assembler, Step};
 use tailhook::domain::{Cell, Event, EventId, Lsn, Transaction};
 use tailhook::mapping::{Mapping, ShadowChange};
 

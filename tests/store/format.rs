@@ -24,7 +24,7 @@ pub(crate) fn copied(to: &Path) -> PathBuf {
 
 pub(crate) async fn open(folder: &Path) -> (Store, Recovery) {
     let disk = Arc::new(RealDisk::open(folder).unwrap());
-    let index = Engine::Lsm.factory(folder.join("index"), lsm::MEMORY_BYTES);
+    let index = Engine::Lsm.factory(folder.join("index"), index::lsm::MEMORY_BYTES);
     let clock = Arc::new(HandClock(AtomicI64::new(NOON_MS * 1000)));
     Store::open(settings(), disk, index, clock).await.unwrap()
 }

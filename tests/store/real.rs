@@ -12,7 +12,7 @@ type Damage = Box<dyn Fn()>;
 
 async fn open(folder: &Path, engine: Engine) -> (Store, Recovery, JoinSet<Result<(), StoreError>>) {
     let disk = Arc::new(RealDisk::open(folder).unwrap());
-    let index = engine.factory(folder.join("index"), lsm::MEMORY_BYTES);
+    let index = engine.factory(folder.join("index"), index::lsm::MEMORY_BYTES);
     let (store, recovery) = Store::open(settings(), disk, index, Arc::new(SystemClock)).await.unwrap();
     let mut loops = JoinSet::new();
     let running = store.clone();

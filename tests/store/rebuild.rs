@@ -27,7 +27,7 @@ fn configure(home: &Path, engine: Engine) {
 
 async fn open(engine: Engine, folder: &Path) -> (Store, Recovery, JoinSet<Result<(), StoreError>>) {
     let disk = Arc::new(RealDisk::open(folder).unwrap());
-    let index = engine.factory(folder.join("index"), lsm::MEMORY_BYTES);
+    let index = engine.factory(folder.join("index"), index::lsm::MEMORY_BYTES);
     let (store, recovery) = Store::open(settings(), disk, index, Arc::new(SystemClock)).await.unwrap();
     let mut loops = JoinSet::new();
     let running = store.clone();

@@ -141,8 +141,8 @@ async fn the_real_folder_of_format_0_holds_no_clear_header_afterwards() {
     drop(disk);
     // the index would be found clear, if it holds any headers
     let clear = !canary::in_folder(&canaries(), &index).is_empty();
-    assert!(!clear || engine::holds(&index, b"\"headers\":{").unwrap());
-    engine::discard(&index).unwrap();
+    assert!(!clear || index::engine::holds(&index, b"\"headers\":{").unwrap());
+    index::engine::discard(&index).unwrap();
     let (store, recovery) = open(&folder).await;
     assert!(recovery.rebuilt.is_some());
     holds_everything(&store);
@@ -195,16 +195,16 @@ async fn a_damaged_segment_is_refused_before_anything_is_changed() {
 fn what_an_index_holds_is_found_across_its_files_and_their_pieces() {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("index");
-    assert!(!engine::holds(&folder, b"needle").unwrap(), "there is none");
+    assert!(!index::engine::holds(&folder, b"needle").unwrap(), "there is none");
     fs::create_dir_all(folder.join("tables")).unwrap();
     for at in [0, (1 << 20) - 3, 1 << 20, (2 << 20) + 17] {
         let mut bytes = vec![b'.'; at];
         bytes.extend_from_slice(b"needle.");
         fs::write(folder.join("tables/7"), bytes).unwrap();
-        assert!(engine::holds(&folder, b"needle").unwrap(), "at {at}");
-        assert!(!engine::holds(&folder, b"noodle").unwrap(), "at {at}");
+        assert!(index::engine::holds(&folder, b"needle").unwrap(), "at {at}");
+        assert!(!index::engine::holds(&folder, b"noodle").unwrap(), "at {at}");
     }
-    engine::discard(&folder).unwrap();
-    engine::discard(&folder).unwrap();
+    index::engine::discard(&folder).unwrap();
+    index::engine::discard(&folder).unwrap();
     assert!(!folder.exists());
 }

@@ -26,7 +26,7 @@ async fn open(folder: &Path) -> Result<(Store, Recovery), StoreError> {
     Store::open(
         settings(),
         disk,
-        Engine::Lsm.factory(folder.join("index"), lsm::MEMORY_BYTES),
+        Engine::Lsm.factory(folder.join("index"), index::lsm::MEMORY_BYTES),
         Arc::new(SystemClock),
     )
     .await

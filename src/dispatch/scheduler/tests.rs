@@ -1,7 +1,7 @@
 //! The scheduler over a model of the store.
 use super::*;
 use crate::dispatch::Facts;
-use crate::dispatch::lane::tests::{lane_id, pending};
+use crate::dispatch::backlog::lane::tests::{lane_id, pending};
 use crate::domain::Next;
 use crate::settings::{BreakerSettings, DispatchSettings};
 use std::time::Duration;

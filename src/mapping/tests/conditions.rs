@@ -1,9 +1,9 @@
 //! `docs/CONDITIONS.md`, example by example, and the hints of refused expressions. What the page says is what is.
-use super::super::evaluate::{Scene, holds};
-use super::super::expression::Expression;
-use super::super::value::Stop;
 use super::{compile, table};
 use crate::domain::{Cell, Image, Operation, Table};
+use crate::mapping::when::evaluate::{Scene, holds};
+use crate::mapping::when::expression::Expression;
+use crate::mapping::when::value::Stop;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use std::collections::HashMap;

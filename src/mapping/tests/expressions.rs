@@ -1,6 +1,6 @@
 //! `when` on one insert or update: value by value.
-use super::super::expression::Expression;
 use super::{World, insert, table, told, update_from};
+use crate::mapping::when::expression::Expression;
 use proptest::prelude::*;
 
 const COLUMNS: &str = "*id tenant_id n:numeric m:numeric s b:bool j:json f:float z";

@@ -8,11 +8,11 @@ mod old_values;
 mod pack;
 mod wire;
 
-use super::{Context, Derived, EventSpec, Mapping, Problem, ShadowChange};
 use crate::domain::{
     Cell, Change, Column, Event, Image, Lsn, Operation, ReplicaIdentity, Table, TenantId, Transaction,
     TypeKind,
 };
+use crate::mapping::{Context, Derived, EventSpec, Mapping, Problem, ShadowChange};
 use bytes::Bytes;
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -28,7 +28,7 @@ pub(in crate::mapping) fn steady() -> proptest::test_runner::Config {
 }
 
 /// A file of `[[event]]` entries; the line is the number of the entry.
-pub(super) fn compile(text: &str) -> Result<Mapping, Vec<Problem>> {
+pub(in crate::mapping) fn compile(text: &str) -> Result<Mapping, Vec<Problem>> {
     #[derive(Deserialize)]
     struct File {
         event: Vec<EventSpec>,
@@ -38,7 +38,7 @@ pub(super) fn compile(text: &str) -> Result<Mapping, Vec<Problem>> {
 }
 
 /// A table from `name:type` words, a `*` before those of the primary key.
-pub(super) fn table(name: &str, columns: &str) -> Arc<Table> {
+pub(in crate::mapping) fn table(name: &str, columns: &str) -> Arc<Table> {
     let (schema, name) = name.split_once('.').unwrap();
     let mut primary_key = Vec::new();
     let columns = columns.split_whitespace().enumerate().map(|(at, word)| {
@@ -64,7 +64,7 @@ pub(super) fn table(name: &str, columns: &str) -> Arc<Table> {
 }
 
 /// Cells from JSON texts split by `|`; `~` is "not sent".
-pub(super) fn row(text: &str) -> Image {
+pub(in crate::mapping) fn row(text: &str) -> Image {
     let cell = |json: &str| match json.trim() {
         "null" => Cell::Null,
         "~" => Cell::NotSent,
@@ -73,32 +73,32 @@ pub(super) fn row(text: &str) -> Image {
     text.split('|').map(cell).collect()
 }
 
-pub(super) fn insert(table: &Arc<Table>, new: &str) -> Change {
+pub(in crate::mapping) fn insert(table: &Arc<Table>, new: &str) -> Change {
     Change { op: Operation::Insert, table: Arc::clone(table), old: None, new: Some(row(new)) }
 }
-pub(super) fn update(table: &Arc<Table>, new: &str) -> Change {
+pub(in crate::mapping) fn update(table: &Arc<Table>, new: &str) -> Change {
     Change { op: Operation::Update, table: Arc::clone(table), old: None, new: Some(row(new)) }
 }
-pub(super) fn update_from(table: &Arc<Table>, old: &str, new: &str) -> Change {
+pub(in crate::mapping) fn update_from(table: &Arc<Table>, old: &str, new: &str) -> Change {
     Change { op: Operation::Update, table: Arc::clone(table), old: Some(row(old)), new: Some(row(new)) }
 }
-pub(super) fn delete(table: &Arc<Table>, old: &str) -> Change {
+pub(in crate::mapping) fn delete(table: &Arc<Table>, old: &str) -> Change {
     Change { op: Operation::Delete, table: Arc::clone(table), old: Some(row(old)), new: None }
 }
-pub(super) fn truncate(table: &Arc<Table>) -> Change {
+pub(in crate::mapping) fn truncate(table: &Arc<Table>) -> Change {
     Change { op: Operation::Truncate, table: Arc::clone(table), old: None, new: None }
 }
 
 /// A mapping with its memory and a clock that counts transactions.
-pub(super) struct World {
-    pub(super) mapping: Mapping,
-    pub(super) context: Context,
-    pub(super) shadow: HashMap<(String, Bytes), Bytes>,
-    pub(super) commits: u32,
+pub(in crate::mapping) struct World {
+    pub(in crate::mapping) mapping: Mapping,
+    pub(in crate::mapping) context: Context,
+    pub(in crate::mapping) shadow: HashMap<(String, Bytes), Bytes>,
+    pub(in crate::mapping) commits: u32,
 }
 
 impl World {
-    pub(super) fn new(rules: &str) -> Self {
+    pub(in crate::mapping) fn new(rules: &str) -> Self {
         Self {
             mapping: compile(rules).unwrap(),
             context: Context {
@@ -111,7 +111,7 @@ impl World {
             commits: 0,
         }
     }
-    pub(super) fn transaction(&self, changes: Vec<Change>) -> Transaction {
+    pub(in crate::mapping) fn transaction(&self, changes: Vec<Change>) -> Transaction {
         let at = u64::from(self.commits) * 100;
         Transaction {
             xid: 700 + self.commits,
@@ -122,14 +122,14 @@ impl World {
         }
     }
     /// Derives without remembering.
-    pub(super) fn look(&self, transaction: &Transaction) -> Derived {
+    pub(in crate::mapping) fn look(&self, transaction: &Transaction) -> Derived {
         let remembered = |table: &str, key: &[u8]| {
             Ok(self.shadow.get(&(table.to_owned(), Bytes::copy_from_slice(key))).cloned())
         };
         self.mapping.derive(transaction, &self.context, &remembered).unwrap()
     }
     /// Commits a transaction: derives and remembers.
-    pub(super) fn commit(&mut self, changes: Vec<Change>) -> Derived {
+    pub(in crate::mapping) fn commit(&mut self, changes: Vec<Change>) -> Derived {
         self.commits += 1;
         let derived = self.look(&self.transaction(changes));
         for change in &derived.shadow {
@@ -146,17 +146,17 @@ impl World {
         derived
     }
     /// The same, and what came: `name data` for events, `!rule reason` for faults.
-    pub(super) fn told(&mut self, changes: Vec<Change>) -> Vec<String> {
+    pub(in crate::mapping) fn told(&mut self, changes: Vec<Change>) -> Vec<String> {
         told(&self.commit(changes))
     }
 }
 
-pub(super) fn told(derived: &Derived) -> Vec<String> {
+pub(in crate::mapping) fn told(derived: &Derived) -> Vec<String> {
     let events = derived.events.iter().map(|event| format!("{} {}", event.name, body(event)["data"]));
     let faults = derived.faults.iter().map(|fault| format!("!{} {}", fault.rule, fault.reason));
     events.chain(faults).collect()
 }
 
-pub(super) fn body(event: &Event) -> serde_json::Value {
+pub(in crate::mapping) fn body(event: &Event) -> serde_json::Value {
     serde_json::from_slice(&event.body).unwrap()
 }

@@ -1,6 +1,6 @@
 //! Everything that may happen to deliveries, in any order that a seed gives; whatever it is, each ends once.
 use super::world::{World, facts, settings};
-use crate::dispatch::lane::tests::lane_id;
+use crate::dispatch::backlog::lane::tests::lane_id;
 use crate::dispatch::{Facts, Job};
 use crate::domain::{Ordering, Pending, SubscriptionId};
 use crate::settings::{DispatchSettings, PerEndpoint};

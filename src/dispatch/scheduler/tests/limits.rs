@@ -1,7 +1,7 @@
 //! What an endpoint may have, answer by answer: window, standing, breaker, rate, `max_pending`; and whose a lane is.
 use super::world::{World, answer, facts, settings};
 use crate::dispatch::Facts;
-use crate::dispatch::lane::tests::lane_id;
+use crate::dispatch::backlog::lane::tests::lane_id;
 use crate::domain::{EndpointKey, Next, Ordering, Outcome, TenantId};
 use crate::settings::{BreakerSettings, DispatchSettings};
 use std::time::Duration;

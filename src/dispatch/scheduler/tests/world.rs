@@ -1,5 +1,5 @@
 //! A model of the store: what is pending, in order, and nothing else; and time that a test moves by hand.
-use crate::dispatch::lane::tests::{lane_id, pending};
+use crate::dispatch::backlog::lane::tests::{lane_id, pending};
 use crate::dispatch::{Facts, Job, Now, Scheduler, Want};
 use crate::domain::{EndpointKey, Failure, Next, Outcome, Pending, SubscriptionId, TenantId};
 use crate::settings::{DispatchSettings, PerEndpoint};

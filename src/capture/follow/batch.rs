@@ -1,0 +1,245 @@
+//! Transactions → frames for the journal: subscription changes first, then events, routed, with shadow and position.
+//! Knows no connection and waits for nothing.
+use crate::capture::follow::memory::Memory;
+use crate::domain::{DeliveryId, DeliveryKey, Event, Lsn, Transaction};
+use crate::fault;
+use crate::mapping::{Context, Fault, Mapping, ShadowChange};
+use crate::registry::rows::RowChange;
+use crate::registry::seal::Sealer;
+use crate::registry::{Routing, rows};
+use crate::store::{Batch, Record, Store};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+/// Bytes of event bodies in one frame, and records; a larger batch becomes several frames, the shadow and the position in
+/// the last: events that come again after a crash in between are known by their ids.
+const FRAME_BYTES: usize = 8 << 20;
+const FRAME_RECORDS: usize = 10_000;
+
+/// Says why a URL may not be routed to: the guard's part that needs no resolver.
+pub type UrlCheck = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+
+/// What turning transactions into frames needs beside the store.
+#[derive(Clone)]
+pub struct Rules {
+    /// The compiled mapping.
+    pub mapping: Arc<Mapping>,
+    /// For ids and bodies.
+    pub context: Context,
+    /// `schema.webhook_subscriptions`.
+    pub subscriptions: String,
+    /// For secrets that SQL wrote.
+    pub sealer: Sealer,
+    /// For rows that SQL wrote.
+    pub check_url: UrlCheck,
+}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rules").field("subscriptions", &self.subscriptions).finish_non_exhaustive()
+    }
+}
+
+/// What some transactions come to.
+#[derive(Debug, Default)]
+pub(in crate::capture) struct Prepared {
+    /// To commit in this order.
+    pub frames: Vec<Batch>,
+    /// To publish when the last one is durable; `None`: unchanged but for its position.
+    pub routing: Option<Routing>,
+    /// What the last frame's position says.
+    pub position: Lsn,
+    /// Commit time of the first transaction, Unix microseconds.
+    pub oldest_us: i64,
+    /// Names of the events, for metrics; and whether anybody asked for them.
+    pub events: Vec<(Arc<str>, bool)>,
+    /// For metric and log.
+    pub faults: Vec<Fault>,
+}
+
+/// Memory of one batch over the store's: what its own transactions have changed.
+struct Overlay<'a> {
+    store: &'a Store,
+    memory: &'a Memory,
+    rows: BTreeMap<(Arc<str>, Bytes), Option<Bytes>>,
+    cleared: BTreeSet<Arc<str>>,
+}
+
+impl Overlay<'_> {
+    fn get(&self, table: &str, key: &[u8]) -> Result<Option<Bytes>, String> {
+        if !self.rows.is_empty()
+            && let Some(row) = self.rows.get(&(Arc::from(table), Bytes::copy_from_slice(key)))
+        {
+            return Ok(row.clone());
+        }
+        if self.cleared.contains(table) {
+            return Ok(None);
+        }
+        self.memory.read(self.store, table, key).map_err(|failed| failed.to_string())
+    }
+    fn apply(&mut self, change: &ShadowChange) {
+        match change {
+            ShadowChange::Put { table, key, columns } => {
+                self.rows.insert((table.clone(), key.clone()), Some(columns.clone()));
+            }
+            ShadowChange::Forget { table, key } => {
+                self.rows.insert((table.clone(), key.clone()), None);
+            }
+            ShadowChange::Clear { table } => {
+                self.rows.retain(|(of, _), _| of != table);
+                self.cleared.insert(table.clone());
+            }
+        }
+    }
+}
+
+/// Prepares transactions, in commit order. An error says what could not be read; nothing was written.
+pub(in crate::capture) fn prepare(
+    transactions: &[Transaction],
+    rules: &Rules,
+    routing: &Routing,
+    store: &Store,
+    memory: &Memory,
+) -> Result<Prepared, String> {
+    let mut working: Option<Routing> = None;
+    let mut overlay = Overlay { store, memory, rows: BTreeMap::new(), cleared: BTreeSet::new() };
+    let mut prepared = Prepared::default();
+    let (mut early, mut last) = (Vec::new(), Vec::new());
+    for transaction in transactions {
+        follow_subscriptions(transaction, rules, routing, &mut working, &mut last);
+        let current = working.as_ref().unwrap_or(routing);
+        let remembered = |table: &str, key: &[u8]| overlay.get(table, key);
+        let derived = rules.mapping.derive(transaction, &rules.context, &remembered)?;
+        for event in derived.events {
+            let routed = route(event, current, &mut early);
+            prepared.events.push(routed);
+        }
+        for change in derived.shadow {
+            overlay.apply(&change);
+            last.extend(memory.records(change));
+        }
+        prepared.faults.extend(derived.faults);
+        prepared.position = transaction.end_lsn;
+    }
+    prepared.oldest_us = transactions.first().map_or(0, |first| first.commit_us);
+    last.push(Record::Position(prepared.position));
+    prepared.frames = frames(early, last);
+    prepared.routing = working;
+    Ok(prepared)
+}
+
+fn frames(early: Vec<Record>, last: Vec<Record>) -> Vec<Batch> {
+    let mut frames = Vec::new();
+    let (mut records, mut bytes) = (Vec::new(), 0);
+    if fault::planted("position-before-events") {
+        frames.push(Batch { records: last.clone() });
+    }
+    for record in early {
+        // an event and its deliveries stay together: a frame ends before an event
+        if let Record::Event(event) = &record {
+            if bytes >= FRAME_BYTES || records.len() >= FRAME_RECORDS {
+                frames.push(Batch { records: std::mem::take(&mut records) });
+                bytes = 0;
+            }
+            bytes += event.body.len();
+        }
+        records.push(record);
+    }
+    if fault::planted("shadow-outside-frame") {
+        let (shadow, rest): (Vec<_>, Vec<_>) =
+            last.into_iter().partition(|r| matches!(r, Record::Shadow { .. }));
+        records.extend(rest);
+        frames.extend([Batch { records }, Batch { records: shadow }]);
+        return frames;
+    }
+    records.extend(last);
+    frames.push(Batch { records });
+    frames
+}
+
+/// Subscription changes of a transaction apply before its own events are routed (SPEC 5.8).
+fn follow_subscriptions(
+    transaction: &Transaction,
+    rules: &Rules,
+    routing: &Routing,
+    working: &mut Option<Routing>,
+    records: &mut Vec<Record>,
+) {
+    let ours = |change: &&crate::domain::Change| change.table.full_name() == rules.subscriptions;
+    for change in transaction.changes.iter().filter(ours) {
+        let current = working.get_or_insert_with(|| routing.clone());
+        let row_rules = rows::Rules { sealer: &rules.sealer, url: &*rules.check_url };
+        for row in rows::changes(change, current, row_rules) {
+            if let RowChange::Refused(id, why) = &row {
+                tracing::warn!(subscription = %id, "a row of webhook_subscriptions is not routed: {why}");
+            }
+            records.push(current.apply(row));
+        }
+    }
+    if let Some(current) = working {
+        current.applied = transaction.end_lsn;
+    }
+}
+
+fn route(event: Event, routing: &Routing, records: &mut Vec<Record>) -> (Arc<str>, bool) {
+    let name: Arc<str> = Arc::from(event.name.as_str());
+    let event = Arc::new(event);
+    let mut asked = routing.route(&event.tenant, &event.name).peekable();
+    if asked.peek().is_none() {
+        return (name, false);
+    }
+    records.push(Record::Event(event.clone()));
+    for subscription in asked {
+        let id = DeliveryId::derive(event.id, subscription.id, event.timestamp_us);
+        records.push(Record::Delivery {
+            event: event.id,
+            subscription: subscription.id,
+            key: DeliveryKey { tenant: event.tenant.clone(), id },
+            target_url: subscription.url.clone(),
+        });
+    }
+    (name, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{EventId, EventName, Sequence, SubscriptionId, TenantId};
+    use uuid::Uuid;
+
+    fn event(body: usize) -> [Record; 2] {
+        let (id, tenant) = (EventId(Uuid::nil()), TenantId::new("t"));
+        let subscription = SubscriptionId(Uuid::nil());
+        let event = Event {
+            id,
+            name: EventName::parse("a.b").unwrap(),
+            tenant: tenant.clone(),
+            resource: None,
+            timestamp_us: 0,
+            sequence: Sequence::default(),
+            body: Bytes::from(vec![b'x'; body]),
+        };
+        let key = DeliveryKey { tenant, id: DeliveryId::derive(id, subscription, 0) };
+        [
+            Record::Event(Arc::new(event)),
+            Record::Delivery { event: id, subscription, key, target_url: String::new() },
+        ]
+    }
+
+    #[test]
+    fn frames_are_bounded_and_keep_an_event_with_its_deliveries() {
+        let early: Vec<Record> = (0..40).flat_map(|_| event(1 << 20)).collect();
+        let cut = frames(early, vec![Record::Position(Lsn(7))]);
+        assert_eq!(cut.len(), 5);
+        for frame in &cut {
+            assert!(matches!(frame.records.first(), Some(Record::Event(_))));
+            assert!(frame.records.len() <= 17, "{}", frame.records.len());
+        }
+        let positions =
+            |frame: &Batch| frame.records.iter().filter(|r| matches!(r, Record::Position(_))).count();
+        assert_eq!(cut.iter().map(positions).collect::<Vec<_>>(), [0, 0, 0, 0, 1], "the position comes last");
+        assert_eq!(frames(Vec::new(), vec![Record::Position(Lsn(7))]).len(), 1);
+    }
+}

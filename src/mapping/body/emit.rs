@@ -1,0 +1,102 @@
+//! One match → one event; one failure → one `error.occurred`. Knows what `derive` found, not how.
+use crate::domain::{Event, EventName, Resource, Sequence, Transaction};
+use crate::mapping::Context;
+use crate::mapping::body::payload::{self, Envelope, Refusal, Subject, event_id, write_data, write_strings};
+use crate::mapping::rules::Rule;
+use bytes::Bytes;
+
+/// Most bodies are smaller than this; larger ones grow.
+const USUAL_BODY: usize = 1024;
+
+/// Where a match stands.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::mapping) struct Place<'a> {
+    /// The rule.
+    pub(in crate::mapping) rule: &'a Rule,
+    /// `schema.table`
+    pub(in crate::mapping) table: &'a str,
+    /// Number of the change among the table's in this transaction.
+    pub(in crate::mapping) nth: u64,
+}
+
+/// Makes the events of one transaction.
+pub(in crate::mapping) struct Emitter<'a> {
+    transaction: &'a Transaction,
+    context: &'a Context,
+    timestamp: String,
+}
+
+impl<'a> Emitter<'a> {
+    /// For one transaction.
+    pub(in crate::mapping) fn new(transaction: &'a Transaction, context: &'a Context) -> Self {
+        Self { transaction, context, timestamp: payload::timestamp(transaction.commit_us) }
+    }
+
+    /// The event of a match; its number in the sequence is the caller's.
+    pub(in crate::mapping) fn event(&self, place: Place<'_>, subject: Subject<'_>) -> Result<Event, Refusal> {
+        let rule = place.rule;
+        let tenant = payload::tenant(rule, subject)?;
+        let resource = payload::resource(rule, subject)?;
+        let id = event_id(self.transaction, &self.context.system_id, place.table, place.nth, &rule.name, b"");
+        let envelope = Envelope {
+            id,
+            timestamp: &self.timestamp,
+            event: rule.event.as_str(),
+            tenant: &tenant,
+            kind: &rule.kind,
+            resource_id: resource.as_ref().map(|resource| resource.id.as_str()),
+            source: &self.context.source,
+            version: &rule.version,
+        };
+        let body = envelope.body(USUAL_BODY, |out| write_data(out, rule, subject))?;
+        if body.len() > self.context.max_payload {
+            return Err(Refusal::Size(body.len()));
+        }
+        Ok(Event {
+            id,
+            name: rule.event.clone(),
+            tenant,
+            resource,
+            timestamp_us: self.transaction.commit_us,
+            sequence: Sequence { lsn: self.transaction.commit_lsn, number: 0 },
+            body: Bytes::from(body),
+        })
+    }
+
+    /// `error.occurred` for the operations tenant: a rule that failed on a row. Names the key, never other values.
+    pub(in crate::mapping) fn error(
+        &self,
+        place: Place<'_>,
+        name: &EventName,
+        key: &str,
+        reason: &str,
+    ) -> Event {
+        let rule: &str = &place.rule.name;
+        let context = self.context;
+        let id =
+            event_id(self.transaction, &context.system_id, place.table, place.nth, rule, b"error.occurred");
+        let envelope = Envelope {
+            id,
+            timestamp: &self.timestamp,
+            event: name.as_str(),
+            tenant: &context.operations,
+            kind: "rule",
+            resource_id: Some(rule),
+            source: &context.source,
+            version: "1.0",
+        };
+        let body = envelope.body(USUAL_BODY, |out| {
+            write_strings(out, &[("rule", rule), ("table", place.table), ("key", key), ("reason", reason)]);
+            Ok::<_, std::convert::Infallible>(Vec::new())
+        });
+        Event {
+            id,
+            name: name.clone(),
+            tenant: context.operations.clone(),
+            resource: Some(Resource { kind: "rule".to_owned(), id: rule.to_owned() }),
+            timestamp_us: self.transaction.commit_us,
+            sequence: Sequence { lsn: self.transaction.commit_lsn, number: 0 },
+            body: Bytes::from(body.unwrap_or_else(|never| match never {})),
+        }
+    }
+}

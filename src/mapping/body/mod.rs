@@ -1,0 +1,3 @@
+//! Purpose: the event that goes out: its envelope and its id. Must not: judge.
+pub(in crate::mapping) mod emit;
+pub(in crate::mapping) mod payload;

@@ -1,0 +1,278 @@
+//! The committer: one loop that makes batches durable, then visible, then answers. Knows the journal and `apply`, no index writes.
+//!
+//! Group commit: everything that is queued goes into one append and one fdatasync. When the disk refuses, commits are answered
+//! `Blocked` at once, and a probe is written now and then until one succeeds.
+use crate::fault;
+use crate::store::engine::core::{Core, Stage, Unstarted, asked_to_close};
+use crate::store::error::{StoreError, blocked};
+use crate::store::index::IndexError;
+use crate::store::log::group::Piece;
+use crate::store::log::journal::{Append, Journal};
+use crate::store::records::codec;
+use crate::store::records::format::MAX_HEADER;
+use crate::store::records::record::{Batch, Record};
+use crate::store::state::apply::{Change, Mode, apply};
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// Commits that may wait.
+pub(in crate::store) const QUEUE: usize = 1024;
+/// One append is at most about this long.
+const GROUP_BYTES: usize = 4 << 20;
+/// A disk that has not answered for so long is as good as blocked (SPEC 5.9).
+pub const HUNG: Duration = Duration::from_secs(5);
+/// How often a blocked disk is tried.
+const RETRY: Duration = Duration::from_millis(500);
+/// The journal takes writes and the index does not: after ten minutes of that it is given up, for it can be rebuilt.
+const INDEX_TRIES: u32 = 1200;
+/// Memory of what waits for the index; beyond it commits wait.
+const DIRTY_BYTES: usize = 16 << 20;
+
+/// A batch on its way.
+#[derive(Debug)]
+pub(in crate::store) struct Queued {
+    /// One frame each.
+    pub(in crate::store) pieces: Vec<Piece>,
+    pub(in crate::store) records: Vec<Record>,
+    pub(in crate::store) answer: oneshot::Sender<Result<(), StoreError>>,
+}
+
+impl Queued {
+    fn bytes(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.body.len()).sum()
+    }
+}
+
+struct Committer {
+    core: Arc<Core>,
+    journal: Journal,
+    blocked: Option<Blocked>,
+    index_tries: u32,
+}
+
+struct Blocked {
+    error: StoreError,
+    retry_at: Instant,
+}
+
+/// Runs until the store is closed and what was queued is written.
+pub(in crate::store) async fn run(core: Arc<Core>, unstarted: Unstarted) -> Result<(), StoreError> {
+    let Unstarted { mut queue, journal } = unstarted;
+    let mut closing = core.closing.subscribe();
+    let mut committer = Committer { core: core.clone(), journal, blocked: None, index_tries: 0 };
+    loop {
+        let retry_at = committer.blocked.as_ref().map(|b| b.retry_at);
+        tokio::select! {
+            biased;
+            () = asked_to_close(&mut closing), if !queue.is_closed() => queue.close(),
+            () = sleep_until(retry_at.unwrap_or_else(Instant::now)), if retry_at.is_some() => {
+                committer.heal().await?;
+            }
+            () = core.ailed.notified() => committer.block(index_ails()),
+            first = queue.recv() => match first {
+                Some(first) => committer.take(first, &mut queue).await?,
+                None => break,
+            },
+        }
+    }
+    core.stage.send_replace(Stage::Drained);
+    Ok(())
+}
+
+impl Committer {
+    async fn take(&mut self, first: Queued, queue: &mut mpsc::Receiver<Queued>) -> Result<(), StoreError> {
+        let mut bytes = first.bytes();
+        let mut batch = vec![first];
+        while bytes < GROUP_BYTES
+            && let Ok(next) = queue.try_recv()
+        {
+            bytes += next.bytes();
+            batch.push(next);
+        }
+        if let Some(blocked) = &self.blocked {
+            answer(batch, &Err(blocked.error.clone()));
+            return Ok(());
+        }
+        match self.write_or_say(&batch).await {
+            Err(error) => {
+                self.block(error.clone());
+                answer(batch, &Err(error));
+                Ok(())
+            }
+            Ok(append) => self.accept(batch, &append).await,
+        }
+    }
+
+    /// Commits are refused while the disk does not answer; what it was asked to write may still become durable.
+    async fn write_or_say(&mut self, batch: &[Queued]) -> Result<Append, StoreError> {
+        let core = self.core.clone();
+        let mut write = pin!(async {
+            self.wait_for_room().await;
+            if self.core.is_ailing() { Err(index_ails()) } else { self.write(batch).await }
+        });
+        if let Ok(written) = timeout(HUNG, write.as_mut()).await {
+            return written;
+        }
+        tracing::error!("the disk has not answered for {HUNG:?}: commits are refused until it does");
+        core.writable.set(false);
+        let written = write.await;
+        tracing::info!("the disk answers again");
+        written
+    }
+
+    /// Makes what is durable visible, in order, and answers.
+    async fn accept(&mut self, batch: Vec<Queued>, append: &Append) -> Result<(), StoreError> {
+        let applied = self.apply(&batch, append);
+        if fault::planted("index-flush-only") {
+            crate::store::engine::flush::generation(&self.core, true).await?;
+        }
+        fault::crash_point("store.applied");
+        // before the answer: who is answered may commit again
+        if !self.core.is_ailing() {
+            self.core.writable.set(true);
+        }
+        // durable is durable, whatever became of the index: the answer is yes
+        answer(batch, &Ok(()));
+        fault::crash_point("store.answered");
+        if fault::planted("ack-before-fsync")
+            && let Err(error) = self.journal.sync().await
+        {
+            self.block(blocked(&error));
+        }
+        applied
+    }
+
+    /// Under one lock: nobody sees half a group.
+    fn apply(&self, batch: &[Queued], append: &Append) -> Result<(), StoreError> {
+        let mut state = self.core.write();
+        let pieces = batch.iter().flat_map(|queued| queued.pieces.iter().map(move |piece| (queued, piece)));
+        let mut fresh = Vec::new();
+        for ((queued, piece), written) in pieces.zip(&append.written) {
+            let change = Change {
+                number: written.number,
+                crc: written.crc,
+                segment: written.segment,
+                body_at: written.body_at,
+                records: &queued.records[piece.records.clone()],
+                places: &piece.places,
+            };
+            let woken = apply(&mut state, self.core.index.as_ref(), &change, Mode::Live)
+                .map_err(|error| self.core.failed(error))?;
+            fresh.extend(woken);
+        }
+        self.core.feed.push(fresh);
+        self.core.dirtied.notify_one();
+        if state.overlay.dirty() >= crate::store::engine::flush::FULL {
+            self.core.full.notify_one();
+        }
+        Ok(())
+    }
+
+    async fn wait_for_room(&self) {
+        while self.core.read().overlay.dirty_bytes() > DIRTY_BYTES && !self.core.is_ailing() {
+            self.core.full.notify_one();
+            self.core.room.notified().await;
+        }
+    }
+
+    async fn write(&mut self, batch: &[Queued]) -> Result<Append, StoreError> {
+        let free = self.core.disk.free_bytes().map_err(|e| blocked(&e))?;
+        let frames = batch.iter().map(|queued| queued.pieces.len()).sum();
+        let size = Journal::size(frames, batch.iter().map(Queued::bytes).sum());
+        if free < self.core.settings.min_free.saturating_add(size + MAX_HEADER as u64) {
+            return Err(StoreError::Blocked("less than store.min_free is free".to_owned()));
+        }
+        let mut append = self.frames(batch, size).await.map_err(|e| blocked(&e))?;
+        if fault::planted("ack-before-fsync") || fault::planted("index-flush-only") {
+            self.journal.write_unsynced(&mut append).await.map_err(|e| blocked(&e))?;
+        } else {
+            fault::crash_point("store.before-append");
+            let took = self.journal.write(&mut append).await.map_err(|e| blocked(&e))?;
+            fault::crash_point("store.synced");
+            if let Some(observer) = self.core.flush_observer.get() {
+                observer.observe(took);
+            }
+        }
+        Ok(append)
+    }
+
+    /// Each batch is a group: one frame, or parts and a seal.
+    async fn frames(&mut self, batch: &[Queued], size: u64) -> io::Result<Append> {
+        let mut append = self.journal.begin(size).await?;
+        for queued in batch {
+            match queued.pieces.split_last() {
+                Some((alone, [])) => self.journal.batch(&mut append, &alone.body),
+                Some((last, parts)) => {
+                    for part in parts {
+                        self.journal.part(&mut append, &part.body).await?;
+                    }
+                    self.journal.seal(&mut append, &last.body);
+                }
+                None => {}
+            }
+        }
+        Ok(append)
+    }
+
+    fn block(&mut self, error: StoreError) {
+        if self.blocked.is_none() {
+            tracing::error!(%error, "commits are refused until the data folder can be written again");
+        }
+        self.blocked = Some(Blocked { error, retry_at: Instant::now() + RETRY });
+        self.core.writable.set(false);
+    }
+
+    /// Cuts off what a failure left, then proves with an empty frame that writing works.
+    async fn heal(&mut self) -> Result<(), StoreError> {
+        let (body, places) = codec::encode(&Batch::default());
+        let (answer, _nobody) = oneshot::channel();
+        let empty =
+            Queued { pieces: vec![Piece { records: 0..0, body, places }], records: Vec::new(), answer };
+        let batch = vec![empty];
+        let probe = match self.journal.cut().await {
+            Ok(()) if fault::planted("no-heal") => Err(StoreError::Blocked("planted".to_owned())),
+            Ok(()) => self.write(&batch).await,
+            Err(error) => Err(blocked(&error)),
+        };
+        let append = match probe {
+            Ok(append) => append,
+            Err(error) => {
+                self.block(error);
+                return Ok(());
+            }
+        };
+        self.accept(batch, &append).await?;
+        if self.core.is_ailing() {
+            if let Err(error) = self.core.offload(|core| core.index.flush(true)).await? {
+                self.index_tries += 1;
+                if self.index_tries == INDEX_TRIES || !matches!(error, IndexError::Disk(_)) {
+                    return Err(error.into());
+                }
+                self.block(StoreError::Blocked(error.to_string()));
+                return Ok(());
+            }
+            self.index_tries = 0;
+            self.core.ailing.store(false, Ordering::SeqCst);
+        }
+        self.blocked = None;
+        self.core.writable.set(true);
+        tracing::info!("the data folder can be written again");
+        Ok(())
+    }
+}
+
+fn index_ails() -> StoreError {
+    StoreError::Blocked("the index cannot be written".to_owned())
+}
+
+fn answer(batch: Vec<Queued>, result: &Result<(), StoreError>) {
+    for queued in batch {
+        // a caller that has gone away does not mind
+        let _ = queued.answer.send(result.clone());
+    }
+}

@@ -1,0 +1,152 @@
+//! The index writer: takes what is acknowledged into the index, a generation at a time, behind the journal. Knows no records.
+//!
+//! How far it will reach goes first, then deletes, then puts, then how far the index is complete. Whatever prefix of that an engine
+//! keeps at a crash is mended by replay: a delivery that is newer than the replayed record puts its place in the lane again, and no
+//! deleted place can be left behind. That an index reaches beyond the journal (an older copy of the journal beside it) shows in the first.
+use crate::fault;
+use crate::store::engine::core::{Core, Stage};
+use crate::store::error::StoreError;
+use crate::store::index::keys;
+use crate::store::index::overlay::Layer;
+use crate::store::index::{IndexError, MAX_WRITES, Write};
+use crate::store::state::Applied;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// Entries that begin a generation at once.
+pub(in crate::store) const FULL: usize = 8192;
+/// How long fewer entries wait: what changes again meanwhile is written once.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the index may keep in memory what it took. Until it is durable there, the journal must keep it.
+const UNSETTLED: Duration = Duration::from_secs(60);
+
+/// Runs until the committer has ended and everything is in the index.
+pub(in crate::store) async fn run(core: Arc<Core>) -> Result<(), StoreError> {
+    let mut stage = core.stage.subscribe();
+    let mut settle_at = Instant::now() + UNSETTLED;
+    loop {
+        let drained = *stage.borrow_and_update() >= Stage::Drained;
+        if drained {
+            fault::crash_point("stop.index");
+            return last(&core).await;
+        }
+        let waiting = core.read().overlay.dirty();
+        let unsettled = core.settled_to() < core.taken_to();
+        if !unsettled {
+            settle_at = Instant::now() + UNSETTLED;
+        }
+        if waiting < FULL {
+            tokio::select! {
+                biased;
+                _ = stage.changed() => continue,
+                () = core.dirtied.notified(), if waiting == 0 => continue,
+                () = core.full.notified(), if waiting > 0 => {}
+                () = sleep(PATIENCE), if waiting > 0 => {}
+                () = sleep_until(settle_at), if unsettled => {}
+            }
+        }
+        if core.is_writable() {
+            match generation(&core, Instant::now() >= settle_at).await {
+                Ok(_) => {}
+                Err(error) if *stage.borrow() < Stage::Drained => return Err(error),
+                Err(error) => {
+                    left_behind(&error);
+                    return Ok(());
+                }
+            }
+        } else {
+            // a full disk: the index would only fail too
+            tokio::select! {
+                biased;
+                _ = stage.changed() => {}
+                () = core.writable.opened() => {}
+            }
+        }
+    }
+}
+
+/// At the end a failure costs only a longer replay.
+async fn last(core: &Arc<Core>) -> Result<(), StoreError> {
+    if core.settled_to() < core.read().applied.frame
+        && let Err(error) = generation(core, true).await
+    {
+        left_behind(&error);
+    }
+    Ok(())
+}
+
+fn left_behind(error: &StoreError) {
+    tracing::warn!(%error, "the index was left behind; it will catch up at the next start");
+}
+
+/// Writes everything that is dirty now. True: all of it, and all before it, is durable in the index.
+pub(in crate::store) async fn generation(core: &Arc<Core>, now: bool) -> Result<bool, StoreError> {
+    let (layer, applied) = {
+        let mut state = core.write();
+        (state.overlay.begin_flush(), state.applied)
+    };
+    core.room.notify_one();
+    fault::crash_point("index.begin");
+    let settled = loop {
+        let error = match write(core, &layer, applied, now).await {
+            Ok(settled) => break settled,
+            Err(error) => error,
+        };
+        tracing::error!(%error, "the index cannot be written");
+        let by_disk = matches!(error, StoreError::Index(IndexError::Disk(_)));
+        if !by_disk || fault::planted("index-given-up") {
+            return Err(error);
+        }
+        mended(core, error).await?;
+    };
+    fault::crash_point("index.flushed");
+    core.write().overlay.end_flush();
+    core.took(applied.frame, settled);
+    Ok(settled)
+}
+
+/// Waits until the committer has seen the index write again; at the end nobody does.
+async fn mended(core: &Core, error: StoreError) -> Result<(), StoreError> {
+    let mut stage = core.stage.subscribe();
+    core.ail();
+    tokio::select! {
+        biased;
+        _ = stage.wait_for(|stage| *stage >= Stage::Drained) => Err(error),
+        () = core.writable.opened() => Ok(()),
+    }
+}
+
+async fn write(core: &Arc<Core>, layer: &Layer, applied: Applied, now: bool) -> Result<bool, StoreError> {
+    for writes in batches(layer, applied) {
+        core.offload(move |core| core.index.apply(writes)).await??;
+        fault::crash_point("index.middle");
+        if !core.index.blocks() {
+            tokio::task::yield_now().await;
+        }
+    }
+    fault::crash_point("index.before-flush");
+    Ok(core.offload(move |core| core.index.flush(now)).await??)
+}
+
+/// A generation in the order in which it must be written.
+pub(in crate::store) fn batches(layer: &Layer, applied: Applied) -> impl Iterator<Item = Vec<Write>> {
+    // backwards, so that a place (`p`, `o`) goes before its delivery (`d`): what is replayed finds no other way to it
+    let deletes = layer.iter().rev().filter(|(_, slot)| slot.value.is_none());
+    let puts = layer.iter().filter(|(_, slot)| slot.value.is_some());
+    let mut rest =
+        deletes.chain(puts).map(|(key, slot)| (key.clone(), slot.value.as_ref().map(|v| v.to_vec())));
+    let mut reached = Some(applied);
+    let mut applied = Some(applied);
+    std::iter::from_fn(move || {
+        if let Some(reached) = reached.take() {
+            return Some(vec![(keys::REACHED.to_vec(), Some(reached.encode()))]);
+        }
+        let writes: Vec<Write> = rest.by_ref().take(MAX_WRITES).collect();
+        if writes.is_empty() {
+            let applied = applied.take()?;
+            return Some(vec![(keys::APPLIED.to_vec(), Some(applied.encode()))]);
+        }
+        Some(writes)
+    })
+}

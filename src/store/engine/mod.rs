@@ -1,0 +1,11 @@
+//! Purpose: the loops that make batches durable, then visible, and the index and checkpoints behind them. Must not: depend on
+//! a stage.
+pub(in crate::store) mod checkpoint;
+pub(in crate::store) mod commit;
+pub(in crate::store) mod compaction;
+pub(in crate::store) mod core;
+pub(in crate::store) mod feed;
+pub(in crate::store) mod flush;
+pub(in crate::store) mod gate;
+pub(in crate::store) mod observer;
+pub(in crate::store) mod upkeep;

@@ -1,0 +1,242 @@
+//! What is acknowledged but not yet in the index: a newer layer over the index. Knows keys and values as bytes only.
+//!
+//! Two generations: `dirty` takes writes, `flushing` is on its way into the index and still readable.
+use crate::store::index::{Index, IndexError, Pair};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// Pairs in key order; `None` deletes.
+pub(in crate::store) type Pairs = BTreeMap<Vec<u8>, Option<Bytes>>;
+/// What a scan gives.
+pub(in crate::store) type Scanned = Vec<(Vec<u8>, Bytes)>;
+
+/// A value on its way.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct Slot {
+    pub(in crate::store) value: Option<Bytes>,
+    /// No older layer has the key: deleting it leaves no trace. So what comes and goes within one generation costs nothing.
+    fresh: bool,
+}
+
+/// What the overlay says of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::store) enum Known {
+    Here(Bytes),
+    Gone,
+}
+
+pub(in crate::store) type Layer = BTreeMap<Vec<u8>, Slot>;
+
+/// Rough memory of one entry beside its bytes.
+const ENTRY_COST: usize = 96;
+
+/// The two layers.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Overlay {
+    dirty: Layer,
+    dirty_bytes: usize,
+    flushing: Option<Arc<Layer>>,
+}
+
+/// Which way a scan goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Way {
+    Up,
+    Down,
+}
+
+impl Overlay {
+    /// `None`: ask the index.
+    pub(in crate::store) fn peek(&self, key: &[u8]) -> Option<Known> {
+        let slot = self.dirty.get(key).or_else(|| self.flushing.as_ref()?.get(key))?;
+        Some(slot.value.clone().map_or(Known::Gone, Known::Here))
+    }
+    pub(in crate::store) fn get(&self, index: &dyn Index, key: &[u8]) -> Result<Option<Bytes>, IndexError> {
+        match self.peek(key) {
+            Some(Known::Here(value)) => Ok(Some(value)),
+            Some(Known::Gone) => Ok(None),
+            None => Ok(index.get(key)?.map(Bytes::from)),
+        }
+    }
+    /// `fresh`: the caller knows that the key is nowhere.
+    pub(in crate::store) fn put(&mut self, key: Vec<u8>, value: Vec<u8>, fresh: bool) {
+        self.dirty_bytes += key.len() + value.len() + ENTRY_COST;
+        let fresh = self.dirty.get(&key).map_or(fresh, |old| old.fresh);
+        if let Some(old) = self.dirty.insert(key, Slot { value: Some(value.into()), fresh }) {
+            self.dirty_bytes -= old.value.map_or(0, |v| v.len());
+        }
+    }
+    pub(in crate::store) fn remove(&mut self, key: Vec<u8>) {
+        if self.dirty.get(&key).is_some_and(|slot| slot.fresh) {
+            self.dirty.remove(&key);
+        } else {
+            self.dirty_bytes += key.len() + ENTRY_COST;
+            self.dirty.insert(key, Slot { value: None, fresh: false });
+        }
+    }
+    /// Entries that wait for a generation.
+    pub(in crate::store) fn dirty(&self) -> usize {
+        self.dirty.len()
+    }
+    /// Memory of what waits, never underestimated.
+    pub(in crate::store) fn dirty_bytes(&self) -> usize {
+        self.dirty_bytes
+    }
+    /// Begins a generation, or gives the one under way.
+    pub(in crate::store) fn begin_flush(&mut self) -> Arc<Layer> {
+        let dirty = &mut self.dirty;
+        self.dirty_bytes = if self.flushing.is_none() { 0 } else { self.dirty_bytes };
+        self.flushing.get_or_insert_with(|| Arc::new(std::mem::take(dirty))).clone()
+    }
+    /// A generation is under way.
+    pub(in crate::store) fn is_flushing(&self) -> bool {
+        self.flushing.is_some()
+    }
+    /// The generation is in the index.
+    pub(in crate::store) fn end_flush(&mut self) {
+        self.flushing = None;
+    }
+    /// Up to `limit` pairs of `[from, to)`, those nearest the scan's start; newest layer wins.
+    fn page(&self, from: &[u8], to: &[u8], way: Way, limit: usize) -> Pairs {
+        let mut pairs = Pairs::new();
+        if from >= to {
+            return pairs;
+        }
+        for layer in self.flushing.as_deref().into_iter().chain([&self.dirty]) {
+            let range = layer.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)));
+            let mut take = |(key, slot): (&Vec<u8>, &Slot)| {
+                pairs.insert(key.clone(), slot.value.clone());
+            };
+            match way {
+                Way::Up => range.take(limit).for_each(&mut take),
+                Way::Down => range.rev().take(limit).for_each(&mut take),
+            }
+        }
+        while pairs.len() > limit {
+            match way {
+                Way::Up => pairs.pop_last(),
+                Way::Down => pairs.pop_first(),
+            };
+        }
+        pairs
+    }
+}
+
+/// Hands an overlay to a closure, behind whatever lock.
+pub(in crate::store) type Look<'a> = &'a dyn Fn(&mut dyn FnMut(&Overlay));
+
+/// Scans index and overlay as one. `overlay` hands the overlay to a closure (behind whatever lock), always before the index
+/// is read, so that an entry that moves from one to the other meanwhile is not missed.
+pub(in crate::store) fn scan(
+    overlay: Look<'_>,
+    index: &dyn Index,
+    range: (&[u8], &[u8]),
+    way: Way,
+    limit: usize,
+) -> Result<Scanned, IndexError> {
+    let (mut from, mut to) = (range.0.to_vec(), range.1.to_vec());
+    let mut out = Vec::new();
+    while out.len() < limit && from < to {
+        let want = (limit - out.len()).max(16);
+        let mut newer = Pairs::new();
+        overlay(&mut |overlay| newer = overlay.page(&from, &to, way, want));
+        let older = match way {
+            Way::Up => index.scan(&from, &to, want)?,
+            Way::Down => index.scan_back(&from, &to, want)?,
+        };
+        let edge = edge(&newer, &older, way, want);
+        let mut merged: Pairs = older.into_iter().map(|(k, v)| (k, Some(v.into()))).collect();
+        merged.extend(newer);
+        let inside = |key: &Vec<u8>| {
+            edge.as_ref().is_none_or(|edge| if way == Way::Up { key <= edge } else { key >= edge })
+        };
+        let live = merged.into_iter().filter(|(k, _)| inside(k)).filter_map(|(k, v)| Some((k, v?)));
+        let room = limit - out.len();
+        match way {
+            Way::Up => out.extend(live.take(room)),
+            Way::Down => out.extend(live.rev().take(room)),
+        }
+        match (edge, way) {
+            (None, _) => break,
+            (Some(edge), Way::Up) => from = crate::store::index::keys::successor(&edge),
+            (Some(edge), Way::Down) => to = edge,
+        }
+    }
+    Ok(out)
+}
+
+/// How far both layers were read: a layer that filled its page says nothing about what lies beyond. `None`: to the end.
+fn edge(newer: &Pairs, older: &[Pair], way: Way, want: usize) -> Option<Vec<u8>> {
+    let newer_edge = match way {
+        Way::Up => newer.last_key_value(),
+        Way::Down => newer.first_key_value(),
+    };
+    let newer_edge = newer_edge.filter(|_| newer.len() >= want).map(|(k, _)| k.clone());
+    let older_edge = older.last().filter(|_| older.len() >= want).map(|(k, _)| k.clone());
+    match (newer_edge, older_edge) {
+        (Some(a), Some(b)) if way == Way::Up => Some(a.min(b)),
+        (Some(a), Some(b)) => Some(a.max(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::index::memory::MemoryIndex;
+    use proptest::prelude::*;
+
+    fn merged(overlay: &Overlay, index: &MemoryIndex, way: Way, limit: usize) -> Vec<(Vec<u8>, Bytes)> {
+        scan(&|look| look(overlay), index, (b"", b"\xff"), way, limit).unwrap()
+    }
+
+    #[test]
+    fn what_comes_and_goes_leaves_no_trace() {
+        let mut overlay = Overlay::default();
+        overlay.put(b"a".to_vec(), b"1".to_vec(), true);
+        overlay.put(b"a".to_vec(), b"2".to_vec(), false);
+        overlay.remove(b"a".to_vec());
+        assert_eq!(overlay.dirty(), 0);
+        overlay.put(b"b".to_vec(), b"1".to_vec(), true);
+        overlay.begin_flush();
+        overlay.remove(b"b".to_vec());
+        assert_eq!((overlay.dirty(), overlay.peek(b"b")), (1, Some(Known::Gone)));
+    }
+
+    proptest! {
+        /// The layered reads are those of one map, whatever was written, deleted and flushed in between.
+        #[test]
+        fn reads_are_those_of_one_map(steps in proptest::collection::vec((0_u8..8, 0_u8..40, any::<u8>()), 0..300), limit in 1_usize..50) {
+            let (mut overlay, index, mut model) = (Overlay::default(), MemoryIndex::default(), BTreeMap::new());
+            for (step, key, value) in steps {
+                match step {
+                    0..=3 => {
+                        let fresh = !model.contains_key(&vec![key]);
+                        overlay.put(vec![key], vec![value], fresh);
+                        model.insert(vec![key], vec![value]);
+                    }
+                    4..=5 => {
+                        overlay.remove(vec![key]);
+                        model.remove(&vec![key]);
+                    }
+                    6 => drop(overlay.begin_flush()),
+                    _ => {
+                        let layer = overlay.begin_flush();
+                        let writes = layer.iter().map(|(k, s)| (k.clone(), s.value.as_ref().map(|v| v.to_vec())));
+                        index.apply(writes.collect()).unwrap();
+                        overlay.end_flush();
+                    }
+                }
+            }
+            let up: Vec<_> = model.iter().take(limit).map(|(k, v)| (k.clone(), Bytes::from(v.clone()))).collect();
+            let down: Vec<_> = model.iter().rev().take(limit).map(|(k, v)| (k.clone(), Bytes::from(v.clone()))).collect();
+            prop_assert_eq!(merged(&overlay, &index, Way::Up, limit), up);
+            prop_assert_eq!(merged(&overlay, &index, Way::Down, limit), down);
+            for key in 0..40_u8 {
+                prop_assert_eq!(overlay.get(&index, &[key]).unwrap(), model.get(&vec![key]).map(|v| Bytes::from(v.clone())));
+            }
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The journal's writing end: group append, rotation, cutting back what failed. Knows frames, not what they say.
+//!
+//! Invariant: bytes beyond `len` of the active segment are never believed. After any failed append or sync nothing is assumed:
+//! the file is cut back to `len` before it is written again, because pages of a failed fdatasync may be marked clean.
+use crate::fault;
+use crate::store::log::disk::Disk;
+use crate::store::log::frame::{self, Kind};
+use crate::store::log::group::{self, Group};
+use crate::store::log::segment;
+use crate::store::records::format;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The segments that exist: first frame → durable bytes. Shared with whoever deletes them.
+#[derive(Debug, Clone, Default)]
+pub(in crate::store) struct Segments(Arc<Mutex<BTreeMap<u64, u64>>>);
+
+impl Segments {
+    pub(in crate::store) fn new(segments: BTreeMap<u64, u64>) -> Self {
+        Self(Arc::new(Mutex::new(segments)))
+    }
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// The one that is written.
+    pub(in crate::store) fn active(&self) -> Option<u64> {
+        self.lock().keys().next_back().copied()
+    }
+    /// The oldest and its last frame, unless it is the active one.
+    pub(in crate::store) fn oldest_closed(&self) -> Option<(u64, u64)> {
+        let segments = self.lock();
+        let mut firsts = segments.keys();
+        let first = firsts.next()?;
+        firsts.next().map(|following| (*first, following - 1))
+    }
+    pub(in crate::store) fn forget(&self, first: u64) {
+        self.lock().remove(&first);
+    }
+    /// Bytes of closed segments that begin before `below` and go on after `frame`.
+    pub(in crate::store) fn bytes_between(&self, frame: u64, below: u64) -> u64 {
+        let segments = self.lock();
+        let closed = segments.iter().zip(segments.keys().skip(1));
+        closed
+            .filter(|((first, _), next)| **first < below && **next > frame + 1)
+            .map(|((_, len), _)| *len)
+            .sum()
+    }
+}
+
+/// Where a frame was put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) struct Written {
+    pub(in crate::store) number: u64,
+    pub(in crate::store) crc: u32,
+    pub(in crate::store) segment: u64,
+    /// Where the body begins in the file.
+    pub(in crate::store) body_at: u64,
+}
+
+/// The writing end. One owner: the committer.
+#[derive(Debug)]
+pub(in crate::store) struct Journal {
+    disk: Arc<dyn Disk>,
+    segment_bytes: u64,
+    segments: Segments,
+    active: u64,
+    /// Durable bytes of the active segment.
+    len: u64,
+    /// Number of the next frame.
+    next: u64,
+    /// Something may stand beyond `len`.
+    soiled: bool,
+    /// The next segment's file may exist: it must be made before anything is written.
+    rotating: bool,
+    /// The active segment begins with the header that this version writes; no other is written on.
+    headed: bool,
+}
+
+/// Where the journal is written on.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct End {
+    /// The first free number.
+    pub(in crate::store) next: u64,
+    /// Good bytes of the active segment.
+    pub(in crate::store) len: u64,
+    /// It begins with the header that this version writes.
+    pub(in crate::store) headed: bool,
+}
+
+/// Frames that become durable, and are believed, together. What was given to the disk of it is nothing before `write` has returned.
+#[derive(Debug)]
+pub(in crate::store) struct Append {
+    /// Not yet given to the disk.
+    bytes: Vec<u8>,
+    /// What was.
+    given: u64,
+    group: Group,
+    /// Where each frame's records stand.
+    pub(in crate::store) written: Vec<Written>,
+}
+
+impl Journal {
+    /// Goes on behind what recovery found.
+    pub(in crate::store) fn resume(
+        disk: Arc<dyn Disk>,
+        segment_bytes: u64,
+        segments: Segments,
+        end: End,
+    ) -> Self {
+        let End { next, len, headed } = end;
+        let active = segments.active().unwrap_or(next);
+        Self { disk, segment_bytes, segments, active, len, next, soiled: false, rotating: false, headed }
+    }
+
+    /// Begins to append about `size` bytes; a full segment is closed first, and one that an earlier version began.
+    /// A group never goes on in another segment.
+    pub(in crate::store) async fn begin(&mut self, size: u64) -> io::Result<Append> {
+        let begun = self.next > self.active + 1;
+        let full = begun && self.len + size > self.segment_bytes;
+        if self.rotating || full || self.len > 0 && !self.headed {
+            self.rotate().await?;
+        }
+        if !self.headed {
+            self.head().await?;
+        }
+        Ok(Append { bytes: Vec::new(), given: 0, group: Group::default(), written: Vec::new() })
+    }
+
+    /// Adds a group of one frame.
+    pub(in crate::store) fn batch(&self, append: &mut Append, records: &[u8]) {
+        self.frame(append, Kind::Batch, records);
+    }
+
+    /// Adds a part of a group and gives what is there to the disk: what is kept in memory is one frame, however long the group.
+    pub(in crate::store) async fn part(&mut self, append: &mut Append, records: &[u8]) -> io::Result<()> {
+        let body = append.group.part(records);
+        self.frame(append, Kind::Part, &body);
+        let bytes = std::mem::take(&mut append.bytes);
+        append.given += bytes.len() as u64;
+        self.soiled = true;
+        self.disk.append(&segment::name(self.active), bytes).await?;
+        fault::crash_point("group.part");
+        Ok(())
+    }
+
+    /// Adds the last frame of a group that has parts.
+    pub(in crate::store) fn seal(&self, append: &mut Append, records: &[u8]) {
+        let body = append.group.seal(records);
+        self.frame(append, Kind::Seal, &body);
+    }
+
+    fn frame(&self, append: &mut Append, kind: Kind, body: &[u8]) {
+        let lead = append.written.len();
+        let number = self.next + lead as u64;
+        let at = self.len + append.given + append.bytes.len() as u64;
+        let crc = frame::encode(&mut append.bytes, kind, number, lead as u32, body);
+        append.group.follow(kind, crc, body);
+        let body_at = at + (frame::HEADER + group::prefix(kind)) as u64;
+        append.written.push(Written { number, crc, segment: self.active, body_at });
+    }
+
+    /// Gives the rest to the disk and syncs; returns how long the sync took.
+    pub(in crate::store) async fn write(&mut self, append: &mut Append) -> io::Result<Duration> {
+        let bytes = std::mem::take(&mut append.bytes);
+        append.given += bytes.len() as u64;
+        // set before the first await: whoever drops this future leaves a soiled tail
+        self.soiled = true;
+        let took = self.disk.append_durably(&segment::name(self.active), bytes).await?;
+        self.accept(append);
+        Ok(took)
+    }
+
+    /// The two halves of `write`, for the planted fault only.
+    pub(in crate::store) async fn write_unsynced(&mut self, append: &mut Append) -> io::Result<()> {
+        let bytes = std::mem::take(&mut append.bytes);
+        append.given += bytes.len() as u64;
+        self.soiled = true;
+        self.disk.append(&segment::name(self.active), bytes).await?;
+        self.accept(append);
+        Ok(())
+    }
+    pub(in crate::store) async fn sync(&mut self) -> io::Result<()> {
+        self.disk.sync(&segment::name(self.active)).await
+    }
+
+    fn accept(&mut self, append: &Append) {
+        self.soiled = false;
+        self.len += append.given;
+        self.next += append.written.len() as u64;
+        self.segments.lock().insert(self.active, self.len);
+    }
+
+    /// After a failure: cuts off whatever a failed append left. Until this succeeds nothing may be written.
+    pub(in crate::store) async fn cut(&mut self) -> io::Result<()> {
+        if self.soiled {
+            self.disk.truncate(&segment::name(self.active), self.len).await?;
+            self.soiled = false;
+        }
+        Ok(())
+    }
+
+    async fn rotate(&mut self) -> io::Result<()> {
+        self.rotating = true;
+        fault::crash_point("rotate.before");
+        self.disk.create(&segment::name(self.next)).await?;
+        fault::crash_point("rotate.created");
+        self.segments.lock().insert(self.next, 0);
+        self.active = self.next;
+        (self.len, self.headed) = (0, false);
+        self.rotating = false;
+        Ok(())
+    }
+
+    /// Begins a segment with its header: an append of its own that is durable before anything follows. So the frame that follows
+    /// proves that the header was there, and a version that cannot read it does not take it for a torn append.
+    async fn head(&mut self) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        frame::encode(&mut bytes, Kind::Header, self.next, 0, &format::header());
+        let len = bytes.len() as u64;
+        self.soiled = true;
+        self.disk.append_durably(&segment::name(self.active), bytes).await?;
+        (self.soiled, self.headed) = (false, true);
+        self.len += len;
+        self.next += 1;
+        self.segments.lock().insert(self.active, self.len);
+        fault::crash_point("rotate.headed");
+        Ok(())
+    }
+
+    /// About as many bytes as so many frames take with so many bytes of records in them.
+    pub(in crate::store) fn size(frames: usize, records: usize) -> u64 {
+        (frames * frame::HEADER + records) as u64
+    }
+}

@@ -1,0 +1,350 @@
+//! Opening: what the files say, is the index theirs, what must be replayed. Decides; changes the folder only at the end.
+//! The index is taken if its last frame is one of this journal; else it is moved aside and made again from the newest checkpoint
+//! and every segment. Segments that are not replayed are still checked while they are few (`CHECKED`); older ones are checked when read.
+use crate::fault;
+use crate::store::engine::checkpoint;
+use crate::store::engine::flush::{FULL, batches};
+use crate::store::error::{StoreError, blocked};
+use crate::store::index::keys;
+use crate::store::index::overlay::{Overlay, Way, scan};
+use crate::store::index::{Index, IndexError, IndexFactory, Pair, Reset};
+use crate::store::log::disk::Disk;
+use crate::store::log::frame::Kind;
+use crate::store::log::group;
+use crate::store::log::journal::Segments;
+use crate::store::log::segment::{self, Found};
+use crate::store::log::walk::{End, walk};
+use crate::store::records::codec::{self, Place};
+use crate::store::records::entry::Tag;
+use crate::store::records::field::{Malformed, Reader};
+use crate::store::records::format;
+use crate::store::records::record::Batch;
+use crate::store::recovery::survey::{Files, REBUILD, survey};
+use crate::store::state::apply::{Change, Mode, apply};
+use crate::store::state::{Applied, History, State, untag};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const SCAN: usize = 1000;
+
+/// What opening found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Nothing was there: an empty data folder.
+    pub fresh: bool,
+    /// Bytes of a torn tail that were cut off.
+    pub torn_bytes: u64,
+    /// Frames replayed into the index.
+    pub replayed_frames: u64,
+    /// Why the index was rebuilt from nothing, if it was.
+    pub rebuilt: Option<String>,
+}
+
+/// What `Store::open` goes on with.
+#[derive(Debug)]
+pub(in crate::store) struct Opened {
+    pub(in crate::store) index: Arc<dyn Index>,
+    pub(in crate::store) state: State,
+    pub(in crate::store) segments: Segments,
+    /// Number of the next frame.
+    pub(in crate::store) next: u64,
+    pub(in crate::store) active_len: u64,
+    /// The active segment begins with the header that this version writes.
+    pub(in crate::store) headed: bool,
+    /// Up to which frame the index is complete.
+    pub(in crate::store) indexed: u64,
+    /// Frame and bytes.
+    pub(in crate::store) checkpoint: (u64, u64),
+    pub(in crate::store) recovery: Recovery,
+}
+
+/// Why this index cannot be used, or why nothing can.
+enum Trouble {
+    Index(IndexError),
+    Store(StoreError),
+}
+impl Trouble {
+    fn broken(why: &str) -> Self {
+        Self::Index(IndexError::Broken(why.to_owned()))
+    }
+}
+impl From<IndexError> for Trouble {
+    fn from(error: IndexError) -> Self {
+        Self::Index(error)
+    }
+}
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+impl From<Malformed> for Trouble {
+    fn from(error: Malformed) -> Self {
+        Self::broken(&error.to_string())
+    }
+}
+
+pub(in crate::store) async fn open(disk: &dyn Disk, factory: &IndexFactory) -> Result<Opened, StoreError> {
+    let files = survey(disk).await?;
+    if files.segments.is_empty() {
+        return begin(&files, factory).await;
+    }
+    let mut why = files.rebuild.then(|| "it was marked to be rebuilt".to_owned());
+    let mut opened = loop {
+        let attempt = match &why {
+            None => keep(&files, factory).await,
+            Some(why) => rebuild(&files, factory, why).await,
+        };
+        match attempt {
+            Ok(opened) => break opened,
+            Err(Trouble::Store(error)) => return Err(error),
+            Err(Trouble::Index(error)) if why.is_some() => return Err(error.into()),
+            Err(Trouble::Index(error)) => why = Some(error.to_string()),
+        }
+    };
+    opened.recovery.rebuilt = why;
+    if opened.recovery.torn_bytes > 0 {
+        let name = segment::name(opened.segments.active().unwrap_or_default());
+        tracing::warn!(bytes = opened.recovery.torn_bytes, file = name, "a torn tail is cut off");
+        fault::crash_point("torn.before-truncate");
+        disk.truncate(&name, opened.active_len).await.map_err(|e| blocked(&e))?;
+        fault::crash_point("torn.truncated");
+    }
+    // A kill may have left frames that were written and not synced. They are believed from here on (their position is
+    // confirmed at once), so they must survive a power cut. Older segments were synced before the next one was begun.
+    if let Some(active) = opened.segments.active() {
+        disk.sync(&segment::name(active)).await.map_err(|error| blocked(&error))?;
+    }
+    if files.rebuild {
+        fault::crash_point("rebuild.before-unmark");
+        disk.remove(REBUILD).await.map_err(|e| blocked(&e))?;
+    }
+    Ok(opened)
+}
+
+/// An empty folder.
+async fn begin(files: &Files<'_>, factory: &IndexFactory) -> Result<Opened, StoreError> {
+    if let Some(frame) = files.checkpoints.first() {
+        return Err(StoreError::Damaged(format!("a checkpoint of frame {frame} is there, but no journal")));
+    }
+    let mut rebuilt = None;
+    let index = match factory(Reset::Keep).and_then(|index| Ok((index.scan(&[0], &[u8::MAX], 1)?, index))) {
+        Ok((found, index)) if found.is_empty() => index,
+        not_empty => {
+            drop(not_empty);
+            rebuilt = Some("it belongs to no journal".to_owned());
+            factory(Reset::MoveAside).map_err(StoreError::Index)?
+        }
+    };
+    // an index that says "nothing yet" is told from one that lost everything
+    index
+        .apply(vec![(keys::APPLIED.to_vec(), Some(Applied::default().encode()))])
+        .and_then(|()| index.flush(true))
+        .map_err(StoreError::Index)?;
+    files.disk.create(&segment::name(1)).await.map_err(|e| blocked(&e))?;
+    Ok(Opened {
+        index,
+        state: State::default(),
+        segments: Segments::new(BTreeMap::from([(1, 0)])),
+        next: 1,
+        active_len: 0,
+        headed: false,
+        indexed: 0,
+        checkpoint: (0, 0),
+        recovery: Recovery { fresh: true, rebuilt, ..Recovery::default() },
+    })
+}
+
+/// With the index as it is.
+async fn keep(files: &Files<'_>, factory: &IndexFactory) -> Result<Opened, Trouble> {
+    let index = factory(Reset::Keep)?;
+    let applied = match index.get(keys::APPLIED)? {
+        Some(bytes) => Applied::decode(&bytes)?,
+        None => return Err(Trouble::broken("it is empty")),
+    };
+    let reached = index.get(keys::REACHED)?.map_or(Ok(applied), |bytes| Applied::decode(&bytes))?;
+    let oldest = files.segments.keys().next().copied().unwrap_or(1);
+    if applied.frame + 1 < oldest {
+        return Err(Trouble::broken("it is further behind than the journal reaches back"));
+    }
+    let mut replay = Replay::new(index, applied)?;
+    let first = files.first_to_check(applied.frame);
+    let end = walk(files, first, |segment, found| replay.frame(segment, found)).await?;
+    if applied.frame.max(reached.frame) >= end.next {
+        return Err(Trouble::broken("it is ahead of the journal"));
+    }
+    if replay.frames > 0 {
+        // in what the index knew in part, transitions were not seen
+        replay.state.applied.pending = replay.count_pending()?;
+    }
+    replay.finish(files, end)
+}
+
+/// From the newest good checkpoint and all there is of the journal.
+async fn rebuild(files: &Files<'_>, factory: &IndexFactory, why: &str) -> Result<Opened, Trouble> {
+    let below = files.newest_checkpoint()?;
+    let oldest = files.segments.keys().next().copied().unwrap_or(1);
+    // all of it is read before anything is changed: it may be that only a newer version can
+    walk(files, oldest, |segment, found| read(segment, found).map(drop)).await?;
+    tracing::warn!(why, segments = files.segments.len(), "the index is moved aside and rebuilt");
+    let index = factory(Reset::MoveAside)?;
+    fault::crash_point("rebuild.fresh");
+    if let Some(frame) = below {
+        checkpoint::load(files.disk, frame, index.as_ref())?;
+    }
+    let mut replay = Replay::new(index, Applied::default())?;
+    replay.below = below.unwrap_or(0);
+    let end = walk(files, oldest, |segment, found| replay.frame(segment, found)).await?;
+    replay.flush(true)?;
+    fault::crash_point("rebuild.replayed");
+    tracing::info!(frames = replay.frames, "the index is rebuilt");
+    replay.finish(files, end)
+}
+
+/// What a frame says; a header says nothing here.
+pub(in crate::store) fn read(segment: u64, found: &Found) -> Result<(Batch, Vec<Place>), StoreError> {
+    let name = segment::name(segment);
+    match found.kind {
+        Kind::Header => segment::readable(&found.body, &name).map(|()| (Batch::default(), Vec::new())),
+        Kind::Batch | Kind::Part | Kind::Seal => group::decode(found.kind, &found.body)
+            .map_err(|what| segment::unknown_record(what, found.number, &name)),
+    }
+}
+
+/// Brings an index up to date.
+struct Replay {
+    index: Arc<dyn Index>,
+    state: State,
+    /// What the index held.
+    known: Applied,
+    /// The checkpoint's frame.
+    below: u64,
+    /// Up to where the index is complete.
+    indexed: u64,
+    frames: u64,
+}
+
+impl Replay {
+    fn new(index: Arc<dyn Index>, known: Applied) -> Result<Self, Trouble> {
+        let mut state = State { applied: known, ..State::default() };
+        if let Some(bytes) = index.get(keys::HISTORY)? {
+            state.history = History::decode(&bytes)?;
+        }
+        for (key, value) in all(index.as_ref(), b"mc", b"md")? {
+            let table = key.last_chunk::<8>().ok_or(Malformed("key"))?;
+            let tag: Tag = untag(&value)?.0;
+            state.cleared.clear(*table, tag);
+        }
+        for (_, value) in all(index.as_ref(), b"s", b"t")? {
+            let subscription = codec::take_subscription(&mut Reader::new(&value))?;
+            state.subscriptions.insert(subscription.id, Arc::new(subscription));
+        }
+        Ok(Self { index, state, known, below: 0, indexed: known.frame, frames: 0 })
+    }
+
+    fn frame(&mut self, segment: u64, found: &Found) -> Result<(), Trouble> {
+        if found.number == self.known.frame && found.crc != self.known.crc {
+            return Err(Trouble::broken("it belongs to another journal"));
+        }
+        // also what the index holds already: it may be that only a newer version reads it
+        let (batch, places) = read(segment, found)?;
+        if found.number <= self.known.frame {
+            return Ok(());
+        }
+        let change = Change {
+            number: found.number,
+            crc: found.crc,
+            segment,
+            body_at: found.body_at + group::prefix(found.kind) as u64,
+            records: &batch.records,
+            places: &places,
+        };
+        let mode = if found.number <= self.below { Mode::BelowCheckpoint } else { Mode::Replay };
+        apply(&mut self.state, self.index.as_ref(), &change, mode)?;
+        self.frames += 1;
+        if self.frames.is_multiple_of(100_000) {
+            tracing::info!(frames = self.frames, "replaying the journal");
+        }
+        let full = fault::instead("TAILHOOK_INDEX_ENTRIES", FULL as u64);
+        if self.state.overlay.dirty() as u64 >= full { self.flush(false) } else { Ok(()) }
+    }
+
+    fn flush(&mut self, now: bool) -> Result<(), Trouble> {
+        let applied = self.state.applied;
+        let layer = self.state.overlay.begin_flush();
+        for writes in batches(&layer, applied) {
+            self.index.apply(writes)?;
+        }
+        match self.index.flush(now) {
+            Ok(true) => self.indexed = applied.frame,
+            Ok(false) => {}
+            // it keeps what it has in memory until the disk is well; there is little of it
+            Err(IndexError::Disk(why)) if self.known.frame > 0 && !fault::planted("index-given-up") => {
+                tracing::warn!(why, "the index cannot be written");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        self.state.overlay.end_flush();
+        Ok(())
+    }
+
+    fn count_pending(&self) -> Result<u64, Trouble> {
+        let overlay = |look: &mut dyn FnMut(&Overlay)| look(&self.state.overlay);
+        let (mut from, mut count) = (b"p".to_vec(), 0);
+        loop {
+            let page = scan(&overlay, self.index.as_ref(), (&from, b"q"), Way::Up, SCAN)?;
+            count += page.len() as u64;
+            match page.last() {
+                Some((key, _)) if page.len() == SCAN => from = keys::successor(key),
+                _ => return Ok(count),
+            }
+        }
+    }
+
+    fn finish(self, files: &Files<'_>, End { next, torn }: End) -> Result<Opened, Trouble> {
+        let newest = files.checkpoints.last().copied().unwrap_or(0);
+        if newest >= next {
+            let why = format!("a checkpoint of frame {newest} is there, but frames {next} and later are not");
+            return Err(StoreError::Damaged(why).into());
+        }
+        let mut segments = files.segments.clone();
+        let mut active_len = 0;
+        if let Some(mut active) = segments.last_entry() {
+            *active.get_mut() -= torn;
+            active_len = *active.get();
+        }
+        let size = files.disk.len(&checkpoint::name(newest)).unwrap_or(0);
+        Ok(Opened {
+            index: self.index,
+            state: self.state,
+            segments: Segments::new(segments),
+            next,
+            active_len,
+            headed: active_len > 0 && files.header.as_deref() == Some(&format::header()),
+            indexed: self.indexed,
+            checkpoint: (newest, size),
+            recovery: Recovery {
+                fresh: false,
+                torn_bytes: torn,
+                replayed_frames: self.frames,
+                rebuilt: None,
+            },
+        })
+    }
+}
+
+fn all(index: &dyn Index, from: &[u8], to: &[u8]) -> Result<Vec<Pair>, IndexError> {
+    let mut pairs = Vec::new();
+    let mut from = from.to_vec();
+    loop {
+        let page = index.scan(&from, to, SCAN)?;
+        let last = page.len() < SCAN;
+        if let Some((key, _)) = page.last() {
+            from = keys::successor(key);
+        }
+        pairs.extend(page);
+        if last {
+            return Ok(pairs);
+        }
+    }
+}

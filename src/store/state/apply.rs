@@ -1,0 +1,355 @@
+//! What a frame means: the one state machine, the same live and in replay. Pure but for reads of the index.
+//!
+//! Replay over an index that is partly newer changes nothing that is newer: every delivery carries the tag of its last
+//! record, and everything else is absolute, so the last writer wins again. What is not legal is ignored, always alike.
+use crate::domain::{
+    Attempt, Delivery, DeliveryKey, Event, EventId, Failure, Next, Pending, Status, SubscriptionId,
+};
+use crate::store::index::keys;
+use crate::store::index::{Index, IndexError};
+use crate::store::records::codec::{self, Place};
+use crate::store::records::entry::{Entry, Locator, Tag, encode_pending};
+use crate::store::records::field::Writer;
+use crate::store::records::record::{Record, order_key};
+use crate::store::state::{ALL_TABLES, State, tagged};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The newest attempts that are kept.
+const LOG: usize = 20;
+/// Characters of `last_error` and of an attempt's detail.
+const DETAIL: usize = 500;
+
+/// A frame to apply.
+#[derive(Debug)]
+pub(in crate::store) struct Change<'a> {
+    pub(in crate::store) number: u64,
+    pub(in crate::store) crc: u32,
+    pub(in crate::store) segment: u64,
+    /// Where the body begins in the file.
+    pub(in crate::store) body_at: u64,
+    pub(in crate::store) records: &'a [Record],
+    /// As many as records.
+    pub(in crate::store) places: &'a [Place],
+}
+
+/// Live or replay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Mode {
+    /// A new frame: what is not found is nowhere.
+    Live,
+    /// A frame that the index may know in part.
+    Replay,
+    /// The same, below a checkpoint that already holds what lives long.
+    BelowCheckpoint,
+}
+
+/// Applies a whole frame; returns what became pending, in order.
+pub(in crate::store) fn apply(
+    state: &mut State,
+    index: &dyn Index,
+    change: &Change<'_>,
+    mode: Mode,
+) -> Result<Vec<Pending>, IndexError> {
+    let mut applying =
+        Applying { state, index, mode, tag: (change.number, 0), events: BTreeMap::new(), woken: Vec::new() };
+    for (n, (record, place)) in change.records.iter().zip(change.places).enumerate() {
+        applying.tag = (change.number, n as u32);
+        let at = Locator {
+            segment: change.segment,
+            offset: change.body_at + u64::from(place.offset),
+            len: place.len,
+            crc: place.crc,
+        };
+        applying.record(record, at)?;
+    }
+    let woken = applying.woken;
+    state.applied.frame = change.number;
+    state.applied.crc = change.crc;
+    Ok(woken)
+}
+
+struct Applying<'a> {
+    state: &'a mut State,
+    index: &'a dyn Index,
+    mode: Mode,
+    tag: Tag,
+    events: BTreeMap<EventId, (Arc<Event>, Locator)>,
+    woken: Vec<Pending>,
+}
+
+impl Applying<'_> {
+    fn record(&mut self, record: &Record, at: Locator) -> Result<(), IndexError> {
+        match record {
+            Record::Event(event) => {
+                self.events.insert(event.id, (event.clone(), at));
+                if self.mode == Mode::Live {
+                    self.state.events.put(at, event.clone());
+                }
+                Ok(())
+            }
+            Record::Delivery { event, subscription, key, target_url } => {
+                self.create(*event, *subscription, key, target_url)
+            }
+            Record::Attempted { key, attempt, next } => self.change(key, |e| attempted(e, attempt, *next)),
+            Record::Abandoned { key, reason, at_ms } => self.change(key, |e| abandoned(e, reason, *at_ms)),
+            Record::Retried { key, at_ms } => {
+                let tag = self.tag;
+                self.change(key, |e| retried(e, tag, *at_ms))
+            }
+            _ if self.mode == Mode::BelowCheckpoint => Ok(()),
+            long_lived => {
+                self.state.long_lived_bytes += u64::from(at.len);
+                self.long_lived(long_lived);
+                Ok(())
+            }
+        }
+    }
+
+    fn create(
+        &mut self,
+        event: EventId,
+        subscription: SubscriptionId,
+        key: &DeliveryKey,
+        target_url: &str,
+    ) -> Result<(), IndexError> {
+        if let Some(known) = self.load(key)? {
+            self.reassert(&known);
+            return Ok(());
+        }
+        // a delivery of an event that the batch does not hold has no body: nothing can be sent
+        let Some((event, at)) = self.events.get(&event) else { return Ok(()) };
+        let entry = Entry {
+            tag: self.tag,
+            seq: self.tag,
+            order: order_key(event.resource.as_ref()),
+            event_at: *at,
+            delivery: Delivery {
+                key: key.clone(),
+                event_id: event.id,
+                event: event.name.clone(),
+                resource: event.resource.clone(),
+                subscription,
+                target_url: target_url.to_owned(),
+                status: Status::Pending,
+                counted_attempts: 0,
+                attempts: 0,
+                log: Vec::new(),
+                last_error: None,
+                due_ms: event.timestamp_us / 1000,
+                created_us: event.timestamp_us,
+                updated_us: event.timestamp_us,
+            },
+        };
+        self.state.applied.pending += 1;
+        self.woken.push(entry.pending());
+        let live = self.mode == Mode::Live;
+        self.save(&entry, live, live);
+        Ok(())
+    }
+
+    /// A step of a delivery's life; `step` says whether it was legal.
+    fn change(&mut self, key: &DeliveryKey, step: impl FnOnce(&mut Entry) -> bool) -> Result<(), IndexError> {
+        let Some(mut entry) = self.load(key)? else { return Ok(()) };
+        if entry.tag >= self.tag {
+            self.reassert(&entry);
+            return Ok(());
+        }
+        let was_pending = entry.delivery.status == Status::Pending;
+        if !step(&mut entry) {
+            return Ok(());
+        }
+        entry.tag = self.tag;
+        let is_pending = entry.delivery.status == Status::Pending;
+        let pending = &mut self.state.applied.pending;
+        match (was_pending, is_pending) {
+            (true, false) => *pending = pending.saturating_sub(1),
+            (false, true) => {
+                *pending += 1;
+                self.woken.push(entry.pending());
+            }
+            _ => {}
+        }
+        self.save(&entry, false, self.mode == Mode::Live && !was_pending);
+        Ok(())
+    }
+
+    fn load(&self, key: &DeliveryKey) -> Result<Option<Entry>, IndexError> {
+        let Some(bytes) = self.state.overlay.get(self.index, &keys::delivery(key))? else { return Ok(None) };
+        let entry =
+            Entry::decode(&bytes).map_err(|e| IndexError::Broken(format!("delivery {}: {e}", key.id)))?;
+        // another tenant with the same hash and the same id: ours does not exist
+        Ok(Some(entry).filter(|entry| entry.delivery.key == *key))
+    }
+
+    /// `created`: its key is nowhere yet; `placed_anew`: its place in the lane is nowhere yet.
+    fn save(&mut self, entry: &Entry, created: bool, placed_anew: bool) {
+        self.state.overlay.put(keys::delivery(&entry.delivery.key), entry.encode(), created);
+        self.place(entry, placed_anew);
+    }
+
+    /// In partly newer index: the delivery is there, its place in the lane may not be.
+    fn reassert(&mut self, entry: &Entry) {
+        if self.mode != Mode::Live {
+            self.place(entry, false);
+        }
+    }
+
+    fn place(&mut self, entry: &Entry, new: bool) {
+        let overlay = &mut self.state.overlay;
+        let lane = entry.delivery.subscription;
+        let (pending, order) =
+            (keys::pending(lane, entry.seq), entry.order.map(|order| keys::order(lane, order, entry.seq)));
+        if entry.delivery.status == Status::Pending {
+            overlay.put(pending, encode_pending(&entry.pending()), new);
+            // its value never changes: a retry need not write it again
+            if let Some(order) = order.filter(|_| new || self.mode != Mode::Live) {
+                overlay.put(order, Vec::new(), new);
+            }
+        } else {
+            overlay.remove(pending);
+            if let Some(order) = order {
+                overlay.remove(order);
+            }
+        }
+    }
+
+    fn long_lived(&mut self, record: &Record) {
+        let tag = self.tag;
+        match record {
+            Record::Filling(_) | Record::Identity(_) | Record::Position(_) => self.history(record),
+            Record::Shadow { table, key, columns } => {
+                let row = keys::shadow(table, key);
+                match columns {
+                    Some(columns) => self.state.overlay.put(row, tagged(tag, columns), false),
+                    None => self.state.overlay.remove(row),
+                }
+            }
+            Record::ShadowClear { table } => self.clear(keys::hash(table)),
+            Record::Subscription(subscription) => {
+                let mut w = Writer::default();
+                codec::put_subscription(&mut w, subscription);
+                self.state.overlay.put(keys::subscription(subscription.id), w.0, false);
+                self.state.subscriptions.insert(subscription.id, Arc::new((**subscription).clone()));
+            }
+            Record::SubscriptionGone(id) => {
+                if self.state.subscriptions.remove(id).is_some() {
+                    self.state.overlay.remove(keys::subscription(*id));
+                }
+            }
+            Record::SubscriptionsCleared => self.clear_subscriptions(),
+            Record::Idempotent(answer) => {
+                let mut w = Writer::default();
+                codec::put_idempotent(&mut w, answer);
+                self.state.overlay.put(keys::idempotent(&answer.tenant, &answer.key), w.0, false);
+            }
+            Record::Event(_)
+            | Record::Delivery { .. }
+            | Record::Attempted { .. }
+            | Record::Abandoned { .. }
+            | Record::Retried { .. } => {}
+        }
+    }
+
+    fn history(&mut self, record: &Record) {
+        if matches!(record, Record::Filling(_)) {
+            // nothing is followed yet: what an earlier history left must not be taken for its memory
+            self.clear(ALL_TABLES);
+            self.clear_subscriptions();
+        }
+        let history = &mut self.state.history;
+        if history.tag >= self.tag {
+            return;
+        }
+        match record {
+            Record::Filling(identity) => {
+                history.filling = Some(identity.clone());
+                history.identity = None;
+                history.position = None;
+            }
+            Record::Identity(identity) => history.follow(identity.clone()),
+            Record::Position(lsn) => {
+                if !history.advance(*lsn) {
+                    return;
+                }
+            }
+            _ => return,
+        }
+        history.tag = self.tag;
+        let bytes = history.encode();
+        self.state.overlay.put(keys::HISTORY.to_vec(), bytes, false);
+    }
+
+    fn clear(&mut self, table: [u8; 8]) {
+        self.state.cleared.clear(table, self.tag);
+        self.state.overlay.put(keys::cleared(table), tagged(self.tag, &[]), false);
+    }
+
+    fn clear_subscriptions(&mut self) {
+        for id in std::mem::take(&mut self.state.subscriptions).into_keys() {
+            self.state.overlay.remove(keys::subscription(id));
+        }
+    }
+}
+
+fn attempted(entry: &mut Entry, attempt: &Attempt, next: Next) -> bool {
+    let d = &mut entry.delivery;
+    if d.status != Status::Pending {
+        return false;
+    }
+    d.attempts = d.attempts.saturating_add(1);
+    d.counted_attempts = d.counted_attempts.saturating_add(u32::from(attempt.counted));
+    d.updated_us = attempt.at_ms.saturating_mul(1000).saturating_add_unsigned(attempt.outcome.duration_us);
+    let mut kept = attempt.clone();
+    kept.outcome.detail = kept.outcome.detail.as_deref().map(shorten);
+    d.log.push(kept);
+    let surplus = d.log.len().saturating_sub(LOG);
+    d.log.drain(..surplus);
+    d.last_error = if next == Next::Delivered { None } else { Some(describe(attempt)) };
+    match next {
+        Next::Delivered => d.status = Status::Delivered,
+        Next::Failed => d.status = Status::Failed,
+        Next::RetryAt(at) => d.due_ms = at,
+    }
+    true
+}
+
+fn abandoned(entry: &mut Entry, reason: &str, at_ms: i64) -> bool {
+    let d = &mut entry.delivery;
+    if d.status != Status::Pending {
+        return false;
+    }
+    d.status = Status::Abandoned;
+    d.last_error = Some(shorten(reason));
+    d.updated_us = at_ms.saturating_mul(1000);
+    true
+}
+
+/// A new place at the end of its lane: where the scheduler has read on to, an old place would not be seen again.
+fn retried(entry: &mut Entry, tag: Tag, at_ms: i64) -> bool {
+    let d = &mut entry.delivery;
+    if !matches!(d.status, Status::Failed | Status::Abandoned) {
+        return false;
+    }
+    d.status = Status::Pending;
+    (d.attempts, d.counted_attempts) = (0, 0);
+    d.due_ms = at_ms;
+    d.updated_us = at_ms.saturating_mul(1000);
+    entry.seq = tag;
+    true
+}
+
+fn describe(attempt: &Attempt) -> String {
+    let what = match attempt.outcome.answer {
+        Ok(status) => format!("HTTP {status}"),
+        Err(failure) => Failure::as_str(failure).to_owned(),
+    };
+    match attempt.outcome.detail.as_deref() {
+        Some(detail) if !detail.is_empty() => shorten(&format!("{what}: {detail}")),
+        _ => what,
+    }
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(DETAIL).collect()
+}
