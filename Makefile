@@ -30,7 +30,13 @@ demo:
 	@tools/setup postgres cmake
 	cargo run --release --locked -- demo $(if $(FOR),--for $(FOR))
 
-test: lint unit deny
+# Says of each stage how long it took.
+test:
+	@for stage in lint unit deny; do \
+		begun=$$(date +%s); \
+		$(MAKE) --no-print-directory $$stage || exit 1; \
+		echo "stage $$stage: $$(($$(date +%s) - begun)) s"; \
+	done
 
 # The sidecar as packages build it is a second program: what it must not hold is looked for.
 lint:
