@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 #[path = "architecture/arrows.rs"]
 mod arrows;
+#[path = "architecture/names.rs"]
+mod names;
 #[path = "architecture/references.rs"]
 mod references;
 
@@ -190,6 +192,7 @@ fn the_house_is_as_drawn() {
     }
     wrong.extend(arrows::unused(&sources));
     wrong.extend(arrows::new_circles(&sources));
+    wrong.extend(names::twice(&sources));
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 

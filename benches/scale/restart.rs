@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tailhook::clock::SystemClock;
-use tailhook::dispatch::{self, Parts};
+use tailhook::dispatch::{self, DispatchParts};
 use tailhook::domain::{Lsn, Outcome, Pattern, Subscription};
 use tailhook::egress::{Request, Transport};
 use tailhook::registry::Routing;
@@ -77,7 +77,7 @@ pub(crate) async fn deliver(folder: &Path, _size: u64) -> anyhow::Result<()> {
     let (_routing, routing) = watch::channel(routing);
     let (_names, names) = watch::channel(Arc::new(BTreeSet::new()));
     let (stop, stopped) = watch::channel(false);
-    let parts = Parts {
+    let parts = DispatchParts {
         store: house.store.clone(),
         transport: transport.clone(),
         routing,
@@ -86,7 +86,7 @@ pub(crate) async fn deliver(folder: &Path, _size: u64) -> anyhow::Result<()> {
         settings: DispatchSettings { max_pending: u64::MAX, ..DispatchSettings::default() },
         metrics: Metrics::new().context("metrics")?,
         names,
-        status: dispatch::Status::default(),
+        status: dispatch::DispatchStatus::default(),
         jitter: || 0.0,
     };
     let owed = house.store.vitals().pending;

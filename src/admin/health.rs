@@ -5,7 +5,7 @@ use tokio::sync::watch;
 
 /// What the loops say of themselves.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct State {
+struct HealthState {
     streaming: bool,
     gap: Option<String>,
     stopping: bool,
@@ -13,11 +13,11 @@ struct State {
 
 /// A handle; clones share one state.
 #[derive(Debug, Clone)]
-pub struct Health(Arc<watch::Sender<State>>);
+pub struct Health(Arc<watch::Sender<HealthState>>);
 
 impl Default for Health {
     fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(State::default())))
+        Self(Arc::new(watch::Sender::new(HealthState::default())))
     }
 }
 

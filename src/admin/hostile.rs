@@ -133,7 +133,7 @@ fn row(data: &[u8]) {
     let value = |json: &[u8]| Some(String::from_utf8_lossy(json).into_owned());
     let values: Vec<_> = data.split(|byte| *byte == 0).map(value).collect();
     let sealer = Sealer::from_base64(&STANDARD.encode([7; 32])).expect("a key");
-    let rules = rows::Rules { sealer: &sealer, url: &|_| Ok(()) };
+    let rules = rows::RowRules { sealer: &sealer, url: &|_| Ok(()) };
     let read = rows::snapshot_row(&SUBSCRIPTION_COLUMNS, &values, rules);
     if let Some(RowChange::Put(subscription)) = read {
         assert!(validate::url(&subscription.url).is_ok());

@@ -17,36 +17,36 @@ const HEADER: &str = "idempotency-key";
 const LONGEST: usize = 255;
 const DAY_MS: i64 = 86_400_000;
 
-type Key = (TenantId, String);
+type AnswerKey = (TenantId, String);
 /// Keys whose first request is under way.
-pub(super) type Busy = Arc<Mutex<BTreeSet<Key>>>;
+pub(super) type Busy = Arc<Mutex<BTreeSet<AnswerKey>>>;
 
 /// What a POST does first.
 pub(super) enum Begin {
     /// The answer of the first request.
     Replay(Response),
     /// Nothing is known: do it.
-    Go(Ticket),
+    Go(KeyTicket),
 }
 
 /// Holds a request's key (if it has one) until its answer is kept or given up.
-pub(super) struct Ticket {
-    held: Option<Held>,
+pub(super) struct KeyTicket {
+    held: Option<HeldKey>,
 }
 
-struct Held {
+struct HeldKey {
     busy: Busy,
-    key: Key,
+    key: AnswerKey,
     body_hash: [u8; 32],
 }
 
-impl Drop for Held {
+impl Drop for HeldKey {
     fn drop(&mut self) {
         self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }
 
-impl Ticket {
+impl KeyTicket {
     /// The client's key, to derive ids from.
     pub(super) fn key(&self) -> Option<&str> {
         self.held.as_ref().map(|held| held.key.1.as_str())
@@ -94,7 +94,7 @@ pub(super) fn begin(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Begin, Problem> {
-    let Some(text) = key(headers)? else { return Ok(Begin::Go(Ticket { held: None })) };
+    let Some(text) = key(headers)? else { return Ok(Begin::Go(KeyTicket { held: None })) };
     let key = (caller.tenant.clone(), format!("{place} {text}"));
     let body_hash = auth::digest(body);
     // held before it is looked up: of two at once, one does it and the other is told to come again
@@ -102,9 +102,9 @@ pub(super) fn begin(
         let detail = "a request with this Idempotency-Key is under way";
         return Err(Problem::new(StatusCode::CONFLICT, "idempotency_busy", detail).retry_after(1));
     }
-    let held = Held { busy: api.0.busy_keys.clone(), key, body_hash };
+    let held = HeldKey { busy: api.0.busy_keys.clone(), key, body_hash };
     match api.0.parts.store.idempotent(&held.key.0, &held.key.1)? {
-        None => Ok(Begin::Go(Ticket { held: Some(held) })),
+        None => Ok(Begin::Go(KeyTicket { held: Some(held) })),
         Some(known) if known.body_hash == body_hash => Ok(Begin::Replay(replay(known))),
         Some(_) => {
             let detail = "this Idempotency-Key was used with another body";

@@ -12,7 +12,7 @@ const BURST: f64 = 1000.0;
 const MOST: usize = 10_000;
 
 #[derive(Debug, Default)]
-pub(super) struct Limiter {
+pub(super) struct CallerLimiter {
     buckets: Mutex<BTreeMap<String, Bucket>>,
 }
 
@@ -22,7 +22,7 @@ struct Bucket {
     at: Instant,
 }
 
-impl Limiter {
+impl CallerLimiter {
     /// Takes one request from the token's bucket, or says how long to wait.
     pub(super) fn take(&self, token: &str, now: Instant) -> Result<(), Duration> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
@@ -46,7 +46,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_then_the_rate_and_each_token_its_own() {
-        let limiter = Limiter::default();
+        let limiter = CallerLimiter::default();
         let now = Instant::now();
         assert!((0..1000).all(|_| limiter.take("a", now).is_ok()));
         assert!(limiter.take("a", now).is_err_and(|wait| wait <= Duration::from_millis(5)));

@@ -56,14 +56,14 @@ pub struct ApiSettings {
 }
 
 /// May deliveries go to this URL? The guard with a lookup of the name; a name that does not resolve now is no error.
-pub type UrlCheck =
+pub type ResolvingUrlCheck =
     Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
 
 /// Fills with random bytes for secrets, nonces and ids.
 pub type Entropy = Arc<dyn Fn(&mut [u8]) -> Result<(), String> + Send + Sync>;
 
 /// Everything that the API stands on; `app` hands it in.
-pub struct Parts {
+pub struct ApiParts {
     /// Reloadable settings.
     pub settings: watch::Receiver<Arc<ApiSettings>>,
     /// Deliveries, idempotent answers.
@@ -81,28 +81,28 @@ pub struct Parts {
     /// What `/readyz` answers from.
     pub health: Health,
     /// The guard's opinion of a URL.
-    pub url_check: UrlCheck,
+    pub url_check: ResolvingUrlCheck,
     /// Randomness.
     pub entropy: Entropy,
 }
 
 /// The handlers' state; clones share it.
 #[derive(Clone)]
-struct Api(Arc<Inner>);
+struct Api(Arc<ApiInner>);
 
-struct Inner {
-    parts: Parts,
-    limiter: limit::Limiter,
+struct ApiInner {
+    parts: ApiParts,
+    limiter: limit::CallerLimiter,
     writes: settled::Writes,
     busy_keys: idempotency::Busy,
     sequence: envelope::Numbering,
 }
 
 impl Api {
-    fn new(parts: Parts) -> Self {
-        Self(Arc::new(Inner {
+    fn new(parts: ApiParts) -> Self {
+        Self(Arc::new(ApiInner {
             parts,
-            limiter: limit::Limiter::default(),
+            limiter: limit::CallerLimiter::default(),
             writes: settled::Writes::default(),
             busy_keys: idempotency::Busy::default(),
             sequence: envelope::Numbering::default(),

@@ -1,7 +1,7 @@
 //! The table of routes: what there is, and who may. The tenant-isolation test walks it.
 use super::gate::{self, Access};
 use super::problem::Problem;
-use super::{Api, BASE, Parts, deliveries, pages, subscriptions};
+use super::{Api, ApiParts, BASE, deliveries, pages, subscriptions};
 use axum::Router;
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
@@ -9,24 +9,29 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use http::{Method, StatusCode, header};
 
 /// One route.
-struct Row {
+struct RouteRow {
     method: Method,
     path: String,
     access: Access,
     handler: fn(MethodFilter) -> MethodRouter<Api>,
 }
 
-fn row(method: Method, path: &str, access: Access, handler: fn(MethodFilter) -> MethodRouter<Api>) -> Row {
+fn row(
+    method: Method,
+    path: &str,
+    access: Access,
+    handler: fn(MethodFilter) -> MethodRouter<Api>,
+) -> RouteRow {
     let path = if matches!(access, Access::Read | Access::Write) {
         format!("{BASE}{path}")
     } else {
         path.to_string()
     };
-    Row { method, path, access, handler }
+    RouteRow { method, path, access, handler }
 }
 
 /// Every route there is.
-fn rows() -> Vec<Row> {
+fn rows() -> Vec<RouteRow> {
     use Access::{Open, Operator, Probe, Read, Write};
     vec![
         row(Method::POST, "/subscriptions", Write, |filter| on(filter, subscriptions::create)),
@@ -46,15 +51,15 @@ fn rows() -> Vec<Row> {
 
 /// Method and path of every route that belongs to a tenant: what an isolation test walks.
 pub fn tenant_routes() -> Vec<(Method, String)> {
-    let of_tenant = |row: &Row| matches!(row.access, Access::Read | Access::Write);
+    let of_tenant = |row: &RouteRow| matches!(row.access, Access::Read | Access::Write);
     rows().into_iter().filter(of_tenant).map(|row| (row.method, row.path)).collect()
 }
 
 /// The whole API as a service.
-pub fn router(parts: Parts) -> Router {
+pub fn router(parts: ApiParts) -> Router {
     let api = Api::new(parts);
     let mut router = Router::new();
-    for Row { method, path, access, handler } in rows() {
+    for RouteRow { method, path, access, handler } in rows() {
         let Ok(filter) = MethodFilter::try_from(method) else { continue };
         let admitted = handler(filter).route_layer(from_fn_with_state((api.clone(), access), gate::admit));
         router = router.route(&path, admitted);

@@ -2,7 +2,7 @@
 //! them. Knows no request.
 use super::Api;
 use crate::domain::{Lsn, Subscription, SubscriptionId};
-use crate::postgres::subscriptions::Written;
+use crate::postgres::subscriptions::WrittenSubscription;
 use crate::registry::Routing;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,7 +27,12 @@ pub(super) struct Expected {
 }
 
 impl Expected {
-    pub(super) fn new(id: SubscriptionId, active: bool, written: Written, since: Instant) -> Self {
+    pub(super) fn new(
+        id: SubscriptionId,
+        active: bool,
+        written: WrittenSubscription,
+        since: Instant,
+    ) -> Self {
         Self { id, active, updated_us: written.updated_us, lsn: written.lsn, since }
     }
     /// By position, or by the row itself: on an idle server the position may be reached only with the next commit.
@@ -70,7 +75,12 @@ impl Writes {
 
 impl Api {
     /// Notes a write and waits until the routing has applied it; false: not within 2 s.
-    pub(super) async fn effective(&self, id: SubscriptionId, active: bool, written: Written) -> bool {
+    pub(super) async fn effective(
+        &self,
+        id: SubscriptionId,
+        active: bool,
+        written: WrittenSubscription,
+    ) -> bool {
         let expected = Expected::new(id, active, written, Instant::now());
         self.0.writes.add(expected);
         self.wait(|routing| expected.is_applied(routing)).await.is_some()
@@ -118,7 +128,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_write_is_applied_by_position_or_by_its_row() {
         let now = Instant::now();
-        let written = |lsn| Written { created_us: 0, updated_us: 5, lsn };
+        let written = |lsn| WrittenSubscription { created_us: 0, updated_us: 5, lsn };
         let expect = |active, lsn| Expected::new(row(0, true).id, active, written(lsn), now);
         let routing = |rows: Vec<Subscription>, applied| Routing::load(rows, Lsn(applied));
         for (expected, routing, applied) in [

@@ -7,7 +7,7 @@ use super::{Api, BASE, body, objects};
 use crate::domain::{Secret, Subscription, SubscriptionId};
 use crate::fault;
 use crate::postgres::snapshot::SUBSCRIPTION_COLUMNS;
-use crate::postgres::subscriptions::{WriteError, Written};
+use crate::postgres::subscriptions::{WriteError, WrittenSubscription};
 use crate::registry::rows::{self, RowChange};
 use crate::registry::seal::Field;
 use crate::registry::validate::{self, Checked, Invalid, Origin};
@@ -77,7 +77,7 @@ async fn write(
     caller: &Caller,
     wish: Wish,
     ids: Option<[Uuid; 2]>,
-) -> Result<(Subscription, Written), Problem> {
+) -> Result<(Subscription, WrittenSubscription), Problem> {
     let random = || api.random().map(|bytes| uuid::Builder::from_random_bytes(bytes).into_uuid());
     let secret = match &wish.secret {
         Some(secret) => secret.clone(),
@@ -100,7 +100,10 @@ async fn write(
                 let found = in_table(api, caller).await?.into_iter().find(|s| s.id == first);
                 let found = found.ok_or_else(|| Problem::from(WriteError::Exists(first)))?;
                 let (created_us, updated_us) = (found.created_us, found.updated_us);
-                return Ok((Arc::unwrap_or_clone(found), Written { created_us, updated_us, lsn: None }));
+                return Ok((
+                    Arc::unwrap_or_clone(found),
+                    WrittenSubscription { created_us, updated_us, lsn: None },
+                ));
             }
             Err(error) => return Err(error.into()),
         }
@@ -201,7 +204,7 @@ async fn active(api: &Api, caller: &Caller) -> Result<Vec<Arc<Subscription>>, Pr
 
 async fn in_table(api: &Api, caller: &Caller) -> Result<Vec<Arc<Subscription>>, Problem> {
     let rows = api.0.parts.subscriptions.active(&caller.tenant).await?;
-    let rules = rows::Rules { sealer: &api.0.parts.sealer, url: &|_| Ok(()) };
+    let rules = rows::RowRules { sealer: &api.0.parts.sealer, url: &|_| Ok(()) };
     let read = |values: &Vec<Option<String>>| match rows::snapshot_row(&SUBSCRIPTION_COLUMNS, values, rules) {
         Some(RowChange::Put(subscription)) => Some(Arc::from(subscription)),
         _ => None,

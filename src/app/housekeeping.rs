@@ -1,6 +1,6 @@
 //! What runs beside the stages: health from capture's status, slot metrics, the heartbeat. Stops nothing when it fails.
 use crate::admin::Health;
-use crate::capture::Status;
+use crate::capture::CaptureStatus;
 use crate::config::Config;
 use crate::postgres::session::Patience;
 use crate::postgres::{PgError, Session, slot};
@@ -19,12 +19,12 @@ const LITTLE_WAL: i64 = 1 << 30;
 
 /// Keeps `/readyz` true.
 pub(super) async fn follow(
-    mut status: watch::Receiver<Status>,
+    mut status: watch::Receiver<CaptureStatus>,
     health: Health,
     mut ended: watch::Receiver<bool>,
 ) {
     loop {
-        let Status { streaming, gap, .. } = status.borrow_and_update().clone();
+        let CaptureStatus { streaming, gap, .. } = status.borrow_and_update().clone();
         health.set_streaming(streaming);
         health.set_gap(gap);
         tokio::select! {

@@ -110,7 +110,7 @@ impl Filling {
     }
 
     fn subscription(&self, values: &[Option<String>]) -> Option<FillRow> {
-        let rules = rows::Rules { sealer: &self.sealer, url: &*self.check_url };
+        let rules = rows::RowRules { sealer: &self.sealer, url: &*self.check_url };
         match rows::snapshot_row(&SUBSCRIPTION_COLUMNS, values, rules)? {
             RowChange::Put(subscription) => Some(FillRow::Subscription(subscription)),
             RowChange::Refused(id, why) => {

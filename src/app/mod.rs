@@ -27,13 +27,13 @@ use tracing::{info, warn};
 
 /// How `run` was called.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
+pub struct RunOptions {
     /// `--accept-gap=FROM-TO`
     pub accept_gap: Option<String>,
 }
 
 /// Runs the sidecar until `shutdown` turns true. An error says in one line why it could not start or had to end.
-pub async fn run(config: Config, options: Options, shutdown: watch::Receiver<bool>) -> anyhow::Result<()> {
+pub async fn run(config: Config, options: RunOptions, shutdown: watch::Receiver<bool>) -> anyhow::Result<()> {
     let clock: SharedClock = Arc::new(SystemClock);
     let metrics = Metrics::new().context("metrics")?;
     let place = || format!("store.path = \"{}\"", config.data_folder.display());
@@ -50,7 +50,7 @@ pub async fn run(config: Config, options: Options, shutdown: watch::Receiver<boo
     fault::crash_point("start.listening");
     let routing = Routing::load(store.subscriptions(), store.position().unwrap_or_default());
     let (routing, routes) = watch::channel(Arc::new(routing));
-    let (status, capture_status) = watch::channel(crate::capture::Status::default());
+    let (status, capture_status) = watch::channel(crate::capture::CaptureStatus::default());
     let health = admin::Health::default();
     let egress = config.egress.clone();
     let proxy = crate::egress::Proxy::new(&egress, clock.clone())?;
@@ -63,7 +63,7 @@ pub async fn run(config: Config, options: Options, shutdown: watch::Receiver<boo
         health: health.clone(),
         egress,
     };
-    let dispatch_status = dispatch::Status::default();
+    let dispatch_status = dispatch::DispatchStatus::default();
     let stages = pipeline::Stages {
         capture: wiring::capture(&config, &options, &shared, (routing, status))?,
         dispatch: wiring::dispatch(&config, &shared, proxy, dispatch_status),

@@ -25,20 +25,20 @@ pub struct Stages<S, T, J> {
     /// Durable state; also held by the other two.
     pub store: Store,
     /// Postgres in.
-    pub capture: capture::Parts<S>,
+    pub capture: capture::CaptureParts<S>,
     /// Attempts out.
-    pub dispatch: dispatch::Parts<T, J>,
+    pub dispatch: dispatch::DispatchParts<T, J>,
 }
 
 /// Which stage a task was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum PipelineStage {
     Store,
     Capture,
     Dispatch,
 }
 
-type Ended = (Stage, anyhow::Result<()>);
+type StageEnded = (PipelineStage, anyhow::Result<()>);
 
 /// Runs until `shutdown`, or until one of the stages fails; then stops the others in order and gives the first error.
 pub async fn run<S, T, J>(stages: Stages<S, T, J>, mut shutdown: watch::Receiver<bool>) -> anyhow::Result<()>
@@ -50,14 +50,15 @@ where
     let Stages { store, capture, dispatch } = stages;
     let (stop_capture, capture_stopped) = watch::channel(false);
     let (stop_dispatch, dispatch_stopped) = watch::channel(false);
-    let mut tasks: JoinSet<Ended> = JoinSet::new();
+    let mut tasks: JoinSet<StageEnded> = JoinSet::new();
     let running = store.clone();
-    let on_store = tasks.spawn(async move { (Stage::Store, running.run().await.context("the store ended")) });
+    let on_store =
+        tasks.spawn(async move { (PipelineStage::Store, running.run().await.context("the store ended")) });
     let on_capture = tasks.spawn(async move {
-        (Stage::Capture, capture::run(capture, capture_stopped).await.map_err(Into::into))
+        (PipelineStage::Capture, capture::run(capture, capture_stopped).await.map_err(Into::into))
     });
     let on_dispatch = tasks.spawn(async move {
-        (Stage::Dispatch, dispatch::run(dispatch, dispatch_stopped).await.map_err(Into::into))
+        (PipelineStage::Dispatch, dispatch::run(dispatch, dispatch_stopped).await.map_err(Into::into))
     });
     let mut ended = Vec::new();
     let mut result = tokio::select! {
@@ -66,16 +67,16 @@ where
         first = next(&mut tasks, &mut ended) => unexpected(first),
     };
     for (stage, task, grace) in [
-        (Stage::Capture, on_capture, CAPTURE_GRACE),
-        (Stage::Dispatch, on_dispatch, DISPATCH_GRACE),
-        (Stage::Store, on_store, STORE_GRACE),
+        (PipelineStage::Capture, on_capture, CAPTURE_GRACE),
+        (PipelineStage::Dispatch, on_dispatch, DISPATCH_GRACE),
+        (PipelineStage::Store, on_store, STORE_GRACE),
     ] {
         let deadline = Instant::now() + grace;
         match stage {
-            Stage::Capture => _ = stop_capture.send_replace(true),
-            Stage::Dispatch => _ = stop_dispatch.send_replace(true),
+            PipelineStage::Capture => _ = stop_capture.send_replace(true),
+            PipelineStage::Dispatch => _ = stop_dispatch.send_replace(true),
             // a disk that hangs must not hold the end beyond the deadline
-            Stage::Store => _ = timeout_at(deadline, store.close()).await,
+            PipelineStage::Store => _ = timeout_at(deadline, store.close()).await,
         }
         fault::crash_point("stop.stage-asked");
         while !ended.contains(&stage) {
@@ -95,7 +96,10 @@ where
 }
 
 /// The next stage that ends by itself; one that panicked ends the process.
-async fn next(tasks: &mut JoinSet<Ended>, ended: &mut Vec<Stage>) -> anyhow::Result<Stage> {
+async fn next(
+    tasks: &mut JoinSet<StageEnded>,
+    ended: &mut Vec<PipelineStage>,
+) -> anyhow::Result<PipelineStage> {
     let (stage, result) = loop {
         match tasks.join_next().await {
             Some(Err(cut_off)) if cut_off.is_cancelled() => {}
@@ -108,6 +112,6 @@ async fn next(tasks: &mut JoinSet<Ended>, ended: &mut Vec<Stage>) -> anyhow::Res
 }
 
 /// A stage that ends unexpectedly stops the process with a non-zero status.
-fn unexpected(end: anyhow::Result<Stage>) -> anyhow::Result<()> {
+fn unexpected(end: anyhow::Result<PipelineStage>) -> anyhow::Result<()> {
     end.and_then(|stage| anyhow::bail!("{stage:?} ended although nobody asked it to"))
 }

@@ -64,7 +64,7 @@ async fn of_the_file(config: &Config) -> Result<Vec<Finding>, PgError> {
 fn unrouted(config: &Config, rows: &[Vec<Option<String>>]) -> Vec<Finding> {
     let guard = Guard::new(&config.egress);
     // nothing is opened or kept, so the key does not matter
-    let rules = rows::Rules { sealer: &Sealer::plaintext(), url: &|url| guard.check_url(url) };
+    let rules = rows::RowRules { sealer: &Sealer::plaintext(), url: &|url| guard.check_url(url) };
     let refused = rows.iter().filter_map(|row| match rows::snapshot_row(&SUBSCRIPTION_COLUMNS, row, rules) {
         Some(RowChange::Refused(id, why)) => Some(format!("subscription {id} is not routed: {why}")),
         _ => None,
@@ -85,7 +85,7 @@ async fn rules(session: &Session, config: &Config) -> Result<Vec<Finding>, PgErr
     let found = catalog::tables(session.client(), &names, None).await?;
     let found: BTreeMap<String, Table> = found.into_iter().map(|table| (table.full_name(), table)).collect();
     let problems = config.mapping.check(&|name| found.get(name));
-    let finding = |problem: crate::mapping::Problem| Finding {
+    let finding = |problem: crate::mapping::RuleProblem| Finding {
         severity: Severity::Error,
         what: format!("line {}: {}", problem.line, problem.text),
         remedy_sql: None,

@@ -1,9 +1,9 @@
 //! Configuration → what each stage takes. Starts nothing.
-use super::Options;
+use super::RunOptions;
 use super::lookups::Lender;
 use crate::admin::{self, ApiSettings};
 use crate::capture::follow::batch::UrlCheck;
-use crate::capture::{self, PostgresSource, Rules};
+use crate::capture::{self, CaptureRules, PostgresSource};
 use crate::clock::SharedClock;
 use crate::config::{Config, IndexEngine};
 use crate::dispatch;
@@ -85,10 +85,10 @@ pub(super) fn sealer(config: &Config, sealed_exist: bool) -> anyhow::Result<Seal
 /// Everything capture needs.
 pub(super) fn capture(
     config: &Config,
-    options: &Options,
+    options: &RunOptions,
     shared: &Shared,
-    publish: (watch::Sender<Arc<Routing>>, watch::Sender<capture::Status>),
-) -> anyhow::Result<capture::Parts<PostgresSource>> {
+    publish: (watch::Sender<Arc<Routing>>, watch::Sender<capture::CaptureStatus>),
+) -> anyhow::Result<capture::CaptureParts<PostgresSource>> {
     let database = &config.database;
     let guard = Guard::new(&shared.egress);
     let check_url: UrlCheck = Arc::new(move |url| guard.check_url(url));
@@ -103,10 +103,10 @@ pub(super) fn capture(
         .map_err(|why| anyhow::anyhow!("database.url: {why}"))?;
     let mut epoch = [0; 16];
     getrandom::fill(&mut epoch).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
-    Ok(capture::Parts {
+    Ok(capture::CaptureParts {
         source: PostgresSource::new(settings, lender.lookups(), shared.clock.clone()),
         store: shared.store.clone(),
-        rules: Rules {
+        rules: CaptureRules {
             mapping: Arc::new(config.mapping.clone()),
             context: Context {
                 // part of every id: known once connected, see `capture::run`
@@ -141,10 +141,10 @@ pub(super) fn dispatch(
     config: &Config,
     shared: &Shared,
     transport: Proxy,
-    status: dispatch::Status,
-) -> dispatch::Parts<Proxy, impl FnMut() -> f64 + Send + 'static> {
+    status: dispatch::DispatchStatus,
+) -> dispatch::DispatchParts<Proxy, impl FnMut() -> f64 + Send + 'static> {
     let names: BTreeSet<EventName> = config.mapping.event_names().into_iter().collect();
-    dispatch::Parts {
+    dispatch::DispatchParts {
         store: shared.store.clone(),
         transport,
         routing: shared.routing.clone(),
@@ -168,7 +168,7 @@ pub(super) fn api(config: &Config, shared: &Shared) -> admin::Router {
     let database = &config.database;
     let api_url = database.api_url.as_ref().unwrap_or(&database.url);
     let (guard, resolver) = (Arc::new(Guard::new(&shared.egress)), Arc::new(Resolver::default()));
-    admin::router(admin::Parts {
+    admin::router(admin::ApiParts {
         settings: watch::channel(Arc::new(callers(config))).1,
         store: shared.store.clone(),
         routing: shared.routing.clone(),

@@ -1,7 +1,7 @@
 //! What a server could send, against the decoders: calls and what must hold of their answers, for `fuzz/` and
 //! `tests/corpora`. Knows no fuzzer. Panics on purpose, where a promise is broken.
 use crate::capture::Frame;
-use crate::capture::decode::pgoutput::{Message, Old, Tuple, Value, decode};
+use crate::capture::decode::pgoutput::{Message, OldTuple, Tuple, TupleValue, decode};
 use crate::capture::decode::transaction::{Assembler, Step};
 use crate::capture::decode::value;
 use crate::capture::wire::frames;
@@ -47,14 +47,14 @@ pub fn pgoutput(data: &[u8]) {
 /// What the cells of a message hold.
 fn cells(message: &Message) -> usize {
     let length = |tuple: &Tuple| -> usize {
-        let of = |value: &Value| match value {
-            Value::Text(bytes) | Value::Binary(bytes) => bytes.len(),
-            Value::Null | Value::Unchanged => 0,
+        let of = |value: &TupleValue| match value {
+            TupleValue::Text(bytes) | TupleValue::Binary(bytes) => bytes.len(),
+            TupleValue::Null | TupleValue::Unchanged => 0,
         };
         tuple.iter().map(of).sum()
     };
-    let old = |old: &Old| match old {
-        Old::Key(tuple) | Old::Row(tuple) => length(tuple),
+    let old = |old: &OldTuple| match old {
+        OldTuple::Key(tuple) | OldTuple::Row(tuple) => length(tuple),
     };
     match message {
         Message::Insert { new, .. } => length(new),

@@ -13,9 +13,9 @@ pub mod source;
 pub mod wire;
 
 pub use decode::transaction::{Assembler, Step};
-pub use follow::batch::Rules;
+pub use follow::batch::CaptureRules;
 pub use follow::feedback::Progress;
-pub use follow::run::{CaptureError, Parts, Status, run};
+pub use follow::run::{CaptureError, CaptureParts, CaptureStatus, run};
 pub use follow::slot::{Gap, Verdict, judge};
 pub use source::{Feedback, FillRow, Frame, SlotState, Source, SourceError, Survey};
 pub use wire::replication::{BoxFuture, FillRows, Lookups, PostgresSource, Settings};

@@ -1,5 +1,5 @@
 //! `tailhook check`: would `run` work here?
-use super::{Source, block_on, say};
+use super::{ConfigSource, block_on, say};
 use crate::app::preflight;
 use crate::postgres::checks::{Finding, Severity};
 use anyhow::bail;
@@ -11,13 +11,13 @@ Examples:
   tailhook check
   tailhook check --config /etc/tailhook/tailhook.toml
   tailhook check --json | jq .")]
-pub(super) struct Arguments {
+pub(super) struct CheckArguments {
     /// Prints one JSON object per finding
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn main(arguments: &Arguments, source: &Source) -> anyhow::Result<()> {
+pub(super) fn main(arguments: &CheckArguments, source: &ConfigSource) -> anyhow::Result<()> {
     let config = source.load()?;
     let findings = block_on(async { Ok(preflight::look(&config).await) })?;
     for finding in &findings {

@@ -1,5 +1,5 @@
 //! `tailhook demo`: everything at once on a throw-away database. The sidecar in it is this program once more.
-use super::{block_on, logs, signals::Stop};
+use super::{block_on, logs, signals::StopSignals};
 use crate::config::{self, LogFormat};
 use anyhow::{Context, bail};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 Examples:
   tailhook demo                runs until Ctrl-C
   tailhook demo --for 20s      stops by itself; exits with 0 only if every event arrived once and verified")]
-pub(super) struct Arguments {
+pub(super) struct DemoArguments {
     /// Stops by itself after this long, for example 20s or 5m
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     duration: Option<Duration>,
@@ -21,12 +21,12 @@ fn duration(text: &str) -> Result<Duration, String> {
     config::duration(text).filter(|d| !d.is_zero()).ok_or_else(|| "write it as 20s or 5m".to_owned())
 }
 
-pub(super) fn main(arguments: &Arguments) -> anyhow::Result<()> {
+pub(super) fn main(arguments: &DemoArguments) -> anyhow::Result<()> {
     logs::start(LogFormat::Text, "warn");
     let duration = arguments.duration;
     let program = std::env::current_exe().context("the program does not find its own file")?;
     let verdict = block_on(async move {
-        let mut signals = Stop::listen()?;
+        let mut signals = StopSignals::listen()?;
         let (stop, stops) = watch::channel(0);
         let mut shown = Box::pin(tailhook_demo::run(&program, duration, stops));
         loop {

@@ -1,9 +1,9 @@
 //! `tailhook migrate`: makes the two tables and the publication.
-use super::{Source, block_on, say, warn};
+use super::{ConfigSource, block_on, say, warn};
 use crate::app::preflight;
 use crate::config::Config;
 use crate::postgres::PgError;
-use crate::postgres::migrate::{self, Plan, Script};
+use crate::postgres::migrate::{self, MigrationPlan, Script};
 use crate::postgres::session::{self, Patience, Session};
 use anyhow::Context;
 
@@ -14,7 +14,7 @@ Examples:
   tailhook migrate
   tailhook migrate --url postgres://postgres@127.0.0.1/erp    with a DBA's role
   tailhook migrate --print | psql erp                         after you have read it")]
-pub(super) struct Arguments {
+pub(super) struct MigrateArguments {
     /// Connects with this URL instead of database.url, for a DBA's role
     #[arg(long, value_name = "URL")]
     url: Option<String>,
@@ -23,7 +23,7 @@ pub(super) struct Arguments {
     print: bool,
 }
 
-pub(super) fn main(arguments: Arguments, source: &Source) -> anyhow::Result<()> {
+pub(super) fn main(arguments: MigrateArguments, source: &ConfigSource) -> anyhow::Result<()> {
     let config = source.load()?;
     let url = arguments.url.unwrap_or_else(|| config.database.url.expose().to_owned());
     let script = block_on(async {
@@ -59,10 +59,10 @@ async fn apply(config: &Config, url: &str) -> anyhow::Result<Script> {
     Ok(migrate::migrate(&mut session, &plan).await?)
 }
 
-fn plan(config: &Config) -> anyhow::Result<Plan> {
+fn plan(config: &Config) -> anyhow::Result<MigrationPlan> {
     let database = &config.database;
     let api_url = database.api_url.as_ref().unwrap_or(&database.url);
-    Ok(Plan {
+    Ok(MigrationPlan {
         schema: database.schema.clone(),
         publication: database.publication.clone(),
         tables: preflight::mapped(config),

@@ -43,20 +43,20 @@ fn examples() -> String {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(run::Arguments),
-    Check(check::Arguments),
-    Migrate(migrate::Arguments),
-    Verify(verify::Arguments),
-    Token(token::Arguments),
-    Store(store::Arguments),
+    Run(run::RunArguments),
+    Check(check::CheckArguments),
+    Migrate(migrate::MigrateArguments),
+    Verify(verify::VerifyArguments),
+    Token(token::TokenArguments),
+    Store(store::StoreArguments),
     #[cfg(feature = "demo")]
-    Demo(demo::Arguments),
+    Demo(demo::DemoArguments),
 }
 
 /// The whole program.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let config = Source(cli.config);
+    let config = ConfigSource(cli.config);
     let done = match cli.command {
         Command::Run(arguments) => run::main(arguments, &config),
         Command::Check(arguments) => check::main(&arguments, &config),
@@ -96,9 +96,9 @@ fn warn(text: &str) {
 }
 
 /// Where the configuration is.
-struct Source(Option<PathBuf>);
+struct ConfigSource(Option<PathBuf>);
 
-impl Source {
+impl ConfigSource {
     fn path(&self) -> PathBuf {
         let named = || std::env::var_os("TAILHOOK_CONFIG").filter(|name| !name.is_empty()).map(PathBuf::from);
         self.0.clone().or_else(named).unwrap_or_else(|| Path::new("tailhook.toml").to_owned())

@@ -8,14 +8,14 @@ const WIDTH: u64 = 30;
 
 /// Progress on standard error.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct ProgressLine {
     what: &'static str,
     terminal: bool,
     /// Percents that were shown last, plus one.
     shown: AtomicU64,
 }
 
-impl Progress {
+impl ProgressLine {
     pub(super) fn new(what: &'static str) -> Self {
         Self { what, terminal: io::stderr().is_terminal(), shown: AtomicU64::new(0) }
     }

@@ -1,5 +1,5 @@
 //! `tailhook run`: the sidecar until a signal.
-use super::{Source, block_on, logs, signals::Stop};
+use super::{ConfigSource, block_on, logs, signals::StopSignals};
 use crate::app;
 use crate::domain::Lsn;
 use tokio::sync::watch;
@@ -12,7 +12,7 @@ Examples:
   tailhook run --config /etc/tailhook/tailhook.toml
   TAILHOOK_LOG=debug tailhook run
   tailhook run --accept-gap=0/1A2B3C8-0/1B00000")]
-pub(super) struct Arguments {
+pub(super) struct RunArguments {
     /// Accepts the gap with exactly this range, as it was reported; changes committed in it give no events
     #[arg(long, value_name = "FROM-TO", value_parser = range)]
     accept_gap: Option<String>,
@@ -26,12 +26,12 @@ fn range(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-pub(super) fn main(arguments: Arguments, source: &Source) -> anyhow::Result<()> {
+pub(super) fn main(arguments: RunArguments, source: &ConfigSource) -> anyhow::Result<()> {
     let config = source.load()?;
-    let options = app::Options { accept_gap: arguments.accept_gap };
+    let options = app::RunOptions { accept_gap: arguments.accept_gap };
     logs::start(config.log.format, "info");
     block_on(async move {
-        let mut signals = Stop::listen()?;
+        let mut signals = StopSignals::listen()?;
         let (stop, stopped) = watch::channel(false);
         let mut running = Box::pin(app::run(config, options, stopped));
         tokio::select! {

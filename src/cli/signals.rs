@@ -3,7 +3,7 @@ use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The signals that end the process, caught from the moment this is made.
-pub(super) struct Stop {
+pub(super) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
@@ -11,7 +11,7 @@ pub(super) struct Stop {
     _too_large: Signal,
 }
 
-impl Stop {
+impl StopSignals {
     /// Begins to catch them.
     pub(super) fn listen() -> anyhow::Result<Self> {
         let catch = |kind| signal(kind).context("signals cannot be caught");

@@ -1,10 +1,10 @@
 //! Purpose: `tailhook store verify` prints what `store::verify` found; `tailhook store rebuild` makes the index anew.
 //! Must not: judge what was found, or change a folder that a sidecar has open.
-use super::progress::Progress;
-use super::{Source, block_on, say};
+use super::progress::ProgressLine;
+use super::{ConfigSource, block_on, say};
 use crate::app;
 use crate::clock::{Clock, SystemClock};
-use crate::store::inspect::verify::{Finding, Loss, Part};
+use crate::store::inspect::verify::{FolderFinding, Loss, Part};
 use crate::store::{self, Engine, RealDisk, Rebuilt, Report, index::engine};
 use anyhow::{Context, bail};
 use serde_json::json;
@@ -15,9 +15,9 @@ use tokio::time::Instant;
 /// Checks, salvages and rebuilds parts of the data folder; the sidecar must be stopped
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Arguments {
+pub(super) struct StoreArguments {
     #[command(subcommand)]
-    command: Command,
+    command: StoreCommand,
 }
 
 const EXAMPLES: &str = "\
@@ -28,7 +28,7 @@ Examples:
   tailhook store rebuild                        make the index anew from the journal";
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+enum StoreCommand {
     Verify(Verify),
     Rebuild(Rebuild),
 }
@@ -63,7 +63,7 @@ struct Rebuild {
     json: bool,
 }
 
-pub(super) fn main(arguments: &Arguments, source: &Source) -> anyhow::Result<()> {
+pub(super) fn main(arguments: &StoreArguments, source: &ConfigSource) -> anyhow::Result<()> {
     let config = source.load()?;
     let (folder, engine) = (config.data_folder.clone(), app::engine(&config));
     let place = || format!("store.path = \"{}\"", folder.display());
@@ -72,15 +72,15 @@ pub(super) fn main(arguments: &Arguments, source: &Source) -> anyhow::Result<()>
     }
     let disk = RealDisk::open(&folder).with_context(place)?;
     match &arguments.command {
-        Command::Verify(arguments) => verify(arguments, &disk, &folder, engine),
-        Command::Rebuild(arguments) => rebuild(arguments, disk, &folder, engine).with_context(place),
+        StoreCommand::Verify(arguments) => verify(arguments, &disk, &folder, engine),
+        StoreCommand::Rebuild(arguments) => rebuild(arguments, disk, &folder, engine).with_context(place),
     }
 }
 
 /// The index before is kept beside the new one, unless it was of the other engine.
 fn rebuild(arguments: &Rebuild, disk: RealDisk, folder: &Path, engine: Engine) -> anyhow::Result<()> {
     let began = Instant::now();
-    let progress = Progress::new("journal read");
+    let progress = ProgressLine::new("journal read");
     let index = folder.join("index");
     let factory = engine.factory(index.clone(), engine::memory_bytes());
     let tell = Box::new(move |done, all| progress.tell(done, all));
@@ -148,7 +148,7 @@ fn as_text(report: &Report, salvaged: Option<&store::Salvaged>) -> Vec<String> {
         .iter()
         .map(|Part { file, bytes, holds }| format!("{file:<26} {bytes:>11} bytes  {holds}"))
         .collect();
-    for Finding { damage, file, byte, what, remedy } in &report.findings {
+    for FolderFinding { damage, file, byte, what, remedy } in &report.findings {
         let word = if *damage { "damage" } else { "note" };
         let byte = byte.map(|byte| format!(", byte {byte}")).unwrap_or_default();
         lines.push(format!("{word:<8} {file}{byte}: {what}\n         {remedy}"));

@@ -12,7 +12,7 @@ use std::fmt::Write;
 Examples:
   tailhook token --name erp-backend
   tailhook token --name dashboard --tenant 7c9e6679-7425-40de-944b-e07fc1f90ae7 --scope read")]
-pub(super) struct Arguments {
+pub(super) struct TokenArguments {
     /// Who will hold it
     #[arg(long, default_value = "admin")]
     name: String,
@@ -20,17 +20,17 @@ pub(super) struct Arguments {
     #[arg(long, default_value = "*")]
     tenant: String,
     /// What it may do
-    #[arg(long, value_enum, default_value_t = Scope::Write)]
-    scope: Scope,
+    #[arg(long, value_enum, default_value_t = TokenScope::Write)]
+    scope: TokenScope,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Scope {
+enum TokenScope {
     Read,
     Write,
 }
 
-pub(super) fn main(arguments: &Arguments) -> anyhow::Result<()> {
+pub(super) fn main(arguments: &TokenArguments) -> anyhow::Result<()> {
     let mut random = [0; 32];
     getrandom::fill(&mut random)
         .map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
@@ -55,12 +55,12 @@ fn hash(token: &str) -> String {
     digits
 }
 
-fn lines(arguments: &Arguments, token: &str) -> String {
+fn lines(arguments: &TokenArguments, token: &str) -> String {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     let hash = hash(token);
     let scope = match arguments.scope {
-        Scope::Read => "read",
-        Scope::Write => "write",
+        TokenScope::Read => "read",
+        TokenScope::Write => "write",
     };
     let (name, tenant) = (quoted(&arguments.name), quoted(&arguments.tenant));
     format!("[[admin.token]]\nname = {name}\nsha256 = \"{hash}\"\ntenant = {tenant}\nscope = \"{scope}\"")
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn the_lines_are_read_back() {
         let arguments =
-            Arguments { name: "a \"b\"\n".to_owned(), tenant: "*".to_owned(), scope: Scope::Read };
+            TokenArguments { name: "a \"b\"\n".to_owned(), tenant: "*".to_owned(), scope: TokenScope::Read };
         let token = token([7; 32]);
         assert_eq!(token, "th_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc");
         let file = format!("[database]\nurl = \"postgres://u@h/d\"\n{}\n", lines(&arguments, &token));

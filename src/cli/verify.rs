@@ -17,7 +17,7 @@ Examples:
 The headers file has one `name: value` per line, as `curl -v` or a receiver's log shows them.
 The body must be what was received, byte for byte.
 At least one scheme's headers must be there, and each scheme that is there must hold.")]
-pub(super) struct Arguments {
+pub(super) struct VerifyArguments {
     /// The subscription's secret
     #[arg(long)]
     secret: String,
@@ -32,7 +32,7 @@ pub(super) struct Arguments {
 /// More than any webhook has.
 const LARGEST: u64 = 64 << 20;
 
-pub(super) fn main(arguments: &Arguments) -> anyhow::Result<()> {
+pub(super) fn main(arguments: &VerifyArguments) -> anyhow::Result<()> {
     let headers = String::from_utf8_lossy(&read(&arguments.headers)?).into_owned();
     let headers = parse(&headers)?;
     let body = match &arguments.body {

@@ -1,11 +1,11 @@
 //! Reads `[admin]` and its tokens.
-use super::problem::Report;
+use super::problem::ProblemReport;
 use super::section::Section;
 use super::sections::text;
 use crate::settings::{AdminSettings, AdminToken, Scope};
 
 /// Reads the section.
-pub(super) fn read(section: Section<'_>, report: &Report<'_>) -> AdminSettings {
+pub(super) fn read(section: Section<'_>, report: &ProblemReport<'_>) -> AdminSettings {
     let defaults = AdminSettings::default();
     if section.has("tls") {
         section.not_yet("tls", "the admin API speaks plain HTTP; put it behind a proxy that speaks TLS");

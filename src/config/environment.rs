@@ -1,5 +1,5 @@
 //! What the environment adds to the file: `${NAME}` inside strings, and the old module's three variables.
-use super::problem::Report;
+use super::problem::ProblemReport;
 use super::{Config, Environment};
 use percent_encoding::NON_ALPHANUMERIC;
 use std::time::Duration;
@@ -7,13 +7,17 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Puts the environment's values in place of every `${NAME}`.
-pub(super) fn interpolate(table: &mut DeTable<'_>, environment: Environment<'_>, report: &Report<'_>) {
+pub(super) fn interpolate(table: &mut DeTable<'_>, environment: Environment<'_>, report: &ProblemReport<'_>) {
     for (_, value) in table.iter_mut() {
         interpolate_value(value, environment, report);
     }
 }
 
-fn interpolate_value(value: &mut Spanned<DeValue<'_>>, environment: Environment<'_>, report: &Report<'_>) {
+fn interpolate_value(
+    value: &mut Spanned<DeValue<'_>>,
+    environment: Environment<'_>,
+    report: &ProblemReport<'_>,
+) {
     let line = report.line_of(&value.span());
     match value.get_mut() {
         DeValue::String(text) if text.contains("${") => match replace(text, environment) {
@@ -81,7 +85,7 @@ fn push_url_part(out: &mut String, value: &str) {
 }
 
 /// The variables of the module that this one replaces go before the file.
-pub(super) fn overrides(config: &mut Config, environment: Environment<'_>, report: &Report<'_>) {
+pub(super) fn overrides(config: &mut Config, environment: Environment<'_>, report: &ProblemReport<'_>) {
     let number = |name: &str, limit: u64| {
         let text = environment(name)?;
         let number = text.trim().parse().ok().filter(|number| *number <= limit);

@@ -1,7 +1,7 @@
 //! The `[[event]]` entries: each with its line, and compiled. What they mean is the mapping's business.
-use super::problem::Report;
+use super::problem::ProblemReport;
 use super::section::Section;
-use crate::mapping::{EventSpec, Mapping, Problem};
+use crate::mapping::{EventSpec, Mapping, RuleProblem};
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 pub type EventEntry = (usize, EventSpec);
 
 /// Reads and compiles them all; what does not fit is noted with the line of its key.
-pub(super) fn read(root: &Section<'_>, report: &Report<'_>) -> (Vec<EventEntry>, Mapping) {
+pub(super) fn read(root: &Section<'_>, report: &ProblemReport<'_>) -> (Vec<EventEntry>, Mapping) {
     let entries = root.tables("event");
     let events: Vec<EventEntry> =
         entries.iter().filter_map(|(line, entry)| Some((*line, one(*line, entry, report)?))).collect();
@@ -26,7 +26,7 @@ pub(super) fn read(root: &Section<'_>, report: &Report<'_>) -> (Vec<EventEntry>,
     (events, mapping)
 }
 
-fn one(line: usize, entry: &Spanned<DeValue<'_>>, report: &Report<'_>) -> Option<EventSpec> {
+fn one(line: usize, entry: &Spanned<DeValue<'_>>, report: &ProblemReport<'_>) -> Option<EventSpec> {
     match EventSpec::deserialize(ValueDeserializer::from(entry.clone())) {
         Ok(spec) => Some(spec),
         Err(error) => {
@@ -39,7 +39,7 @@ fn one(line: usize, entry: &Spanned<DeValue<'_>>, report: &Report<'_>) -> Option
 }
 
 /// A problem begins with the rule's name and then the key that it is about, where there is one.
-fn line_of_key(problem: &Problem, entry: &DeTable<'_>, report: &Report<'_>) -> Option<usize> {
+fn line_of_key(problem: &RuleProblem, entry: &DeTable<'_>, report: &ProblemReport<'_>) -> Option<usize> {
     let (_, about) = problem.text.split_once(": ")?;
     let word: String = about.chars().take_while(char::is_ascii_lowercase).collect();
     let (key, _) = entry.get_key_value(word.as_str())?;

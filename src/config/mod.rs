@@ -15,10 +15,10 @@ mod units;
 
 pub use events::EventEntry;
 pub use problem::Problems;
-pub use settings::{Config, Database, IndexEngine, Log, LogFormat, Metrics, Secrets};
+pub use settings::{Config, Database, IndexEngine, Log, LogFormat, MetricsSection, Secrets};
 pub use units::duration;
 
-use problem::Report;
+use problem::ProblemReport;
 use section::Section;
 use std::path::Path;
 use toml::de::DeTable;
@@ -48,7 +48,7 @@ pub fn parse(
     text: &str,
     environment: Environment<'_>,
 ) -> Result<Config, Problems> {
-    let report = Report::new(name, text);
+    let report = ProblemReport::new(name, text);
     let (mut document, broken) = DeTable::parse_recoverable(text);
     for error in &broken {
         let line = error.span().map_or(1, |span| report.line_of(&span));

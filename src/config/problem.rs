@@ -35,14 +35,14 @@ impl fmt::Display for Problems {
 }
 
 /// Collects problems while a file is walked.
-pub(super) struct Report<'t> {
+pub(super) struct ProblemReport<'t> {
     file: &'t str,
     line_starts: Vec<usize>,
     found: RefCell<Vec<(usize, String)>>,
     unreadable: RefCell<Vec<usize>>,
 }
 
-impl<'t> Report<'t> {
+impl<'t> ProblemReport<'t> {
     pub(super) fn new(file: &'t str, text: &str) -> Self {
         let line_starts =
             std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at.saturating_add(1))).collect();
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn lines_count_from_one_and_problems_are_sorted() {
-        let report = Report::new("f.toml", "a\nbb\n\nc");
+        let report = ProblemReport::new("f.toml", "a\nbb\n\nc");
         for (offset, line) in [(0, 1), (1, 1), (2, 2), (4, 2), (5, 3), (6, 4), (99, 4)] {
             assert_eq!(report.line_of(&(offset..offset)), line, "offset {offset}");
         }

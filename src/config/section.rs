@@ -1,5 +1,5 @@
 //! Reads typed settings out of one TOML table and notes what is wrong with them. Knows no setting by name.
-use super::problem::Report;
+use super::problem::ProblemReport;
 use super::units;
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 /// One table of the file, perhaps absent. Every key that is asked for is a known one; `finish` notes the rest.
 pub(super) struct Section<'r> {
-    report: &'r Report<'r>,
+    report: &'r ProblemReport<'r>,
     path: String,
     line: usize,
     table: Option<&'r DeTable<'r>>,
@@ -19,7 +19,7 @@ pub(super) struct Section<'r> {
 }
 
 /// A value with its line.
-pub(super) struct Found<'r> {
+pub(super) struct FoundKey<'r> {
     /// The value.
     pub(super) value: &'r DeValue<'r>,
     /// Where it is.
@@ -28,7 +28,7 @@ pub(super) struct Found<'r> {
 
 impl<'r> Section<'r> {
     /// The whole file.
-    pub(super) fn root(report: &'r Report<'r>, table: &'r DeTable<'r>) -> Self {
+    pub(super) fn root(report: &'r ProblemReport<'r>, table: &'r DeTable<'r>) -> Self {
         Self { report, path: String::new(), line: 1, table: Some(table), known: RefCell::default() }
     }
     /// A table inside a list of tables.
@@ -70,12 +70,12 @@ impl<'r> Section<'r> {
         self.problem(key, format_args!("not yet: {what}; leave it out"));
     }
     /// The value as written.
-    pub(super) fn find(&self, key: &'static str) -> Option<Found<'r>> {
+    pub(super) fn find(&self, key: &'static str) -> Option<FoundKey<'r>> {
         if !self.known.borrow().contains(&key) {
             self.known.borrow_mut().push(key);
         }
         let (spanned, value) = self.table?.get_key_value(key)?;
-        Some(Found { value: value.get_ref(), line: self.report.line_of(&spanned.span()) })
+        Some(FoundKey { value: value.get_ref(), line: self.report.line_of(&spanned.span()) })
     }
     /// A string that may be absent.
     pub(super) fn optional_text(&self, key: &'static str) -> Option<String> {
@@ -248,7 +248,7 @@ impl<'r> Section<'r> {
         }
         text.map(str::to_owned)
     }
-    fn wrong(&self, key: &'static str, found: &Found<'_>, wanted: &str) {
+    fn wrong(&self, key: &'static str, found: &FoundKey<'_>, wanted: &str) {
         let kind = found.value.type_str();
         self.report.add(found.line, format!("{}: is of type {kind}; write {wanted}", self.name(key)));
     }

@@ -1,15 +1,15 @@
 //! Reads each section of the file (SPEC 3) and refuses what does nothing yet. Knows the keys, not TOML's grammar.
 use super::events;
-use super::problem::Report;
+use super::problem::ProblemReport;
 use super::section::Section;
-use super::settings::{Config, IndexEngine, Log, LogFormat, Metrics, Secrets};
+use super::settings::{Config, IndexEngine, Log, LogFormat, MetricsSection, Secrets};
 use super::{admin, database, delivery};
 use crate::settings::{EgressSettings, EnvelopeSettings, StoreSettings};
 use std::path::PathBuf;
 use toml::de::DeValue;
 
 /// Reads the whole file. `whole`: the file parsed without errors, so what is missing is truly missing.
-pub(super) fn read(root: &Section<'_>, report: &Report<'_>, whole: bool) -> Config {
+pub(super) fn read(root: &Section<'_>, report: &ProblemReport<'_>, whole: bool) -> Config {
     messages(root.section("messages"));
     let (events, mapping) = events::read(root, report);
     let mut envelope = operations(root.section("operations"));
@@ -106,12 +106,12 @@ fn operations(section: Section<'_>) -> EnvelopeSettings {
     EnvelopeSettings { operations, ..defaults }
 }
 
-fn metrics(section: Section<'_>) -> Metrics {
+fn metrics(section: Section<'_>) -> MetricsSection {
     if section.flag("tenant_label", false) {
         section.not_yet("tenant_label", "no metric carries a tenant");
     }
     section.finish();
-    Metrics::default()
+    MetricsSection::default()
 }
 
 fn log(section: Section<'_>) -> Log {
@@ -122,7 +122,7 @@ fn log(section: Section<'_>) -> Log {
 }
 
 /// What holds between settings, the environment's included. A breaker that the file does not set follows `max_retries`.
-pub(super) fn check(config: &mut Config, root: &Section<'_>, report: &Report<'_>) {
+pub(super) fn check(config: &mut Config, root: &Section<'_>, report: &ProblemReport<'_>) {
     let delivery = &mut config.dispatch;
     let most = delivery.max_retries.saturating_add(1);
     if delivery.breaker.failures <= most {

@@ -28,7 +28,7 @@ pub struct Config {
     /// `[admin]`
     pub admin: AdminSettings,
     /// `[metrics]`
-    pub metrics: Metrics,
+    pub metrics: MetricsSection,
     /// `[log]`
     pub log: Log,
     /// `[[event]]`, in the order of the file.
@@ -50,7 +50,7 @@ impl Config {
             envelope: EnvelopeSettings::default(),
             egress: EgressSettings::default(),
             admin: AdminSettings::default(),
-            metrics: Metrics::default(),
+            metrics: MetricsSection::default(),
             log: Log::default(),
             events: Vec::new(),
             mapping: Mapping::default(),
@@ -123,7 +123,7 @@ impl Default for Secrets {
 
 /// `[metrics]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Metrics {
+pub struct MetricsSection {
     /// Always false for now.
     pub tenant_label: bool,
 }

@@ -16,17 +16,17 @@ const GATHER: Duration = Duration::from_millis(5);
 /// Records in one commit.
 const BATCH: usize = 512;
 
-type Entry = (Record, Ticket);
+type GatheredRecord = (Record, Ticket);
 
 struct Commit {
-    entries: Vec<Entry>,
+    entries: Vec<GatheredRecord>,
     result: Result<(), StoreError>,
 }
 
 /// Gathered records and commits on their way.
 pub(in crate::dispatch) struct Ledger {
     store: Store,
-    gathered: Vec<Entry>,
+    gathered: Vec<GatheredRecord>,
     commits: JoinSet<Commit>,
     blocked: bool,
     /// When the newest commit was sent off.

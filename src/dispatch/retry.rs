@@ -28,7 +28,7 @@ pub fn sign(outcome: &Outcome) -> Sign {
 
 /// What follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RetryVerdict {
     /// Ended well.
     Delivered,
     /// Ended badly.
@@ -41,7 +41,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Judged {
     /// What follows.
-    pub verdict: Verdict,
+    pub verdict: RetryVerdict,
     /// Used up a retry?
     pub counted: bool,
 }
@@ -56,16 +56,16 @@ pub fn judge(
     settings: &DispatchSettings,
     jitter: f64,
 ) -> Judged {
-    let retry = |wait: i64, counted| Judged { verdict: Verdict::Retry(wait), counted };
+    let retry = |wait: i64, counted| Judged { verdict: RetryVerdict::Retry(wait), counted };
     match outcome.answer {
-        Ok(100..=399) => Judged { verdict: Verdict::Delivered, counted: true },
+        Ok(100..=399) => Judged { verdict: RetryVerdict::Delivered, counted: true },
         // A refused address will be refused again: an operator is needed, or it is an attack.
-        Ok(400..=499) | Err(Failure::Guard) => Judged { verdict: Verdict::Failed, counted: true },
+        Ok(400..=499) | Err(Failure::Guard) => Judged { verdict: RetryVerdict::Failed, counted: true },
         Err(Failure::Local) => {
             retry(wait_ms(attempts.saturating_add(1), None, settings, jitter).min(LOCAL_MAX_MS), false)
         }
         _ if !charged => retry(wait_ms(counted.max(1), outcome.retry_after_ms, settings, jitter), false),
-        _ if counted >= settings.max_retries => Judged { verdict: Verdict::Failed, counted: true },
+        _ if counted >= settings.max_retries => Judged { verdict: RetryVerdict::Failed, counted: true },
         _ => retry(wait_ms(counted.saturating_add(1), outcome.retry_after_ms, settings, jitter), true),
     }
 }
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn the_classic_profile() {
-        use Verdict::{Delivered, Failed, Retry};
+        use RetryVerdict::{Delivered, Failed, Retry};
         let settings = DispatchSettings::default();
         for (answer, retry_after, counted, charged, verdict, uses) in [
             (Ok(200), None, 0, true, Delivered, true),
@@ -138,9 +138,9 @@ mod tests {
         assert_eq!((wait(1, 0.0), wait(1, 0.5), wait(1, 0.999)), (2_000, 2_100, 2_200));
         assert_eq!((wait(12, 0.0), wait(u32::MAX, 0.0)), (3_600_000, 3_600_000));
         let local = judge(&outcome(Err(Failure::Local), None), 0, u32::MAX, true, &settings, 0.9);
-        assert_eq!(local.verdict, Verdict::Retry(LOCAL_MAX_MS));
+        assert_eq!(local.verdict, RetryVerdict::Retry(LOCAL_MAX_MS));
         let none = DispatchSettings { max_retries: 0, ..DispatchSettings::default() };
-        assert_eq!(judge(&outcome(Ok(500), None), 0, 0, true, &none, 0.0).verdict, Verdict::Failed);
+        assert_eq!(judge(&outcome(Ok(500), None), 0, 0, true, &none, 0.0).verdict, RetryVerdict::Failed);
     }
 
     #[test]

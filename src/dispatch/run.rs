@@ -7,7 +7,7 @@ use crate::dispatch::now::Now;
 use crate::dispatch::roll::Review;
 use crate::dispatch::rounds::pick::Job;
 use crate::dispatch::scheduler::{Offered, Scheduler};
-use crate::dispatch::status::{Observer, Status};
+use crate::dispatch::status::{DispatchStatus, Observer};
 use crate::domain::{EventName, Pending};
 use crate::egress::Transport;
 use crate::fault;
@@ -32,7 +32,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 const READS: usize = 8;
 
 /// What dispatch works with.
-pub struct Parts<T, J> {
+pub struct DispatchParts<T, J> {
     /// Deliveries and their bodies.
     pub store: Store,
     /// The way out.
@@ -50,7 +50,7 @@ pub struct Parts<T, J> {
     /// Event names of the mapping; all others are labelled `other`.
     pub names: watch::Receiver<Arc<BTreeSet<EventName>>>,
     /// Written here, read by health and metrics.
-    pub status: Status,
+    pub status: DispatchStatus,
     /// Random numbers in [0, 1).
     pub jitter: J,
 }
@@ -58,7 +58,7 @@ pub struct Parts<T, J> {
 /// Delivers what is pending until `shutdown` is true (or its sender is gone); then starts nothing, lets what is in
 /// flight end for five seconds, and makes the outcomes durable. What was not is pending again at the next start.
 /// Fails only if the store is damaged or closed under it.
-pub async fn run<T, J>(parts: Parts<T, J>, shutdown: watch::Receiver<bool>) -> Result<(), StoreError>
+pub async fn run<T, J>(parts: DispatchParts<T, J>, shutdown: watch::Receiver<bool>) -> Result<(), StoreError>
 where
     T: Transport,
     J: FnMut() -> f64 + Send,
@@ -70,7 +70,7 @@ where
 type Jobs = BTreeMap<task::Id, (Job, i64)>;
 
 pub(in crate::dispatch) struct Dispatch<T, J> {
-    pub(in crate::dispatch) parts: Parts<T, J>,
+    pub(in crate::dispatch) parts: DispatchParts<T, J>,
     pub(in crate::dispatch) scheduler: Scheduler,
     ledger: Ledger,
     observer: Observer,
@@ -90,7 +90,7 @@ pub(in crate::dispatch) struct Dispatch<T, J> {
 }
 
 impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
-    fn new(parts: Parts<T, J>, shutdown: watch::Receiver<bool>) -> Self {
+    fn new(parts: DispatchParts<T, J>, shutdown: watch::Receiver<bool>) -> Self {
         let reviewed = parts.routing.borrow().clone();
         Self {
             scheduler: Scheduler::new(parts.settings.clone()),

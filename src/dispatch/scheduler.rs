@@ -3,10 +3,10 @@
 //!
 //! Every step costs O(log n) in lanes, endpoints and deliveries in memory. `roster` opens and closes lanes, `refill`
 //! reads them, `pick` starts attempts, `settle` ends them.
-use crate::dispatch::backlog::lane::{Admission, Ending, Lane, State, Successor};
+use crate::dispatch::backlog::lane::{Admission, Ending, Lane, Successor, TicketState};
 use crate::dispatch::backlog::refill::HELD;
 use crate::dispatch::now::{Now, millis};
-use crate::dispatch::rounds::endpoint::{Endpoint, EndpointId, Place};
+use crate::dispatch::rounds::endpoint::{Endpoint, EndpointId, RoundPlace};
 use crate::dispatch::ticket::Ticket;
 use crate::domain::{EndpointKey, Pending, SubscriptionId};
 use crate::fault;
@@ -192,11 +192,11 @@ impl Scheduler {
         let Some(lane) = self.lanes.get_mut(&ticket.lane) else { return };
         let Some(item) = lane.items.get_mut(&ticket.seq) else { return };
         if due > now.steady {
-            item.state = State::Waiting(due);
+            item.state = TicketState::Waiting(due);
             self.timers.insert((due, Timer::Due(ticket)));
             return;
         }
-        item.state = State::Ready(due);
+        item.state = TicketState::Ready(due);
         lane.active += 1;
         let retry = item.pending.attempts > 0;
         if let Some(id) = lane.endpoint
@@ -211,13 +211,13 @@ impl Scheduler {
     pub(in crate::dispatch) fn enqueue(&mut self, id: EndpointId) {
         let Some(endpoint) = self.endpoints.get_mut(&id) else { return };
         let free = match endpoint.place {
-            Place::Idle => endpoint.has_ready(),
-            Place::Retries => endpoint.has_fresh(),
-            Place::Unproven => endpoint.proven,
-            Place::Running | Place::Timed(_) => false,
+            RoundPlace::Idle => endpoint.has_ready(),
+            RoundPlace::Retries => endpoint.has_fresh(),
+            RoundPlace::Unproven => endpoint.proven,
+            RoundPlace::Running | RoundPlace::Timed(_) => false,
         };
         if free {
-            endpoint.place = Place::Running;
+            endpoint.place = RoundPlace::Running;
             self.round.push_back(id);
         }
     }
@@ -228,10 +228,10 @@ impl Scheduler {
         let Some(item) = lane.items.get(&ticket.seq) else { return };
         self.timers.remove(&(item.expires, Timer::Expire(ticket)));
         match item.state {
-            State::Waiting(due) => {
+            TicketState::Waiting(due) => {
                 self.timers.remove(&(due, Timer::Due(ticket)));
             }
-            State::Ready(due) => {
+            TicketState::Ready(due) => {
                 let retry = item.pending.attempts > 0;
                 lane.active = lane.active.saturating_sub(1);
                 if let Some(endpoint) = lane.endpoint.and_then(|id| self.endpoints.get_mut(&id)) {
@@ -264,7 +264,7 @@ impl Scheduler {
         else {
             return;
         };
-        item.state = State::Settling(Ending::Final);
+        item.state = TicketState::Settling(Ending::Final);
         let key = item.pending.key.clone();
         self.no_longer_owed(ticket);
         self.given_up.push(GivenUp { ticket, key, reason });

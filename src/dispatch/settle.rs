@@ -1,8 +1,8 @@
 //! What an attempt changes, and what follows once it is durable (SPEC 5.2, 5.4), pure.
-use crate::dispatch::backlog::lane::{Ending, State};
+use crate::dispatch::backlog::lane::{Ending, TicketState};
 use crate::dispatch::now::{Now, millis};
-use crate::dispatch::retry::{Judged, Sign, Verdict, judge, sign};
-use crate::dispatch::rounds::endpoint::{Endpoint, EndpointId, Place};
+use crate::dispatch::retry::{Judged, RetryVerdict, Sign, judge, sign};
+use crate::dispatch::rounds::endpoint::{Endpoint, EndpointId, RoundPlace};
 use crate::dispatch::rounds::pick::Job;
 use crate::dispatch::scheduler::{ANOTHERS, EXPIRED, Scheduler, Timer};
 use crate::dispatch::ticket::Ticket;
@@ -35,9 +35,9 @@ impl Scheduler {
         let judged =
             judge(&outcome, before.counted_attempts, before.attempts, charged, &self.settings, jitter);
         let next = match judged.verdict {
-            Verdict::Delivered => Next::Delivered,
-            Verdict::Failed => Next::Failed,
-            Verdict::Retry(wait) => Next::RetryAt(now.wall.saturating_add(wait)),
+            RetryVerdict::Delivered => Next::Delivered,
+            RetryVerdict::Failed => Next::Failed,
+            RetryVerdict::Retry(wait) => Next::RetryAt(now.wall.saturating_add(wait)),
         };
         self.ends_in_lane(job, judged, next, now);
         self.wake_parked();
@@ -92,11 +92,11 @@ impl Scheduler {
 
     fn after_change(&mut self, id: EndpointId, was_refusing: bool, was_proven: bool) {
         let Some(endpoint) = self.endpoints.get_mut(&id) else { return };
-        if let (true, false, Place::Timed(at)) =
+        if let (true, false, RoundPlace::Timed(at)) =
             (was_refusing, endpoint.breaker.is_refusing(), endpoint.place)
         {
             self.timers.remove(&(at, Timer::Endpoint(id)));
-            endpoint.place = Place::Idle;
+            endpoint.place = RoundPlace::Idle;
         }
         let read_more: Vec<_> = if endpoint.proven && !was_proven {
             endpoint.lanes.iter().copied().collect()
@@ -118,7 +118,7 @@ impl Scheduler {
         item.pending.counted_attempts =
             item.pending.counted_attempts.saturating_add(u32::from(judged.counted));
         let ending = match (judged.verdict, next) {
-            (Verdict::Retry(wait), Next::RetryAt(at)) => {
+            (RetryVerdict::Retry(wait), Next::RetryAt(at)) => {
                 item.pending.due_ms = at;
                 fault::crash_point("dispatch.retry-planned");
                 let lost =
@@ -128,7 +128,7 @@ impl Scheduler {
             }
             _ => Ending::Final,
         };
-        item.state = State::Settling(ending);
+        item.state = TicketState::Settling(ending);
         if ending == Ending::Final {
             self.no_longer_owed(job.ticket);
         }
@@ -139,11 +139,11 @@ impl Scheduler {
         let state =
             self.lanes.get(&ticket.lane).and_then(|lane| lane.items.get(&ticket.seq)).map(|item| item.state);
         match state {
-            Some(State::Settling(Ending::Final)) => {
+            Some(TicketState::Settling(Ending::Final)) => {
                 self.unhook(ticket);
                 self.drop_item(ticket, now);
             }
-            Some(State::Settling(Ending::Retry(due))) => self.resume(ticket, due, now),
+            Some(TicketState::Settling(Ending::Retry(due))) => self.resume(ticket, due, now),
             _ => {}
         }
     }
@@ -156,7 +156,7 @@ impl Scheduler {
         let gone = lane.gone.or(of_another.then_some(ANOTHERS));
         let Some(item) = lane.items.get_mut(&ticket.seq) else { return };
         let expired = item.expires <= now.steady;
-        item.state = State::Queued;
+        item.state = TicketState::Queued;
         match gone {
             Some(reason) => self.give_up(ticket, reason),
             None if expired => self.give_up(ticket, EXPIRED),

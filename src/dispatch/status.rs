@@ -1,5 +1,5 @@
 //! What others may know of dispatch: a few numbers and the metrics of SPEC 8. Decides nothing.
-use crate::dispatch::run::Parts;
+use crate::dispatch::run::DispatchParts;
 use crate::dispatch::scheduler::{GivenUp, Scheduler};
 use crate::dispatch::settle::Done;
 use crate::domain::{EventName, Failure, Next};
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 /// A look at dispatch from outside; clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Status {
+pub struct DispatchStatus {
     numbers: Arc<Numbers>,
 }
 
@@ -23,7 +23,7 @@ struct Numbers {
     held: AtomicUsize,
 }
 
-impl Status {
+impl DispatchStatus {
     /// Endpoints whose breaker refuses or probes.
     pub fn refusing(&self) -> usize {
         self.numbers.refusing.load(Ordering::Relaxed)
@@ -41,13 +41,13 @@ impl Status {
 /// Writes status and metrics.
 pub(in crate::dispatch) struct Observer {
     store: Store,
-    status: Status,
+    status: DispatchStatus,
     metrics: Metrics,
     names: watch::Receiver<Arc<BTreeSet<EventName>>>,
 }
 
 impl Observer {
-    pub(in crate::dispatch) fn new<T, J>(parts: &Parts<T, J>) -> Self {
+    pub(in crate::dispatch) fn new<T, J>(parts: &DispatchParts<T, J>) -> Self {
         Self {
             store: parts.store.clone(),
             status: parts.status.clone(),

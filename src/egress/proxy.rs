@@ -44,10 +44,10 @@ const INFORMATIONAL: usize = 8;
 /// The outbound proxy; clones share one pool.
 #[derive(Clone)]
 pub struct Proxy {
-    inner: Arc<Inner>,
+    inner: Arc<ProxyInner>,
 }
 
-struct Inner {
+struct ProxyInner {
     connector: TransportConnector,
     guard: Guard,
     resolver: Resolver,
@@ -72,14 +72,14 @@ struct Answer {
 
 /// Why there is no answer.
 #[derive(Debug)]
-struct Fault {
+struct AttemptFault {
     failure: Failure,
     detail: String,
     /// The connection broke before any answer: on a reused one that says nothing about the receiver.
     stale: bool,
 }
 
-impl Fault {
+impl AttemptFault {
     fn new(failure: Failure, detail: impl Into<String>) -> Self {
         Self { failure, detail: detail.into(), stale: false }
     }
@@ -125,7 +125,7 @@ impl Proxy {
         let mut options = ConnectorOptions::new(POOL);
         options.ca_file = Some(bundle.path());
         Ok(Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(ProxyInner {
                 connector: TransportConnector::new(Some(options)),
                 guard: Guard::new(settings),
                 resolver: Resolver::default(),
@@ -142,14 +142,14 @@ impl Proxy {
     }
 }
 
-impl Inner {
-    async fn attempt(&self, request: &Request, deadline: Instant) -> Result<Answer, Fault> {
+impl ProxyInner {
+    async fn attempt(&self, request: &Request, deadline: Instant) -> Result<Answer, AttemptFault> {
         let target =
-            self.guard.parse(&request.endpoint.url).map_err(|why| Fault::new(Failure::Guard, why))?;
+            self.guard.parse(&request.endpoint.url).map_err(|why| AttemptFault::new(Failure::Guard, why))?;
         let addresses = timeout_at(deadline, self.resolver.addresses(&self.guard, &target))
             .await
-            .map_err(|_| Fault::timeout("resolving the name"))?
-            .map_err(|(failure, why)| Fault::new(failure, why))?;
+            .map_err(|_| AttemptFault::timeout("resolving the name"))?
+            .map_err(|(failure, why)| AttemptFault::new(failure, why))?;
         let peers: Vec<HttpPeer> = addresses.iter().map(|a| self.peer(request, &target, *a)).collect();
         for peer in &peers {
             let Some(stream) = self.connector.reused_stream(peer).await else { continue };
@@ -183,14 +183,14 @@ impl Inner {
         &self,
         peers: &'a [HttpPeer],
         deadline: Instant,
-    ) -> Result<(&'a HttpPeer, Stream), Fault> {
-        let mut last = Fault::new(Failure::Dns, "the name has no address");
+    ) -> Result<(&'a HttpPeer, Stream), AttemptFault> {
+        let mut last = AttemptFault::new(Failure::Dns, "the name has no address");
         for peer in peers {
             let until = deadline.min(Instant::now() + CONNECT);
             last = match timeout_at(until, self.connector.new_stream(peer)).await {
                 Ok(Ok(stream)) => return Ok((peer, stream)),
                 Ok(Err(error)) => connect_fault(&error),
-                Err(_) => Fault::timeout("connecting"),
+                Err(_) => AttemptFault::timeout("connecting"),
             };
             // Our own trouble and a deadline that has passed are the same at the next address.
             if last.failure == Failure::Local || Instant::now() >= deadline {
@@ -207,7 +207,7 @@ impl Inner {
         peer: &HttpPeer,
         stream: Stream,
         deadline: Instant,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<Answer, AttemptFault> {
         let wire = request.wire(&self.user_agent, &target.authority, &target.path);
         let mut stream = stream;
         let written = timeout_at(deadline, write(&mut stream, &wire)).await;
@@ -224,7 +224,7 @@ impl Inner {
             },
             Err(_) => timeout(Duration::ZERO, read_head(&mut session)).await,
         };
-        let status = answered.map_err(|_| Fault::timeout("waiting for the answer"))??;
+        let status = answered.map_err(|_| AttemptFault::timeout("waiting for the answer"))??;
         fault::crash_point("egress.answered");
         let retry_after_ms = session
             .get_header(http::header::RETRY_AFTER)
@@ -233,7 +233,7 @@ impl Inner {
         let keep = if status.is_success() { 0 } else { KEEP };
         let kept = timeout_at(deadline, read_body(&mut session, keep))
             .await
-            .map_err(|_| Fault::timeout("reading the answer's body"))?;
+            .map_err(|_| AttemptFault::timeout("reading the answer's body"))?;
         if kept.complete {
             self.release(session, peer).await;
         }
@@ -260,7 +260,7 @@ async fn write(stream: &mut Stream, wire: &[u8]) -> std::io::Result<()> {
 }
 
 /// Reads up to the final status; informational answers are skipped.
-async fn read_head(session: &mut HttpSession) -> Result<StatusCode, Fault> {
+async fn read_head(session: &mut HttpSession) -> Result<StatusCode, AttemptFault> {
     for _ in 0..INFORMATIONAL {
         session.read_response().await.map_err(|error| read_fault(&error))?;
         match session.get_status() {
@@ -269,7 +269,7 @@ async fn read_head(session: &mut HttpSession) -> Result<StatusCode, Fault> {
             Some(status) => return Ok(status),
         }
     }
-    Err(Fault::new(Failure::Protocol, "the answer is no HTTP answer to a POST"))
+    Err(AttemptFault::new(Failure::Protocol, "the answer is no HTTP answer to a POST"))
 }
 
 struct Body {
@@ -299,40 +299,44 @@ async fn read_body(session: &mut HttpSession, keep: usize) -> Body {
     body
 }
 
-fn connect_fault(error: &pingora_core::Error) -> Fault {
+fn connect_fault(error: &pingora_core::Error) -> AttemptFault {
     if let Some(io) = io_cause(error).filter(|io| is_ours(io)) {
-        return Fault::new(Failure::Local, format!("no connection can be made from here: {io}"));
+        return AttemptFault::new(Failure::Local, format!("no connection can be made from here: {io}"));
     }
     match error.etype() {
-        ErrorType::ConnectRefused => Fault::new(Failure::Connection, "the connection was refused"),
-        ErrorType::ConnectNoRoute => Fault::new(Failure::Connection, "there is no route to the address"),
-        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert => Fault::new(Failure::Tls, reason(error)),
+        ErrorType::ConnectRefused => AttemptFault::new(Failure::Connection, "the connection was refused"),
+        ErrorType::ConnectNoRoute => {
+            AttemptFault::new(Failure::Connection, "there is no route to the address")
+        }
+        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert => {
+            AttemptFault::new(Failure::Tls, reason(error))
+        }
         // How the connector reports a host that is no valid name for TLS.
         ErrorType::InternalError if reason(error).contains("parse domain") => {
-            Fault::new(Failure::Tls, reason(error))
+            AttemptFault::new(Failure::Tls, reason(error))
         }
-        _ => Fault::new(Failure::Connection, reason(error)),
+        _ => AttemptFault::new(Failure::Connection, reason(error)),
     }
 }
 
-fn read_fault(error: &pingora_core::Error) -> Fault {
+fn read_fault(error: &pingora_core::Error) -> AttemptFault {
     match error.etype() {
         ErrorType::InvalidHTTPHeader | ErrorType::H1Error => {
-            Fault::new(Failure::Protocol, "the answer is no HTTP")
+            AttemptFault::new(Failure::Protocol, "the answer is no HTTP")
         }
         ErrorType::ConnectionClosed => io_fault_text("the connection was closed before an answer"),
         ErrorType::ReadError | ErrorType::WriteError => io_fault(error, "waiting for the answer"),
-        _ => Fault::new(Failure::Protocol, reason(error)),
+        _ => AttemptFault::new(Failure::Protocol, reason(error)),
     }
 }
 
-fn io_fault(error: &pingora_core::Error, doing: &str) -> Fault {
+fn io_fault(error: &pingora_core::Error, doing: &str) -> AttemptFault {
     let why = io_cause(error).map_or_else(|| error.etype().as_str().to_string(), ToString::to_string);
     io_fault_text(format!("the connection broke while {doing}: {why}"))
 }
 
-fn io_fault_text(detail: impl Into<String>) -> Fault {
-    Fault { failure: Failure::Connection, detail: detail.into(), stale: true }
+fn io_fault_text(detail: impl Into<String>) -> AttemptFault {
+    AttemptFault { failure: Failure::Connection, detail: detail.into(), stale: true }
 }
 
 /// The vendor's one-line reason.

@@ -28,17 +28,17 @@ const PERMIT: Duration = Duration::from_secs(1);
 const ADDRESSES: usize = 16;
 
 /// Why there is no address to dial: what is charged, and a line for people.
-pub type Refusal = (Failure, String);
-type Answer = Result<Vec<IpAddr>, Refusal>;
+pub type LookupRefusal = (Failure, String);
+type LookupAnswer = Result<Vec<IpAddr>, LookupRefusal>;
 
 #[derive(Debug, Clone)]
-struct Entry {
+struct CachedName {
     asked: Instant,
     /// Filled once; everybody who asks for the name meanwhile waits for the same lookup.
-    answer: Arc<OnceCell<Answer>>,
+    answer: Arc<OnceCell<LookupAnswer>>,
 }
 
-impl Entry {
+impl CachedName {
     fn is_fresh(&self, now: Instant) -> bool {
         let ttl = match self.answer.get() {
             Some(Err(_)) => FAILED_TTL,
@@ -51,7 +51,7 @@ impl Entry {
 /// Resolves names with a small cache.
 #[derive(Debug)]
 pub struct Resolver {
-    cache: Mutex<BTreeMap<String, Entry>>,
+    cache: Mutex<BTreeMap<String, CachedName>>,
     permits: Arc<Semaphore>,
 }
 
@@ -64,7 +64,7 @@ impl Default for Resolver {
 impl Resolver {
     /// The addresses that may be dialled. One refused address of a name refuses all of them: a name that mixes
     /// public and private addresses is an attack or a mistake.
-    pub async fn addresses(&self, guard: &Guard, target: &Target) -> Result<Vec<SocketAddr>, Refusal> {
+    pub async fn addresses(&self, guard: &Guard, target: &Target) -> Result<Vec<SocketAddr>, LookupRefusal> {
         let ips = match (&target.host, target.literal()) {
             (Host::Domain(name), _) => self.lookup(name).await?,
             (_, Some(ip)) => vec![ip],
@@ -91,14 +91,14 @@ impl Resolver {
         self.entry(name, Instant::now()).set(Ok(addresses.to_vec())).unwrap();
     }
 
-    async fn lookup(&self, name: &str) -> Answer {
+    async fn lookup(&self, name: &str) -> LookupAnswer {
         let cell = self.entry(name, Instant::now());
         let permits = self.permits.clone();
         let answer = cell.get_or_init(|| ask(permits, name.to_string())).await;
         answer.clone()
     }
 
-    fn entry(&self, name: &str, now: Instant) -> Arc<OnceCell<Answer>> {
+    fn entry(&self, name: &str, now: Instant) -> Arc<OnceCell<LookupAnswer>> {
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = cache.get(name).filter(|entry| entry.is_fresh(now)) {
             return entry.answer.clone();
@@ -109,13 +109,13 @@ impl Resolver {
         if cache.len() >= CAPACITY {
             cache.clear();
         }
-        let entry = Entry { asked: now, answer: Arc::default() };
+        let entry = CachedName { asked: now, answer: Arc::default() };
         cache.insert(name.to_string(), entry.clone());
         entry.answer
     }
 }
 
-async fn ask(permits: Arc<Semaphore>, name: String) -> Answer {
+async fn ask(permits: Arc<Semaphore>, name: String) -> LookupAnswer {
     let local = |what: &str| (Failure::Local, what.to_string());
     let permit = timeout(PERMIT, permits.acquire_owned())
         .await
@@ -143,7 +143,7 @@ async fn ask(permits: Arc<Semaphore>, name: String) -> Answer {
 
 /// Is it the name, or are we without a resolver (`EAI_AGAIN`, no descriptors)? Only the text tells them apart: the
 /// standard library keeps no number.
-fn classify(error: &io::Error) -> Refusal {
+fn classify(error: &io::Error) -> LookupRefusal {
     let text = error.to_string();
     let ours =
         error.raw_os_error().is_some() || text.contains("emporary failure") || text.contains("ry again");
@@ -192,7 +192,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn answers_are_used_for_a_while_and_names_are_bounded() {
         let resolver = Resolver::default();
-        let set = |name: &str, answer: Answer| resolver.entry(name, Instant::now()).set(answer);
+        let set = |name: &str, answer: LookupAnswer| resolver.entry(name, Instant::now()).set(answer);
         set("good.test", Ok(vec!["8.8.8.8".parse().unwrap()])).unwrap();
         set("bad.test", Err((Failure::Dns, String::new()))).unwrap();
         tokio::time::advance(Duration::from_secs(3)).await;

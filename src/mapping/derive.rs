@@ -1,10 +1,10 @@
 //! One transaction → its events: every rule on every change, then one body a match. Knows no store and no clock.
 use crate::domain::{Cell, Change, Event, Image, Operation, Table, Transaction};
-use crate::mapping::body::emit::{Emitter, Place};
-use crate::mapping::body::payload::{Refusal, Subject};
+use crate::mapping::body::emit::{Emitter, EventPlace};
+use crate::mapping::body::payload::{BodyRefusal, Subject};
 use crate::mapping::rows::cell;
 use crate::mapping::rows::shadow::TablePlan;
-use crate::mapping::rows::{Row, Rows, Step};
+use crate::mapping::rows::{NetRow, NetRows, RowStep};
 use crate::mapping::rules::Rule;
 use crate::mapping::when::condition::matches;
 use crate::mapping::when::evaluate::Scene;
@@ -54,7 +54,7 @@ struct Derivation<'a> {
     compiled: &'a Compiled,
     transaction: &'a Transaction,
     context: &'a Context,
-    rows: Rows<'a>,
+    rows: NetRows<'a>,
     tables: Vec<Touched<'a>>,
     slots: Vec<Slot>,
     derived: Derived,
@@ -71,7 +71,7 @@ pub(in crate::mapping) fn derive(
         compiled,
         transaction,
         context,
-        rows: Rows::new(remembered),
+        rows: NetRows::new(remembered),
         tables: Vec::new(),
         slots: Vec::new(),
         derived: Derived::default(),
@@ -156,7 +156,7 @@ impl Derivation<'_> {
         table: usize,
         rule_number: usize,
         rule: &Rule,
-        step: Option<&Step>,
+        step: Option<&RowStep>,
         failed: bool,
     ) -> Option<About> {
         let Some(step) = step else {
@@ -199,7 +199,7 @@ impl Derivation<'_> {
             else {
                 continue;
             };
-            let at = Place { rule, table: touched.name, nth: slot.nth };
+            let at = EventPlace { rule, table: touched.name, nth: slot.nth };
             let (table, image) = self.image(&slot);
             let subject = Subject { table, image, op: slot.op };
             let made = match &slot.failure {
@@ -231,7 +231,7 @@ impl Derivation<'_> {
             About::Image(table, image) => (table, image),
             About::Row(number) => match self.rows.row(*number) {
                 // a row that was deleted and came back: the delete's event shows what was deleted
-                Some(Row { table, deleted: Some(deleted), .. }) if slot.op == Operation::Delete => {
+                Some(NetRow { table, deleted: Some(deleted), .. }) if slot.op == Operation::Delete => {
                     (table, deleted)
                 }
                 Some(row) => (&row.table, &row.image),
@@ -252,12 +252,14 @@ fn fault(rule: &Rule, reason: &'static str, table: &str, key: &str, text: &str) 
 }
 
 /// The reason's word and one line.
-fn worded(refusal: Refusal) -> (&'static str, String) {
+fn worded(refusal: BodyRefusal) -> (&'static str, String) {
     match refusal {
-        Refusal::NoTenant => ("tenant", "the tenant is NULL".to_owned()),
-        Refusal::Unknown(what) => ("unknown-old", format!("{what} is not known")),
-        Refusal::Broken(text) => ("payload", text),
-        Refusal::Size(size) => ("size", format!("the body has {size} bytes, more than delivery.max_payload")),
+        BodyRefusal::NoTenant => ("tenant", "the tenant is NULL".to_owned()),
+        BodyRefusal::Unknown(what) => ("unknown-old", format!("{what} is not known")),
+        BodyRefusal::Broken(text) => ("payload", text),
+        BodyRefusal::Size(size) => {
+            ("size", format!("the body has {size} bytes, more than delivery.max_payload"))
+        }
     }
 }
 

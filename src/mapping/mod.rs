@@ -15,7 +15,7 @@ mod when;
 mod tests;
 
 pub use rows::shadow::{Plan, TablePlan};
-pub use rules::{EventSpec, Problem};
+pub use rules::{EventSpec, RuleProblem};
 
 use crate::domain::{Event, EventName, Table, TenantId, Transaction};
 use bytes::Bytes;
@@ -127,7 +127,7 @@ pub struct Mapping {
 
 impl Mapping {
     /// Compiles the `[[event]]` entries, each with its line in the file; on failure says all that is wrong.
-    pub fn compile(specs: Vec<(usize, EventSpec)>) -> Result<Self, Vec<Problem>> {
+    pub fn compile(specs: Vec<(usize, EventSpec)>) -> Result<Self, Vec<RuleProblem>> {
         let rules = rules::compile::compile(specs)?;
         let mut by_table: HashMap<Arc<str>, Vec<usize>> = HashMap::new();
         for (number, rule) in rules.iter().enumerate() {
@@ -143,7 +143,7 @@ impl Mapping {
     }
     /// What does not fit the database's tables. `find` gives a table by `schema.table`; a table that it does not give is
     /// missing, which is a problem unless the rule is optional.
-    pub fn check<'t>(&self, find: &dyn Fn(&str) -> Option<&'t Table>) -> Vec<Problem> {
+    pub fn check<'t>(&self, find: &dyn Fn(&str) -> Option<&'t Table>) -> Vec<RuleProblem> {
         rules::check::check(&self.compiled, find)
     }
     /// What the shadow remembers; its text is `Identity::shadow_plan`.

@@ -32,7 +32,7 @@ pub(super) struct Held {
     /// Our publications that hold it.
     pub(super) members: Vec<Member>,
     /// The table itself; of a partitioned one every table below it too, the root first.
-    relations: Vec<Relation>,
+    relations: Vec<WrittenTable>,
 }
 
 /// How one publication holds a table.
@@ -48,7 +48,7 @@ pub(super) struct Member {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-struct Relation {
+struct WrittenTable {
     schema: String,
     name: String,
     /// `pg_class.relkind`, `relpersistence`, `relreplident`
@@ -58,11 +58,11 @@ struct Relation {
     /// The kinds of its generated columns: `s` stored, `v` virtual.
     generated: String,
     /// Those that may be a replica identity: unique, valid, immediate, without WHERE and expressions.
-    indexes: Vec<Index>,
+    indexes: Vec<UniqueIndex>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-struct Index {
+struct UniqueIndex {
     name: String,
     primary: bool,
     identity: bool,
@@ -154,7 +154,7 @@ impl Held {
 
     /// Why no publication can hold it, or would send only some of its rows.
     pub(super) fn unfit(&self) -> Vec<Refusal> {
-        self.relations.iter().filter_map(Relation::unfit).collect()
+        self.relations.iter().filter_map(WrittenTable::unfit).collect()
     }
 
     /// Why updates or deletes fail while `publication`, which sends both, holds it.
@@ -221,7 +221,7 @@ impl Server {
     }
 }
 
-impl Relation {
+impl WrittenTable {
     fn table(&self) -> TableName {
         TableName::new(&self.schema, &self.name)
     }
@@ -231,7 +231,7 @@ impl Relation {
     }
 
     /// The primary key, if it serves as an identity.
-    fn key(&self, server: Server) -> Option<&Index> {
+    fn key(&self, server: Server) -> Option<&UniqueIndex> {
         self.indexes.iter().find(|index| index.primary && !server.refuses(&index.generated))
     }
 
@@ -282,7 +282,7 @@ impl Relation {
 
     /// What Postgres refuses in the identity.
     fn harmful(&self, server: Server) -> Option<&'static str> {
-        let refused = |index: &Index| server.refuses(&index.generated);
+        let refused = |index: &UniqueIndex| server.refuses(&index.generated);
         match (self.identity, self.replica_index()) {
             ('f', _) if server.refuses(&self.generated) => {
                 Some("has REPLICA IDENTITY FULL and a generated column that is not published")
@@ -299,7 +299,7 @@ impl Relation {
     }
 
     /// The index that the identity is sent by.
-    fn replica_index(&self) -> Option<&Index> {
+    fn replica_index(&self) -> Option<&UniqueIndex> {
         self.indexes.iter().find(|index| match self.identity {
             'd' => index.primary,
             'i' => index.identity,

@@ -15,7 +15,7 @@ const LOCK: i64 = 0x7461_696c_686f_6f6b;
 
 /// What shall stand.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct MigrationPlan {
     /// `database.schema`.
     pub schema: String,
     /// `database.publication`.
@@ -40,7 +40,7 @@ pub struct Script {
 }
 
 /// What is missing, as SQL: what `--print` prints and what `migrate` runs.
-pub async fn script(client: &Client, plan: &Plan) -> Result<Script, PgError> {
+pub async fn script(client: &Client, plan: &MigrationPlan) -> Result<Script, PgError> {
     let applied = applied(client, &plan.schema).await?;
     let mut script = Script::default();
     let schema = quote(&plan.schema);
@@ -72,7 +72,7 @@ pub async fn script(client: &Client, plan: &Plan) -> Result<Script, PgError> {
 }
 
 /// Does all of it in one transaction, or nothing.
-pub async fn migrate(session: &mut Session, plan: &Plan) -> Result<Script, PgError> {
+pub async fn migrate(session: &mut Session, plan: &MigrationPlan) -> Result<Script, PgError> {
     let transaction = session.client_mut().transaction().await?;
     match run(&transaction, plan).await {
         Ok(script) => {
@@ -87,7 +87,7 @@ pub async fn migrate(session: &mut Session, plan: &Plan) -> Result<Script, PgErr
     }
 }
 
-async fn run(transaction: &Transaction<'_>, plan: &Plan) -> Result<Script, PgError> {
+async fn run(transaction: &Transaction<'_>, plan: &MigrationPlan) -> Result<Script, PgError> {
     transaction.batch_execute("SET LOCAL lock_timeout = '5s'").await?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
     let script = script(transaction.client(), plan).await?;
@@ -136,14 +136,18 @@ async fn applied(client: &Client, schema: &str) -> Result<Option<Vec<i32>>, PgEr
 }
 
 /// The publication of the tables that exist; ours counts as existing, for this script makes it.
-async fn publish(client: &Client, plan: &Plan, script: &mut Script) -> Result<PublicationPlan, PgError> {
+async fn publish(
+    client: &Client,
+    plan: &MigrationPlan,
+    script: &mut Script,
+) -> Result<PublicationPlan, PgError> {
     let (tables, missing) = wanted(client, plan).await?;
     script.missing = missing;
     publication::plan(client, &plan.publication, &tables).await
 }
 
 /// What shall be published, and which mapped tables are not there.
-async fn wanted(client: &Client, plan: &Plan) -> Result<(Vec<Wanted>, Vec<TableName>), PgError> {
+async fn wanted(client: &Client, plan: &MigrationPlan) -> Result<(Vec<Wanted>, Vec<TableName>), PgError> {
     let (mut tables, missing) = publication::existing(client, &plan.tables).await?;
     tables.push(TableName::subscriptions(&plan.schema).into());
     // of two that name one table the first is not for inserts alone
@@ -153,7 +157,7 @@ async fn wanted(client: &Client, plan: &Plan) -> Result<(Vec<Wanted>, Vec<TableN
 }
 
 /// Rights of the roles, only where they are missing.
-async fn grants(client: &Client, plan: &Plan) -> Result<Vec<String>, PgError> {
+async fn grants(client: &Client, plan: &MigrationPlan) -> Result<Vec<String>, PgError> {
     let schema = quote(&plan.schema);
     let subscriptions = TableName::subscriptions(&plan.schema).quoted();
     let deliveries = TableName::new(&plan.schema, "webhook_deliveries").quoted();

@@ -143,9 +143,9 @@ impl Draft<'_> {
             // our own table may not be there yet: it has a key
             let facts = held.iter().find(|held| held.table() == wanted.table);
             match facts.map(|facts| self.place(facts, wanted, server)) {
-                None | Some(Place::Whole) => whole.push((&wanted.table, facts)),
-                Some(Place::Inserts) => inserts.push((&wanted.table, facts)),
-                Some(Place::Nowhere) => {}
+                None | Some(Membership::Whole) => whole.push((&wanted.table, facts)),
+                Some(Membership::Inserts) => inserts.push((&wanted.table, facts)),
+                Some(Membership::Nowhere) => {}
             }
         }
         for held in held.iter().filter(|held| !wanted.iter().any(|wanted| wanted.table == held.table())) {
@@ -177,7 +177,7 @@ impl Draft<'_> {
     }
 
     /// Where a wanted table belongs.
-    fn place(&mut self, facts: &Held, wanted: &Wanted, server: Server) -> Place {
+    fn place(&mut self, facts: &Held, wanted: &Wanted, server: Server) -> Membership {
         let table = &wanted.table;
         let mut refused = facts.unfit();
         for member in facts.members.iter().filter(|member| member.filtered) {
@@ -189,17 +189,17 @@ impl Draft<'_> {
         }
         if !refused.is_empty() {
             self.plan.refused.append(&mut refused);
-            return Place::Nowhere;
+            return Membership::Nowhere;
         }
         let mut harm = facts.harm(self.main, server);
         if harm.is_empty() {
-            return Place::Whole;
+            return Membership::Whole;
         }
         if wanted.insert_only {
-            return Place::Inserts;
+            return Membership::Inserts;
         }
         self.plan.refused.append(&mut harm);
-        Place::Nowhere
+        Membership::Nowhere
     }
 
     /// Nobody needs it: with harm it goes, without it is named.
@@ -262,7 +262,7 @@ impl Draft<'_> {
     }
 }
 
-enum Place {
+enum Membership {
     Whole,
     Inserts,
     Nowhere,

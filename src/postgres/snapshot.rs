@@ -41,13 +41,13 @@ pub enum Rows {
 pub struct Snapshot {
     session: Session,
     /// What is still to be read: cursor statements, the current one last.
-    plan: Vec<Step>,
+    plan: Vec<SnapshotStep>,
     /// Is the current step's cursor open?
     open: bool,
 }
 
 #[derive(Debug)]
-struct Step {
+struct SnapshotStep {
     shadow: Option<usize>,
     select: String,
     row_security: &'static str,
@@ -115,7 +115,7 @@ async fn step(
     shadow: Option<usize>,
     table: &TableName,
     columns: &[&str],
-) -> Result<Step, PgError> {
+) -> Result<SnapshotStep, PgError> {
     let row_security = match visibility::sight(session.client(), table).await? {
         None => {
             return Err(PgError::Setup(format!(
@@ -135,7 +135,7 @@ async fn step(
             )));
         }
     };
-    Ok(Step { shadow, select: select(table, columns), row_security })
+    Ok(SnapshotStep { shadow, select: select(table, columns), row_security })
 }
 
 /// Columns as `to_jsonb` renders them. A partitioned table's rows come with it; an inheriting one's do not: they are not

@@ -39,7 +39,7 @@ pub enum WriteError {
 
 /// A committed write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Written {
+pub struct WrittenSubscription {
     /// `created_at`, Unix microseconds.
     pub created_us: i64,
     /// `updated_at`, Unix microseconds.
@@ -51,11 +51,11 @@ pub struct Written {
 /// A handle on a few connections, made when needed; clones share them.
 #[derive(Debug, Clone)]
 pub struct Subscriptions {
-    inner: Arc<Inner>,
+    inner: Arc<SubscriptionsInner>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct SubscriptionsInner {
     url: String,
     table: TableName,
     permits: Semaphore,
@@ -67,11 +67,11 @@ impl Subscriptions {
     pub fn new(url: impl Into<String>, schema: &str) -> Self {
         let (url, table) = (url.into(), TableName::subscriptions(schema));
         let (permits, idle) = (Semaphore::new(MOST), Mutex::new(Vec::new()));
-        Self { inner: Arc::new(Inner { url, table, permits, idle }) }
+        Self { inner: Arc::new(SubscriptionsInner { url, table, permits, idle }) }
     }
 
     /// Adds an active subscription; its times are the database's.
-    pub async fn create(&self, subscription: &Subscription) -> Result<Written, WriteError> {
+    pub async fn create(&self, subscription: &Subscription) -> Result<WrittenSubscription, WriteError> {
         let mut lease = self.lease().await?;
         let work = create(&mut lease.session, &self.inner.table, subscription);
         let result = within_deadline(work).await;
@@ -80,7 +80,11 @@ impl Subscriptions {
     }
 
     /// Deletes softly: `active = false`.
-    pub async fn deactivate(&self, tenant: &TenantId, id: SubscriptionId) -> Result<Written, WriteError> {
+    pub async fn deactivate(
+        &self,
+        tenant: &TenantId,
+        id: SubscriptionId,
+    ) -> Result<WrittenSubscription, WriteError> {
         let mut lease = self.lease().await?;
         let work = deactivate(&mut lease.session, &self.inner.table, tenant, id);
         let result = within_deadline(work).await;
@@ -145,7 +149,11 @@ pub(super) async fn begin<'a>(
     Ok(transaction)
 }
 
-async fn create(session: &mut Session, table: &TableName, new: &Subscription) -> Result<Written, WriteError> {
+async fn create(
+    session: &mut Session,
+    table: &TableName,
+    new: &Subscription,
+) -> Result<WrittenSubscription, WriteError> {
     let transaction = begin(session, &new.tenant).await?;
     let (tenant, event) = (new.tenant.as_str(), new.pattern.to_string());
     // two requests for the same wait for each other; a unique index would refuse rows that the ERP may write
@@ -184,7 +192,7 @@ async fn deactivate(
     table: &TableName,
     tenant: &TenantId,
     id: SubscriptionId,
-) -> Result<Written, WriteError> {
+) -> Result<WrittenSubscription, WriteError> {
     let transaction = begin(session, tenant).await?;
     let update = format!(
         "UPDATE {} SET active = false, updated_at = clock_timestamp()
@@ -216,8 +224,8 @@ const TIMES: &str =
     "(extract(epoch FROM created_at) * 1000000)::int8, (extract(epoch FROM updated_at) * 1000000)::int8";
 
 /// The insert position after the commit is at or beyond the commit's end. The write stands whatever becomes of this lookup.
-async fn written(session: &Session, (created_us, updated_us): (i64, i64)) -> Written {
+async fn written(session: &Session, (created_us, updated_us): (i64, i64)) -> WrittenSubscription {
     let lsn = session.client().query_one("SELECT pg_current_wal_insert_lsn()::text", &[]).await;
     let lsn = lsn.ok().and_then(|row| row.get::<_, &str>(0).parse().ok());
-    Written { created_us, updated_us, lsn }
+    WrittenSubscription { created_us, updated_us, lsn }
 }

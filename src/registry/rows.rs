@@ -23,7 +23,7 @@ pub enum RowChange {
 
 /// What rows are judged by.
 #[derive(Clone, Copy)]
-pub struct Rules<'a> {
+pub struct RowRules<'a> {
     /// Seals what SQL wrote in the clear.
     pub sealer: &'a Sealer,
     /// The guard's static part: scheme, port, literal addresses. No name is resolved.
@@ -32,16 +32,18 @@ pub struct Rules<'a> {
 
 /// What a streamed change of the table comes to; a change of the key gives two. `routing` fills values that were not
 /// sent (unchanged TOAST).
-pub fn changes(change: &Change, routing: &Routing, rules: Rules<'_>) -> Vec<RowChange> {
+pub fn changes(change: &Change, routing: &Routing, rules: RowRules<'_>) -> Vec<RowChange> {
     if change.op == Operation::Truncate {
         return vec![RowChange::Cleared];
     }
-    let old_id =
-        change.old.as_ref().and_then(|old| row_id(&Row { table: &change.table, image: old, old: None }));
+    let old_id = change
+        .old
+        .as_ref()
+        .and_then(|old| row_id(&SubscriptionRow { table: &change.table, image: old, old: None }));
     let Some(new) = change.new.as_ref().filter(|_| change.op != Operation::Delete) else {
         return old_id.map(RowChange::Gone).into_iter().collect();
     };
-    let row = Row { table: &change.table, image: new, old: change.old.as_ref() };
+    let row = SubscriptionRow { table: &change.table, image: new, old: change.old.as_ref() };
     // without an id there is no row that we could name: the column is the primary key, so this is another's table
     let Some(id) = row_id(&row) else { return Vec::new() };
     let moved = old_id.filter(|old| *old != id);
@@ -53,7 +55,7 @@ pub fn changes(change: &Change, routing: &Routing, rules: Rules<'_>) -> Vec<RowC
 
 /// One row of the first snapshot or of a lookup: `values` as `to_jsonb(column)::text` renders them, in the order of
 /// `names`. `None`: it has no id.
-pub fn snapshot_row(names: &[&str], values: &[Option<String>], rules: Rules<'_>) -> Option<RowChange> {
+pub fn snapshot_row(names: &[&str], values: &[Option<String>], rules: RowRules<'_>) -> Option<RowChange> {
     let value = |name: &str| {
         let at = names.iter().position(|n| *n == name);
         at.and_then(|at| values.get(at))
@@ -87,13 +89,13 @@ impl Seen {
     }
 }
 
-struct Row<'a> {
+struct SubscriptionRow<'a> {
     table: &'a Table,
     image: &'a Image,
     old: Option<&'a Image>,
 }
 
-impl Row<'_> {
+impl SubscriptionRow<'_> {
     fn value(&self, name: &str) -> Seen {
         let Some(at) = self.table.position(name) else { return Seen::Missing };
         let cell = match self.image.get(at) {
@@ -110,7 +112,7 @@ impl Row<'_> {
     }
 }
 
-fn row_id(row: &Row<'_>) -> Option<SubscriptionId> {
+fn row_id(row: &SubscriptionRow<'_>) -> Option<SubscriptionId> {
     row.value("id").text().and_then(|text| Uuid::try_parse(&text).ok()).map(SubscriptionId)
 }
 
@@ -118,7 +120,7 @@ fn judge(
     id: SubscriptionId,
     value: &dyn Fn(&str) -> Seen,
     known: Option<&Subscription>,
-    rules: Rules<'_>,
+    rules: RowRules<'_>,
 ) -> RowChange {
     match subscription(id, value, known, rules) {
         Ok(subscription) => RowChange::Put(Box::new(subscription)),
@@ -130,7 +132,7 @@ fn subscription(
     id: SubscriptionId,
     value: &dyn Fn(&str) -> Seen,
     known: Option<&Subscription>,
-    rules: Rules<'_>,
+    rules: RowRules<'_>,
 ) -> Result<Subscription, String> {
     let filled = |name: &str| match value(name) {
         Seen::NotSent => known.map_or(Err(unsent(name)), |known| Ok(remembered(known, name))),

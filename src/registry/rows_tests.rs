@@ -67,7 +67,7 @@ fn guard(url: &str) -> Result<(), String> {
 
 fn run(change: &Change, routing: &Routing) -> Vec<RowChange> {
     let sealer = sealer();
-    changes(change, routing, Rules { sealer: &sealer, url: &guard })
+    changes(change, routing, RowRules { sealer: &sealer, url: &guard })
 }
 
 fn id(n: u128) -> SubscriptionId {
@@ -94,7 +94,7 @@ fn an_insert_is_read_by_name_sealed_and_the_same_again() {
     assert_eq!(put(run(&insert, &Routing::default())), read);
     let values: Vec<Option<String>> = NAMES.iter().map(|n| Some(row()[*n].to_string())).collect();
     let sealer = sealer();
-    let from_snapshot = snapshot_row(&NAMES, &values, Rules { sealer: &sealer, url: &guard });
+    let from_snapshot = snapshot_row(&NAMES, &values, RowRules { sealer: &sealer, url: &guard });
     assert_eq!(from_snapshot, Some(RowChange::Put(Box::new(read))));
 }
 
@@ -115,7 +115,7 @@ fn secrets_empty_null_sealed_and_clear() {
     );
     let clear = Sealer::plaintext();
     let insert = change(Operation::Insert, None, Some(self::row()));
-    let read = changes(&insert, &Routing::default(), Rules { sealer: &clear, url: &guard });
+    let read = changes(&insert, &Routing::default(), RowRules { sealer: &clear, url: &guard });
     assert_eq!(put(read).secret.unwrap().as_str(), "12345678");
 }
 
@@ -133,7 +133,7 @@ fn headers_are_sealed_for_their_row_and_sealed_ones_stay() {
     let again = with("options", serde_json::to_value(&read.options).unwrap());
     assert_eq!(put(run(&change(Operation::Update, None, Some(again)), &Routing::default())), read);
     let clear = Sealer::plaintext();
-    let read = changes(&insert, &Routing::default(), Rules { sealer: &clear, url: &guard });
+    let read = changes(&insert, &Routing::default(), RowRules { sealer: &clear, url: &guard });
     assert_eq!(put(read).options.headers["x-api-key"].as_str(), "hunter2");
 }
 

@@ -4,7 +4,7 @@ use crate::store::engine::checkpoint::{self, Blocks, Wrong};
 use crate::store::index::Pair;
 use crate::store::log::disk::Disk;
 use crate::store::log::frame::{self, Kind};
-use crate::store::log::segment::{self, SegmentReader, Step};
+use crate::store::log::segment::{self, SegmentReader, SegmentStep};
 use crate::store::records::codec;
 use crate::store::records::entry::Entry;
 use crate::store::records::record::Record;
@@ -45,7 +45,7 @@ fn segment(file: Vec<u8>, good: Option<&[&[u8]]>) {
         let number = FIRST + bodies.len() as u64;
         let from = reader.at as usize;
         match reader.next(number).expect("nothing beyond the end is read") {
-            Step::Frame(found) => {
+            SegmentStep::Frame(found) => {
                 let to = reader.at as usize;
                 assert_eq!(
                     file.0[to - found.body.len()..to],
@@ -56,8 +56,8 @@ fn segment(file: Vec<u8>, good: Option<&[&[u8]]>) {
                 body(&found.body);
                 bodies.push(found.body);
             }
-            Step::End | Step::Unknown(_) => break,
-            Step::Flaw => {
+            SegmentStep::End | SegmentStep::Unknown(_) => break,
+            SegmentStep::Flaw => {
                 if let Ok(torn) = reader.judge(number) {
                     assert_eq!(from as u64 + torn, file.0.len() as u64, "what is cut is the rest");
                 }

@@ -6,7 +6,7 @@ use crate::domain::{DeliveryId, Lsn, Pending, Subscription, SubscriptionId};
 use crate::settings::StoreSettings;
 use crate::store::engine::commit::{self, QUEUE, Queued};
 use crate::store::engine::compaction;
-use crate::store::engine::core::{Core, Stage, Unstarted};
+use crate::store::engine::core::{Core, StoreStage, Unstarted};
 use crate::store::engine::feed::Feed;
 use crate::store::engine::flush;
 use crate::store::engine::gate::Gate;
@@ -17,7 +17,7 @@ use crate::store::index::IndexFactory;
 use crate::store::log::disk::Disk;
 use crate::store::log::frame::{Kind, MAX_BODY};
 use crate::store::log::group;
-use crate::store::log::journal::{End, Journal};
+use crate::store::log::journal::{Journal, JournalEnd};
 use crate::store::records::codec;
 use crate::store::records::record::{Batch, Identity};
 use crate::store::recovery::opening;
@@ -90,7 +90,7 @@ impl Store {
             disk.clone(),
             settings.segment_bytes,
             segments.clone(),
-            End { next: opened.next, len: opened.active_len, headed: opened.headed },
+            JournalEnd { next: opened.next, len: opened.active_len, headed: opened.headed },
         );
         let core = Core {
             settings,
@@ -104,7 +104,7 @@ impl Store {
             queue,
             unstarted: Mutex::new(Some(Unstarted { queue: waiting, journal })),
             closing: watch::Sender::new(false),
-            stage: watch::Sender::new(Stage::Idle),
+            stage: watch::Sender::new(StoreStage::Idle),
             writable: Gate::new(true),
             ailing: AtomicBool::new(false),
             ailed: Notify::new(),
@@ -125,8 +125,8 @@ impl Store {
     pub async fn run(&self) -> Result<(), StoreError> {
         let unstarted = self.core.unstarted.lock().unwrap_or_else(PoisonError::into_inner).take();
         let unstarted = unstarted.ok_or(StoreError::Closed)?;
-        let _ended = Ended(&self.core);
-        self.core.stage.send_replace(Stage::Running);
+        let _ended = RunEnded(&self.core);
+        self.core.stage.send_replace(StoreStage::Running);
         let loops = async {
             tokio::try_join!(
                 Box::pin(commit::run(self.core.clone(), unstarted)),
@@ -171,12 +171,12 @@ impl Store {
     /// Stops accepting, writes what is queued, flushes the index, ends `run`.
     pub async fn close(&self) {
         self.core.closing.send_replace(true);
-        if *self.core.stage.borrow() == Stage::Idle {
+        if *self.core.stage.borrow() == StoreStage::Idle {
             // `run`, if it is called at all, does the rest
             return;
         }
         // the sender lives in `core`: waiting cannot fail
-        let _ = self.core.stage.subscribe().wait_for(|stage| *stage == Stage::Ended).await;
+        let _ = self.core.stage.subscribe().wait_for(|stage| *stage == StoreStage::Ended).await;
     }
 
     /// Who is told how long each fdatasync of the journal takes; the first one stays.
@@ -226,10 +226,10 @@ impl Store {
 }
 
 /// However `run` ends, nobody waits for it any more.
-struct Ended<'a>(&'a Core);
+struct RunEnded<'a>(&'a Core);
 
-impl Drop for Ended<'_> {
+impl Drop for RunEnded<'_> {
     fn drop(&mut self) {
-        self.0.stage.send_replace(Stage::Ended);
+        self.0.stage.send_replace(StoreStage::Ended);
     }
 }

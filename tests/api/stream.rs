@@ -10,7 +10,7 @@ use tailhook::postgres::session::Patience;
 use tailhook::postgres::snapshot::{Rows as SnapshotRows, SUBSCRIPTION_COLUMNS, Snapshot};
 use tailhook::postgres::{PgError, Session, catalog};
 use tailhook::registry::Routing;
-use tailhook::registry::rows::{RowChange, Rules, changes, snapshot_row};
+use tailhook::registry::rows::{RowChange, RowRules, changes, snapshot_row};
 use tailhook::registry::seal::Sealer;
 use tokio::sync::watch;
 
@@ -53,7 +53,7 @@ impl FillRows for Fill {
             let Some(SnapshotRows::Subscriptions(rows)) = self.snapshot.next().await.map_err(failed)? else {
                 return Ok(Vec::new());
             };
-            let rules = Rules { sealer: &self.sealer, url: &|_| Ok(()) };
+            let rules = RowRules { sealer: &self.sealer, url: &|_| Ok(()) };
             let put = |change| match change {
                 RowChange::Put(subscription) => Some(FillRow::Subscription(subscription)),
                 _ => None,
@@ -113,7 +113,7 @@ pub async fn follow(
 
 fn apply(routing: &mut Routing, transaction: &Transaction, sealer: &Sealer) {
     for change in transaction.changes.iter().filter(|c| c.table.name == "webhook_subscriptions") {
-        for change in changes(change, routing, Rules { sealer, url: &|_| Ok(()) }) {
+        for change in changes(change, routing, RowRules { sealer, url: &|_| Ok(()) }) {
             routing.apply(change);
         }
     }

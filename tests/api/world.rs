@@ -8,11 +8,11 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use tailhook::admin::{ApiSettings, Health, Parts, router, system_entropy};
+use tailhook::admin::{ApiParts, ApiSettings, Health, router, system_entropy};
 use tailhook::clock::SystemClock;
 use tailhook::domain::{Attempt, DeliveryId, DeliveryKey, Next, Outcome, TenantId};
 use tailhook::postgres::Session;
-use tailhook::postgres::migrate::{Plan, migrate};
+use tailhook::postgres::migrate::{MigrationPlan, migrate};
 use tailhook::postgres::session::Patience;
 use tailhook::postgres::subscriptions::Subscriptions;
 use tailhook::registry::Routing;
@@ -102,7 +102,7 @@ impl World {
     pub async fn with_role(role: &str) -> Self {
         let cluster = Cluster::start();
         cluster.sql(&format!("CREATE ROLE api {role}"));
-        let plan = Plan {
+        let plan = MigrationPlan {
             schema: "tailhook".into(),
             publication: "tailhook".into(),
             tables: vec![],
@@ -125,7 +125,7 @@ impl World {
         tasks.spawn(follow(cluster.url("postgres"), sealer.clone(), routing, holding));
         let (settings, settings_watch) = watch::channel(Arc::new(settings()));
         let health = Health::default();
-        let router = router(Parts {
+        let router = router(ApiParts {
             settings: settings_watch,
             store: store.clone(),
             routing: routed.clone(),

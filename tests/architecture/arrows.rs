@@ -19,7 +19,7 @@ impl Source {
     pub(super) fn new(path: &str, text: &str) -> Self {
         Self { path: path.to_owned(), code: code(text) }
     }
-    fn is_test(&self) -> bool {
+    pub(super) fn is_test(&self) -> bool {
         self.path.ends_with("tests.rs") || self.path.contains("/tests/")
     }
     fn folder(&self) -> &str {

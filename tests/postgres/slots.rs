@@ -2,7 +2,7 @@
 use crate::cluster::{Cluster, Options};
 use crate::follower::{Follower, soon, source};
 use std::sync::Arc;
-use tailhook::capture::follow::slot::Memory;
+use tailhook::capture::follow::slot::KnownHistory;
 use tailhook::capture::{Feedback, FillRow, Frame, PostgresSource, Source, SourceError, Verdict, judge};
 use tailhook::domain::Lsn;
 use tailhook::store::Identity;
@@ -38,7 +38,7 @@ async fn a_new_slot_has_a_snapshot_of_what_was_before_it() {
     let mut source = source(&cluster, &cluster.url("postgres"));
     assert!(matches!(source.fill().await, Err(SourceError::Retry(_))), "no slot, no snapshot");
     let survey = source.survey().await.expect("connects");
-    assert_eq!(judge("tailhook", Memory::Empty, &survey), Verdict::FirstStart);
+    assert_eq!(judge("tailhook", KnownHistory::Empty, &survey), Verdict::FirstStart);
     let point = source.create_slot(&[]).await.expect("a slot");
     cluster.sql("INSERT INTO t VALUES (3)");
     let ids = filled(&mut source).await;
@@ -51,15 +51,15 @@ async fn a_new_slot_has_a_snapshot_of_what_was_before_it() {
     assert_eq!((state.plugin.as_str(), state.database.as_str(), state.confirmed), ("pgoutput", "erp", point));
     assert_eq!((state.wal_status.as_str(), state.active_pid), ("reserved", None));
     let identity = identity(&cluster);
-    assert_eq!(judge("tailhook", Memory::Filling(&identity), &survey), Verdict::Refill);
+    assert_eq!(judge("tailhook", KnownHistory::Filling(&identity), &survey), Verdict::Refill);
     assert_eq!(
-        judge("tailhook", Memory::Following(&identity, point), &survey),
+        judge("tailhook", KnownHistory::Following(&identity, point), &survey),
         Verdict::Start { from: point }
     );
     source.drop_slot().await.expect("drops");
     let survey = source.survey().await.expect("connects");
     assert_eq!(survey.slot, None);
-    let verdict = judge("tailhook", Memory::Following(&identity, point), &survey);
+    let verdict = judge("tailhook", KnownHistory::Following(&identity, point), &survey);
     assert!(matches!(verdict, Verdict::Gap(gap) if gap.from == point));
     let SourceError::Gap(line) = source.start(point).await.expect_err("no slot") else { panic!("a gap") };
     assert_eq!(line, "slot \"tailhook\" does not exist (42704)");
@@ -79,7 +79,7 @@ async fn what_is_confirmed_and_who_else_is_there() {
     let survey = other.survey().await.expect("connects");
     let pid = survey.slot.as_ref().and_then(|slot| slot.active_pid).expect("busy");
     let identity = identity(&cluster);
-    assert_eq!(judge("tailhook", Memory::Following(&identity, before), &survey), Verdict::Wait { pid });
+    assert_eq!(judge("tailhook", KnownHistory::Following(&identity, before), &survey), Verdict::Wait { pid });
     let SourceError::Retry(line) = other.start(before).await.expect_err("busy") else {
         panic!("worth a retry")
     };
@@ -112,7 +112,7 @@ async fn what_is_confirmed_and_who_else_is_there() {
         "INSERT INTO t VALUES (3); SELECT pg_replication_slot_advance('tailhook', pg_current_wal_lsn())",
     );
     let survey = other.survey().await.expect("connects");
-    let verdict = judge("tailhook", Memory::Following(&identity, first.end_lsn), &survey);
+    let verdict = judge("tailhook", KnownHistory::Following(&identity, first.end_lsn), &survey);
     let Verdict::Gap(gap) = verdict else { panic!("{verdict:?}") };
     assert_eq!((gap.from, gap.to), (first.end_lsn, confirmed(&cluster)));
 }
@@ -193,7 +193,7 @@ async fn a_slot_that_has_lost_its_wal() {
     assert_eq!(survey.slot.as_ref().map(|slot| slot.wal_status.as_str()), Some("lost"));
     let identity = identity(&cluster);
     let position = survey.slot.as_ref().expect("a slot").confirmed;
-    let verdict = judge("tailhook", Memory::Following(&identity, position), &survey);
+    let verdict = judge("tailhook", KnownHistory::Following(&identity, position), &survey);
     assert!(matches!(&verdict, Verdict::Gap(gap) if gap.reason.contains("has lost its WAL")), "{verdict:?}");
     let error = follower.source.start(position).await.expect_err("lost");
     assert!(matches!(error, SourceError::Gap(_)), "{error}");
@@ -229,7 +229,7 @@ async fn a_new_timeline_goes_on_where_the_old_one_was_left() {
     let survey = follower.source.survey().await.expect("connects");
     let [(1, fork)] = survey.history[..] else { panic!("{:?}", survey.history) };
     assert!(survey.timeline == 2 && fork > first.end_lsn && fork < survey.wal_end, "{survey:?}");
-    let judged = |position| judge("tailhook", Memory::Following(&identity, position), &survey);
+    let judged = |position| judge("tailhook", KnownHistory::Following(&identity, position), &survey);
     assert_eq!(judged(first.end_lsn), Verdict::Start { from: first.end_lsn });
     let beyond = Lsn(fork.0 + 1);
     assert!(matches!(judged(beyond), Verdict::Gap(gap) if (gap.from, gap.to) == (fork, beyond)));

@@ -220,7 +220,7 @@ impl Machine {
         let Ok(Some(store)) = opening else { return };
         let (stop, stopped) = watch::channel(false);
         let source = SimSource::new(&self.server);
-        let (status, mut seen) = watch::channel(capture::Status::default());
+        let (status, mut seen) = watch::channel(capture::CaptureStatus::default());
         let end_of = wiring::Ends {
             source,
             transport: self.net.transport(number),
@@ -264,7 +264,7 @@ impl Machine {
     }
 
     /// Reads what the sidecar says of gaps.
-    async fn listen(&self, seen: &mut watch::Receiver<capture::Status>) {
+    async fn listen(&self, seen: &mut watch::Receiver<capture::CaptureStatus>) {
         while seen.changed().await.is_ok() {
             let gap = seen.borrow_and_update().gap.clone();
             if let Some((range, _)) = gap.as_deref().and_then(|gap| gap.split_once(':')) {
@@ -305,7 +305,7 @@ impl Machine {
         };
         let (stop, stopped) = watch::channel(false);
         let source = SimSource::new(&self.server);
-        let (status, _seen) = watch::channel(capture::Status::default());
+        let (status, _seen) = watch::channel(capture::CaptureStatus::default());
         let end_of =
             wiring::Ends { source, transport: self.net.transport(number), stopped, status, accept_gap: None };
         let run = self.sidecar.run(&self.world, store.clone(), end_of);

@@ -17,7 +17,7 @@ use tailhook::dispatch;
 use tailhook::domain::TenantId;
 use tailhook::mapping::{Context, EventSpec, Mapping};
 use tailhook::registry::Routing;
-use tailhook::registry::rows::{RowChange, Rules, snapshot_row};
+use tailhook::registry::rows::{RowChange, RowRules, snapshot_row};
 use tailhook::registry::seal::Sealer;
 use tailhook::settings::DispatchSettings;
 use tailhook::settings::StoreSettings;
@@ -70,7 +70,7 @@ pub(crate) struct Ends {
     pub(crate) source: SimSource,
     pub(crate) transport: SimTransport,
     pub(crate) stopped: watch::Receiver<bool>,
-    pub(crate) status: watch::Sender<capture::Status>,
+    pub(crate) status: watch::Sender<capture::CaptureStatus>,
     pub(crate) accept_gap: Option<String>,
 }
 
@@ -107,7 +107,7 @@ impl Sidecar {
                 let values: Vec<Option<String>> = texts
                     .map(|(text, column)| text.as_deref().map(|t| json(column.1, Some(t)).to_string()))
                     .collect();
-                let rules = Rules { sealer: &sealer, url: &|_| Ok(()) };
+                let rules = RowRules { sealer: &sealer, url: &|_| Ok(()) };
                 if let Some(RowChange::Put(subscription)) = snapshot_row(&names, &values, rules) {
                     filled.push(FillRow::Subscription(subscription));
                 }
@@ -126,10 +126,10 @@ impl Sidecar {
         let position = store.position().unwrap_or_default();
         let (routing, routes) = watch::channel(Arc::new(Routing::load(store.subscriptions(), position)));
         let jitter = world.rng.fork();
-        let capture = capture::Parts {
+        let capture = capture::CaptureParts {
             source,
             store: store.clone(),
-            rules: capture::Rules {
+            rules: capture::CaptureRules {
                 mapping: self.mapping.clone(),
                 context: context(),
                 subscriptions: "tailhook.webhook_subscriptions".to_owned(),
@@ -151,7 +151,7 @@ impl Sidecar {
             },
             accept_gap,
         };
-        let dispatch = dispatch::Parts {
+        let dispatch = dispatch::DispatchParts {
             store: store.clone(),
             transport,
             routing: routes,
@@ -160,7 +160,7 @@ impl Sidecar {
             settings: DispatchSettings::default(),
             metrics: self.metrics.clone(),
             names: watch::channel(Arc::default()).1,
-            status: dispatch::Status::default(),
+            status: dispatch::DispatchStatus::default(),
             jitter: move || jitter.below(1 << 20) as f64 / f64::from(1 << 20),
         };
         pipeline::run(pipeline::Stages { store, capture, dispatch }, stopped).await

@@ -3,7 +3,7 @@
 use crate::cluster::Cluster;
 use crate::migrate::{plan, session};
 use std::fmt::Write as _;
-use tailhook::postgres::migrate::{Plan, migrate};
+use tailhook::postgres::migrate::{MigrationPlan, migrate};
 use tailhook::postgres::publication::Wanted;
 use tailhook::postgres::{PgError, Session, TableName};
 use tokio_postgres::Client;
@@ -136,14 +136,18 @@ impl Case {
         failed
     }
 
-    fn plan(&self, rule: &str) -> Plan {
+    fn plan(&self, rule: &str) -> MigrationPlan {
         let table = TableName::new(&self.schema, "docs");
         let publication = format!("{}_{rule}", self.schema);
-        Plan { publication, tables: vec![Wanted { table, insert_only: rule == "insert" }], ..plan(&[]) }
+        MigrationPlan {
+            publication,
+            tables: vec![Wanted { table, insert_only: rule == "insert" }],
+            ..plan(&[])
+        }
     }
 }
 
-async fn published(client: &Client, plan: &Plan, name: &str) -> Vec<String> {
+async fn published(client: &Client, plan: &MigrationPlan, name: &str) -> Vec<String> {
     let sql =
         "SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = $1 ORDER BY 1";
     let rows = client.query(sql, &[&format!("{}{name}", plan.publication)]).await.unwrap();

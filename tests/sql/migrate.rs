@@ -1,12 +1,12 @@
 //! Migrations, publication, roles, and what is refused.
 use crate::cluster::Cluster;
-use tailhook::postgres::migrate::{Plan, migrate, script};
+use tailhook::postgres::migrate::{MigrationPlan, migrate, script};
 use tailhook::postgres::publication::Wanted;
 use tailhook::postgres::session::Patience;
 use tailhook::postgres::{PgError, Session, TableName, publication};
 
-pub(crate) fn plan(tables: &[&str]) -> Plan {
-    Plan {
+pub(crate) fn plan(tables: &[&str]) -> MigrationPlan {
+    MigrationPlan {
         schema: "tailhook".into(),
         publication: "tailhook".into(),
         tables: tables.iter().map(|t| TableName::parse(t).into()).collect(),
@@ -116,7 +116,7 @@ async fn others_tables_roles_without_rights_and_all_tables_are_refused() {
     let error = migrate(&mut weak, &plan(&["invoices"])).await.unwrap_err();
     assert!(matches!(&error, PgError::Privilege(why) if why.contains("--url")), "{error:?}");
     let mut dba = session(&cluster.url("postgres")).await;
-    let old = Plan { schema: "public".into(), ..plan(&["invoices"]) };
+    let old = MigrationPlan { schema: "public".into(), ..plan(&["invoices"]) };
     let error = migrate(&mut dba, &old).await.unwrap_err();
     assert!(matches!(&error, PgError::NotYet(why) if why.contains("webhook_subscriptions")), "{error:?}");
     let tables = [TableName::parse("invoices").into(), TableName::parse("absent").into()];
@@ -131,7 +131,7 @@ async fn others_tables_roles_without_rights_and_all_tables_are_refused() {
     cluster.sql("DROP PUBLICATION tailhook; CREATE PUBLICATION tailhook FOR TABLE invoices WHERE (id > 5)");
     let error = migrate(&mut dba, &plan(&["invoices"])).await.unwrap_err();
     assert!(matches!(&error, PgError::Setup(why) if why.contains("filters")), "{error:?}");
-    let role = Plan { streaming_role: Some("absent".into()), ..plan(&[]) };
+    let role = MigrationPlan { streaming_role: Some("absent".into()), ..plan(&[]) };
     let error = migrate(&mut dba, &role).await.unwrap_err();
     assert!(error.to_string().contains("CREATE ROLE absent"), "{error}");
     // two at once
@@ -197,8 +197,10 @@ async fn a_table_without_a_key_goes_where_only_inserts_are_published() {
     let cluster = Cluster::start();
     cluster.sql("CREATE TABLE log (line text); INSERT INTO log VALUES ('a')");
     let mut dba = session(&cluster.url("postgres")).await;
-    let inserts =
-        Plan { tables: vec![Wanted { insert_only: true, ..TableName::parse("log").into() }], ..plan(&[]) };
+    let inserts = MigrationPlan {
+        tables: vec![Wanted { insert_only: true, ..TableName::parse("log").into() }],
+        ..plan(&[])
+    };
     migrate(&mut dba, &inserts).await.unwrap();
     let members = "SELECT pubname, tablename FROM pg_publication_tables WHERE tablename = 'log'";
     assert_eq!(cluster.sql(members), "tailhook_insert|log");

@@ -133,8 +133,8 @@ async fn capture_follows_the_slot_and_speaks_as_it_is_told() {
         health: admin::Health::default(),
         egress: config.egress.clone(),
     };
-    let options = Options { accept_gap: Some("0/1-0/2".into()) };
-    let publish = (watch::channel(Arc::default()).0, watch::channel(capture::Status::default()).0);
+    let options = RunOptions { accept_gap: Some("0/1-0/2".into()) };
+    let publish = (watch::channel(Arc::default()).0, watch::channel(capture::CaptureStatus::default()).0);
     let parts = capture(&config, &options, &shared, publish).unwrap();
     let (rules, identity) = (&parts.rules, &parts.identity);
     assert_eq!((&*identity.slot, &*identity.publication), ("slot_1", "publication_1"));

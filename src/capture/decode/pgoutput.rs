@@ -59,7 +59,7 @@ pub enum Message {
         /// Object id of the relation.
         relation: u32,
         /// What the replica identity makes the server send of the old row.
-        old: Option<Old>,
+        old: Option<OldTuple>,
         /// The new row.
         new: Tuple,
     },
@@ -68,7 +68,7 @@ pub enum Message {
         /// Object id of the relation.
         relation: u32,
         /// What the replica identity makes the server send of the old row.
-        old: Old,
+        old: OldTuple,
     },
     /// `T`
     Truncate {
@@ -122,7 +122,7 @@ pub struct RelationColumn {
 
 /// What was sent of an old row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Old {
+pub enum OldTuple {
     /// `K`: only the key; nulls of other columns mean "not sent".
     Key(Tuple),
     /// `O`: all of it.
@@ -130,11 +130,11 @@ pub enum Old {
 }
 
 /// A row's cells.
-pub type Tuple = Vec<Value>;
+pub type Tuple = Vec<TupleValue>;
 
 /// One cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Value {
+pub enum TupleValue {
     /// `n`
     Null,
     /// `u`: unchanged and in TOAST, so not sent.
@@ -159,7 +159,8 @@ pub struct DecodeError {
 
 /// Decodes one message. Cells are slices of `data`.
 pub fn decode(data: Bytes) -> Result<Message, DecodeError> {
-    let mut reader = Reader { total: data.len(), kind: data.first().map_or('\0', |b| char::from(*b)), data };
+    let mut reader =
+        MessageReader { total: data.len(), kind: data.first().map_or('\0', |b| char::from(*b)), data };
     let message = reader.message()?;
     match reader.data.remaining() {
         0 => Ok(message),
@@ -167,13 +168,13 @@ pub fn decode(data: Bytes) -> Result<Message, DecodeError> {
     }
 }
 
-struct Reader {
+struct MessageReader {
     data: Bytes,
     total: usize,
     kind: char,
 }
 
-impl Reader {
+impl MessageReader {
     fn error(&self, what: impl Into<String>) -> DecodeError {
         DecodeError { kind: self.kind, at: self.total - self.data.remaining(), what: what.into() }
     }
@@ -316,8 +317,8 @@ impl Reader {
         let relation = self.u32("relation id")?;
         let mut kind = self.u8("kind of tuple")?;
         let old = match kind {
-            b'K' => Some(Old::Key(self.tuple()?)),
-            b'O' => Some(Old::Row(self.tuple()?)),
+            b'K' => Some(OldTuple::Key(self.tuple()?)),
+            b'O' => Some(OldTuple::Row(self.tuple()?)),
             _ => None,
         };
         if old.is_some() {
@@ -332,8 +333,8 @@ impl Reader {
     fn delete(&mut self) -> Result<Message, DecodeError> {
         let relation = self.u32("relation id")?;
         let old = match self.u8("kind of tuple")? {
-            b'K' => Old::Key(self.tuple()?),
-            b'O' => Old::Row(self.tuple()?),
+            b'K' => OldTuple::Key(self.tuple()?),
+            b'O' => OldTuple::Row(self.tuple()?),
             other => return Err(self.error(format!("unknown kind of tuple {other}"))),
         };
         Ok(Message::Delete { relation, old })
@@ -343,12 +344,12 @@ impl Reader {
         (0..self.columns()?).map(|_| self.value()).collect()
     }
 
-    fn value(&mut self) -> Result<Value, DecodeError> {
+    fn value(&mut self) -> Result<TupleValue, DecodeError> {
         match self.u8("kind of cell")? {
-            b'n' => Ok(Value::Null),
-            b'u' => Ok(Value::Unchanged),
-            b't' => self.sized("cell").map(Value::Text),
-            b'b' => self.sized("cell").map(Value::Binary),
+            b'n' => Ok(TupleValue::Null),
+            b'u' => Ok(TupleValue::Unchanged),
+            b't' => self.sized("cell").map(TupleValue::Text),
+            b'b' => self.sized("cell").map(TupleValue::Binary),
             other => Err(self.error(format!("unknown kind of cell {other}"))),
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// A relation that changes can be decoded for.
 #[derive(Debug, Clone)]
-pub struct Known {
+pub struct KnownRelation {
     /// Its columns stand in the order of the tuples' cells.
     pub table: Arc<Table>,
     /// Which cells a key-only old tuple carries.
@@ -18,7 +18,7 @@ pub struct Known {
 /// The relations of one connection; the server tells each anew after a reconnect.
 #[derive(Debug, Default)]
 pub struct Relations {
-    known: HashMap<u32, Known>,
+    known: HashMap<u32, KnownRelation>,
     awaited: Option<Relation>,
 }
 
@@ -40,12 +40,12 @@ impl Relations {
         let relation = self.awaited.take()?;
         let table = Arc::new(join(&relation, catalog));
         let key = relation.columns.iter().map(|column| column.key).collect();
-        self.known.insert(relation.oid, Known { table: Arc::clone(&table), key, relation });
+        self.known.insert(relation.oid, KnownRelation { table: Arc::clone(&table), key, relation });
         Some(table)
     }
 
     /// A relation, if it was announced and described.
-    pub fn get(&self, oid: u32) -> Option<&Known> {
+    pub fn get(&self, oid: u32) -> Option<&KnownRelation> {
         self.known.get(&oid)
     }
 

@@ -1,8 +1,8 @@
 //! Frames of the stream → committed transactions. Pure and bounded. Knows no connection and no rules; the catalog is
 //! asked by whoever feeds it.
 use crate::capture::SourceError;
-use crate::capture::decode::pgoutput::{Message, Old, Relation, Tuple, Value, decode};
-use crate::capture::decode::relation::{Known, Relations};
+use crate::capture::decode::pgoutput::{Message, OldTuple, Relation, Tuple, TupleValue, decode};
+use crate::capture::decode::relation::{KnownRelation, Relations};
 use crate::capture::decode::value;
 use crate::domain::{Cell, Change, Image, Lsn, Operation, Table, Transaction};
 use bytes::Bytes;
@@ -130,7 +130,7 @@ impl Assembler {
         relation: u32,
         op: Operation,
         bytes: usize,
-        old: Option<&Old>,
+        old: Option<&OldTuple>,
         new: Option<&Tuple>,
     ) -> Result<(), Refused> {
         let Some(known) = self.relations.get(relation) else {
@@ -142,8 +142,8 @@ impl Assembler {
             return Err(Refused::Malformed(format!("a change of relation {relation} outside a transaction")));
         };
         let old = match old {
-            Some(Old::Key(tuple)) => Some(key_image(known, tuple)?),
-            Some(Old::Row(tuple)) => Some(image(known, tuple)?),
+            Some(OldTuple::Key(tuple)) => Some(key_image(known, tuple)?),
+            Some(OldTuple::Row(tuple)) => Some(image(known, tuple)?),
             None => None,
         };
         let new = new.map(|tuple| image(known, tuple)).transpose()?;
@@ -178,7 +178,7 @@ fn rendered(image: Option<&Image>) -> usize {
     image.map_or(0, |cells| cells.iter().map(length).sum())
 }
 
-fn image(known: &Known, tuple: &Tuple) -> Result<Image, Refused> {
+fn image(known: &KnownRelation, tuple: &Tuple) -> Result<Image, Refused> {
     let columns = &known.table.columns;
     if columns.len() != tuple.len() {
         return Err(Refused::Malformed(format!(
@@ -188,11 +188,11 @@ fn image(known: &Known, tuple: &Tuple) -> Result<Image, Refused> {
             tuple.len()
         )));
     }
-    let cell = |(column, cell): (&crate::domain::Column, &Value)| match cell {
-        Value::Null => Ok(Cell::Null),
-        Value::Unchanged => Ok(Cell::NotSent),
-        Value::Text(text) => Ok(Cell::Json(value::render(&column.kind, text))),
-        Value::Binary(_) => Err(Refused::Malformed(format!(
+    let cell = |(column, cell): (&crate::domain::Column, &TupleValue)| match cell {
+        TupleValue::Null => Ok(Cell::Null),
+        TupleValue::Unchanged => Ok(Cell::NotSent),
+        TupleValue::Text(text) => Ok(Cell::Json(value::render(&column.kind, text))),
+        TupleValue::Binary(_) => Err(Refused::Malformed(format!(
             "{}.{} came in binary, which was not asked for",
             known.table.full_name(),
             column.name
@@ -202,7 +202,7 @@ fn image(known: &Known, tuple: &Tuple) -> Result<Image, Refused> {
 }
 
 /// A key-only old tuple: what is not part of the key comes as null and means "not sent".
-fn key_image(known: &Known, tuple: &Tuple) -> Result<Image, Refused> {
+fn key_image(known: &KnownRelation, tuple: &Tuple) -> Result<Image, Refused> {
     let mut cells = image(known, tuple)?;
     for (cell, key) in cells.iter_mut().zip(&known.key) {
         if !key {

@@ -23,7 +23,7 @@ pub type UrlCheck = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
 /// What turning transactions into frames needs beside the store.
 #[derive(Clone)]
-pub struct Rules {
+pub struct CaptureRules {
     /// The compiled mapping.
     pub mapping: Arc<Mapping>,
     /// For ids and bodies.
@@ -36,9 +36,9 @@ pub struct Rules {
     pub check_url: UrlCheck,
 }
 
-impl fmt::Debug for Rules {
+impl fmt::Debug for CaptureRules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rules").field("subscriptions", &self.subscriptions).finish_non_exhaustive()
+        f.debug_struct("CaptureRules").field("subscriptions", &self.subscriptions).finish_non_exhaustive()
     }
 }
 
@@ -60,14 +60,14 @@ pub(in crate::capture) struct Prepared {
 }
 
 /// Memory of one batch over the store's: what its own transactions have changed.
-struct Overlay<'a> {
+struct BatchMemory<'a> {
     store: &'a Store,
     memory: &'a Memory,
     rows: BTreeMap<(Arc<str>, Bytes), Option<Bytes>>,
     cleared: BTreeSet<Arc<str>>,
 }
 
-impl Overlay<'_> {
+impl BatchMemory<'_> {
     fn get(&self, table: &str, key: &[u8]) -> Result<Option<Bytes>, String> {
         if !self.rows.is_empty()
             && let Some(row) = self.rows.get(&(Arc::from(table), Bytes::copy_from_slice(key)))
@@ -98,13 +98,13 @@ impl Overlay<'_> {
 /// Prepares transactions, in commit order. An error says what could not be read; nothing was written.
 pub(in crate::capture) fn prepare(
     transactions: &[Transaction],
-    rules: &Rules,
+    rules: &CaptureRules,
     routing: &Routing,
     store: &Store,
     memory: &Memory,
 ) -> Result<Prepared, String> {
     let mut working: Option<Routing> = None;
-    let mut overlay = Overlay { store, memory, rows: BTreeMap::new(), cleared: BTreeSet::new() };
+    let mut overlay = BatchMemory { store, memory, rows: BTreeMap::new(), cleared: BTreeSet::new() };
     let mut prepared = Prepared::default();
     let (mut early, mut last) = (Vec::new(), Vec::new());
     for transaction in transactions {
@@ -162,7 +162,7 @@ fn frames(early: Vec<Record>, last: Vec<Record>) -> Vec<Batch> {
 /// Subscription changes of a transaction apply before its own events are routed (SPEC 5.8).
 fn follow_subscriptions(
     transaction: &Transaction,
-    rules: &Rules,
+    rules: &CaptureRules,
     routing: &Routing,
     working: &mut Option<Routing>,
     records: &mut Vec<Record>,
@@ -170,7 +170,7 @@ fn follow_subscriptions(
     let ours = |change: &&crate::domain::Change| change.table.full_name() == rules.subscriptions;
     for change in transaction.changes.iter().filter(ours) {
         let current = working.get_or_insert_with(|| routing.clone());
-        let row_rules = rows::Rules { sealer: &rules.sealer, url: &*rules.check_url };
+        let row_rules = rows::RowRules { sealer: &rules.sealer, url: &*rules.check_url };
         for row in rows::changes(change, current, row_rules) {
             if let RowChange::Refused(id, why) = &row {
                 tracing::warn!(subscription = %id, "a row of webhook_subscriptions is not routed: {why}");

@@ -2,7 +2,7 @@
 //! point of a later snapshot, when a changed mapping remembers more. Streams nothing itself.
 use crate::capture::follow::feedback::Progress;
 use crate::capture::follow::memory::Memory;
-use crate::capture::follow::run::{Parts, SessionError};
+use crate::capture::follow::run::{CaptureParts, SessionError};
 use crate::capture::source::{FillRow, Source, Survey};
 use crate::domain::Lsn;
 use crate::fault;
@@ -19,7 +19,7 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Makes the slot and takes its snapshot; the position is the last thing written.
 pub(in crate::capture) async fn first<S: Source>(
-    parts: &mut Parts<S>,
+    parts: &mut CaptureParts<S>,
     survey: &Survey,
 ) -> Result<Lsn, SessionError> {
     let plan = parts.rules.mapping.plan();
@@ -61,7 +61,7 @@ pub(in crate::capture) async fn first<S: Source>(
 /// Before the stream: takes a snapshot if the mapping remembers more than what was filled. Until the stream has reached
 /// its point (the answer), rules that need the new memory match nothing.
 pub(in crate::capture) async fn prepare<S: Source>(
-    parts: &mut Parts<S>,
+    parts: &mut CaptureParts<S>,
 ) -> Result<Option<Lsn>, SessionError> {
     let mut memory = memory(parts);
     if memory.is_settled() {
@@ -81,14 +81,14 @@ pub(in crate::capture) async fn prepare<S: Source>(
 }
 
 /// Where rows lie now, by what the store says was filled.
-pub(in crate::capture) fn memory<S>(parts: &Parts<S>) -> Memory {
+pub(in crate::capture) fn memory<S>(parts: &CaptureParts<S>) -> Memory {
     let filled = parts.store.identity().map(|identity| identity.shadow_plan).unwrap_or_default();
     Memory::new(parts.rules.mapping.plan(), &filled)
 }
 
 /// The stream stands exactly at the snapshot's point: takes its rows.
 pub(in crate::capture) async fn again<S: Source>(
-    parts: &mut Parts<S>,
+    parts: &mut CaptureParts<S>,
     memory: &mut Memory,
     progress: &Progress,
 ) -> Result<(), SessionError> {

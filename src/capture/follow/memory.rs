@@ -12,16 +12,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 #[derive(Debug, Clone)]
-struct Place {
+struct TablePlace {
     line: Arc<str>,
     plan: TablePlan,
     /// Until the fill is complete: the lines and the columns of the plans before.
-    previous: Vec<Old>,
+    previous: Vec<OldLine>,
     filled: bool,
 }
 
 /// A line that rows may lie under, and its columns.
-type Old = (Arc<str>, Vec<Arc<str>>);
+type OldLine = (Arc<str>, Vec<Arc<str>>);
 
 /// Before a line whose fill was begun.
 const BEGUN: char = '+';
@@ -29,7 +29,7 @@ const BEGUN: char = '+';
 /// The places of all remembered tables.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
-    places: BTreeMap<Arc<str>, Place>,
+    places: BTreeMap<Arc<str>, TablePlace>,
     /// Lines that nothing refers to any more.
     obsolete: Vec<Arc<str>>,
 }
@@ -37,7 +37,7 @@ pub struct Memory {
 impl Memory {
     /// The mapping's plan beside what is noted of the lines that rows lie under (`Identity::shadow_plan`).
     pub fn new(plan: &Plan, noted: &str) -> Self {
-        let mut before: BTreeMap<String, Vec<Old>> = BTreeMap::new();
+        let mut before: BTreeMap<String, Vec<OldLine>> = BTreeMap::new();
         for line in noted.lines().map(|line| line.trim_start_matches(BEGUN)) {
             if let Some((table, columns)) = parse_line(line) {
                 before.entry(table).or_default().push((Arc::from(line), columns));
@@ -48,7 +48,7 @@ impl Memory {
             let mut previous = before.remove(&*table.table).unwrap_or_default();
             let whole = previous.len() == 1 && noted.lines().any(|noted| *noted == *line);
             previous.retain(|(old, _)| *old != line);
-            (table.table.clone(), Place { line, plan: table.clone(), previous, filled: whole })
+            (table.table.clone(), TablePlace { line, plan: table.clone(), previous, filled: whole })
         });
         let places = places.collect();
         Self { places, obsolete: before.into_values().flatten().map(|(line, _)| line).collect() }
@@ -129,7 +129,7 @@ impl Memory {
     }
 }
 
-impl Place {
+impl TablePlace {
     fn lines(&self) -> impl Iterator<Item = &Arc<str>> {
         std::iter::once(&self.line).chain(self.previous.iter().map(|(line, _)| line))
     }

@@ -1,9 +1,9 @@
 //! The capture loop: connect, judge, fill once, stream, and again. Knows neither SQL nor HTTP; decides nothing that
 //! `slot`, `feedback` or `mapping` decide.
-use crate::capture::follow::batch::Rules;
+use crate::capture::follow::batch::CaptureRules;
 use crate::capture::follow::fill;
-use crate::capture::follow::slot::{self, Memory as Remembered, Verdict};
-use crate::capture::follow::stream::{self, Ended};
+use crate::capture::follow::slot::{self, KnownHistory as Remembered, Verdict};
+use crate::capture::follow::stream::{self, StreamEnded};
 use crate::capture::source::{Source, SourceError, Survey};
 use crate::clock::SharedClock;
 use crate::domain::Lsn;
@@ -30,7 +30,7 @@ pub enum CaptureError {
 
 /// What capture does now; for `/readyz`, metrics and the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Status {
+pub struct CaptureStatus {
     /// The stream is open.
     pub streaming: bool,
     /// A gap that nobody has accepted.
@@ -41,17 +41,17 @@ pub struct Status {
 
 /// Everything capture needs.
 #[derive(Debug)]
-pub struct Parts<S> {
+pub struct CaptureParts<S> {
     /// The slot.
     pub source: S,
     /// Where everything becomes durable.
     pub store: Store,
     /// How transactions become events.
-    pub rules: Rules,
+    pub rules: CaptureRules,
     /// Published after each durable batch.
     pub routing: watch::Sender<Arc<Routing>>,
     /// Published on every change.
-    pub status: watch::Sender<Status>,
+    pub status: watch::Sender<CaptureStatus>,
     /// Wall clock, for lag.
     pub clock: SharedClock,
     /// Metrics.
@@ -65,7 +65,7 @@ pub struct Parts<S> {
 /// Runs until `shutdown`; reconnects for ever with backoff. Ends early only if an operator is needed before anything
 /// was ever followed, or if the journal is damaged or was written by a newer version.
 pub async fn run<S: Source>(
-    mut parts: Parts<S>,
+    mut parts: CaptureParts<S>,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), CaptureError> {
     let mut failures = 0_u32;
@@ -82,13 +82,13 @@ pub async fn run<S: Source>(
         };
         // a gap stands until something is streamed again
         parts.status.send_modify(|status| (status.streaming, status.problem) = (false, None));
-        if !(matches!(result, Ok(Ended::Blocked(_))) && fault::planted("no-close-when-blocked")) {
+        if !(matches!(result, Ok(StreamEnded::Blocked(_))) && fault::planted("no-close-when-blocked")) {
             parts.source.stop().await;
         }
         failures = if streamed { 0 } else { failures.saturating_add(1) };
         let pause = match result {
-            Ok(Ended::Shutdown) => return Ok(()),
-            Ok(Ended::Blocked(why)) => {
+            Ok(StreamEnded::Shutdown) => return Ok(()),
+            Ok(StreamEnded::Blocked(why)) => {
                 error!("the replication connection is closed until the data folder can be written: {why}");
                 parts.status.send_modify(|status| status.problem = Some(why));
                 tokio::select! {
@@ -143,12 +143,12 @@ impl From<StoreError> for SessionError {
 }
 
 /// Nothing was ever followed: then nothing is lost by ending, and an error that needs a person is best told at once.
-fn never_followed<S>(parts: &Parts<S>) -> bool {
+fn never_followed<S>(parts: &CaptureParts<S>) -> bool {
     parts.store.position().is_none()
 }
 
 fn refuse_or_pause<S>(
-    parts: &Parts<S>,
+    parts: &CaptureParts<S>,
     failed: &SourceError,
     failures: u32,
 ) -> Result<Duration, CaptureError> {
@@ -177,7 +177,7 @@ fn refuse_or_pause<S>(
 }
 
 /// Says why there is no stream and how long to wait: 0.2 s, doubling to 10 s.
-fn note<S>(parts: &Parts<S>, why: &str, failures: u32) -> Duration {
+fn note<S>(parts: &CaptureParts<S>, why: &str, failures: u32) -> Duration {
     let pause = Duration::from_millis(200 << failures.min(6)).min(Duration::from_secs(10));
     warn!("not streaming: {why}; next try in {:.1} s", pause.as_secs_f64());
     parts.status.send_modify(|status| status.problem = Some(why.to_owned()));
@@ -185,7 +185,7 @@ fn note<S>(parts: &Parts<S>, why: &str, failures: u32) -> Duration {
 }
 
 /// Connects, judges what stands on the server, fills once if nothing was ever followed, and starts the stream.
-async fn prepare<S: Source>(parts: &mut Parts<S>) -> Result<Position, SessionError> {
+async fn prepare<S: Source>(parts: &mut CaptureParts<S>) -> Result<Position, SessionError> {
     let survey = parts.source.survey().await?;
     fault::crash_point("capture.surveyed");
     parts.rules.context.system_id.clone_from(&survey.system_id);
@@ -253,12 +253,12 @@ async fn prepare<S: Source>(parts: &mut Parts<S>) -> Result<Position, SessionErr
     parts.source.start(from).await?;
     fault::crash_point("capture.started");
     info!("streaming from {from} (slot \"{}\", timeline {})", parts.identity.slot, survey.timeline);
-    parts.status.send_replace(Status { streaming: true, ..Status::default() });
+    parts.status.send_replace(CaptureStatus { streaming: true, ..CaptureStatus::default() });
     Ok(Position { from, fill_at })
 }
 
 /// A promoted server whose history contains our position: remember its timeline.
-async fn note_timeline<S: Source>(parts: &mut Parts<S>, survey: &Survey) -> Result<(), SessionError> {
+async fn note_timeline<S: Source>(parts: &mut CaptureParts<S>, survey: &Survey) -> Result<(), SessionError> {
     let Some(ours) = parts.store.identity() else { return Ok(()) };
     if ours.timeline == survey.timeline {
         return Ok(());

@@ -8,7 +8,7 @@ use std::fmt;
 
 /// What the data folder remembers.
 #[derive(Debug, Clone, Copy)]
-pub enum Memory<'a> {
+pub enum KnownHistory<'a> {
     /// Nothing: a new folder.
     Empty,
     /// The first snapshot began and was not completed.
@@ -82,14 +82,14 @@ impl fmt::Display for Gap {
 }
 
 /// Judges. `slot` is the configured slot's name.
-pub fn judge(slot: &str, memory: Memory<'_>, survey: &Survey) -> Verdict {
+pub fn judge(slot: &str, memory: KnownHistory<'_>, survey: &Survey) -> Verdict {
     match memory {
-        Memory::Empty => match &survey.slot {
+        KnownHistory::Empty => match &survey.slot {
             None => Verdict::FirstStart,
             Some(state) => beside_a_slot(slot, state, survey, "the data folder is empty"),
         },
-        Memory::Filling(identity) => filling(slot, identity, survey),
-        Memory::Following(identity, position) => following(slot, identity, position, survey),
+        KnownHistory::Filling(identity) => filling(slot, identity, survey),
+        KnownHistory::Following(identity, position) => following(slot, identity, position, survey),
     }
 }
 

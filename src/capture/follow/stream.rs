@@ -5,7 +5,7 @@ use crate::capture::follow::batch::{self, Prepared};
 use crate::capture::follow::feedback::Progress;
 use crate::capture::follow::fill;
 use crate::capture::follow::memory::Memory;
-use crate::capture::follow::run::{Parts, Position, SessionError};
+use crate::capture::follow::run::{CaptureParts, Position, SessionError};
 use crate::capture::source::{Frame, Source, SourceError};
 use crate::domain::{Lsn, Transaction};
 use crate::fault;
@@ -29,7 +29,7 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why the stream ended without an error.
 #[derive(Debug)]
-pub(in crate::capture) enum Ended {
+pub(in crate::capture) enum StreamEnded {
     /// Asked to.
     Shutdown,
     /// The data folder cannot be written.
@@ -58,10 +58,10 @@ struct Stream {
 
 /// Streams until shutdown, an error, or blocked storage.
 pub(in crate::capture) async fn run<S: Source>(
-    parts: &mut Parts<S>,
+    parts: &mut CaptureParts<S>,
     position: Position,
     shutdown: &mut watch::Receiver<bool>,
-) -> Result<Ended, SessionError> {
+) -> Result<StreamEnded, SessionError> {
     let mut stream = Stream {
         assembler: Assembler::new(DEFAULT_LIMIT),
         progress: Progress::new(position.from),
@@ -102,9 +102,9 @@ async fn commit(store: Store, mut prepared: Prepared) -> Result<Prepared, StoreE
 impl Stream {
     async fn follow<S: Source>(
         &mut self,
-        parts: &mut Parts<S>,
+        parts: &mut CaptureParts<S>,
         shutdown: &mut watch::Receiver<bool>,
-    ) -> Result<Ended, SessionError> {
+    ) -> Result<StreamEnded, SessionError> {
         let mut status = interval(STATUS_INTERVAL);
         status.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -117,7 +117,7 @@ impl Stream {
                     None => self.advance(parts).await?,
                 },
                 () = sleep_until(patience_ends), if self.committing.is_some() => {
-                    return Ok(Ended::Blocked("Postgres or a batch has waited for the disk for 5 s".into()));
+                    return Ok(StreamEnded::Blocked("Postgres or a batch has waited for the disk for 5 s".into()));
                 }
                 _ = status.tick() => {
                     self.confirm(parts).await?;
@@ -142,7 +142,7 @@ impl Stream {
     /// and transactions derived again beside a shadow that is already ahead of them would give other events.
     async fn leave<S: Source>(
         &mut self,
-        parts: &mut Parts<S>,
+        parts: &mut CaptureParts<S>,
         shutdown: &mut watch::Receiver<bool>,
     ) -> Result<(), SessionError> {
         let Some(commit) = self.committing.take() else { return Ok(()) };
@@ -164,7 +164,11 @@ impl Stream {
         }
     }
 
-    async fn accept<S: Source>(&mut self, parts: &mut Parts<S>, frame: Frame) -> Result<(), SourceError> {
+    async fn accept<S: Source>(
+        &mut self,
+        parts: &mut CaptureParts<S>,
+        frame: Frame,
+    ) -> Result<(), SourceError> {
         match frame {
             Frame::Keepalive { end, reply } => {
                 self.progress.keepalive(end);
@@ -198,7 +202,7 @@ impl Stream {
     }
 
     /// Whatever comes next: the rows of a snapshot whose point is reached, or the next batch.
-    async fn advance<S: Source>(&mut self, parts: &mut Parts<S>) -> Result<(), SessionError> {
+    async fn advance<S: Source>(&mut self, parts: &mut CaptureParts<S>) -> Result<(), SessionError> {
         if let Some(at) = self.fill_at.filter(|_| self.committing.is_none()) {
             let reached = match self.waiting.first() {
                 Some((transaction, _)) => transaction.commit_lsn >= at,
@@ -213,7 +217,7 @@ impl Stream {
     }
 
     /// Starts the next batch unless one is in flight: what waits, or the idle position.
-    fn commit_next<S: Source>(&mut self, parts: &mut Parts<S>) -> Result<(), SessionError> {
+    fn commit_next<S: Source>(&mut self, parts: &mut CaptureParts<S>) -> Result<(), SessionError> {
         if self.committing.is_some() {
             return Ok(());
         }
@@ -254,13 +258,13 @@ impl Stream {
     /// A batch is durable: publish the routing, count, and answer the server if it asked.
     async fn settle<S: Source>(
         &mut self,
-        parts: &mut Parts<S>,
+        parts: &mut CaptureParts<S>,
         done: Result<Prepared, StoreError>,
-    ) -> Result<Option<Ended>, SessionError> {
+    ) -> Result<Option<StreamEnded>, SessionError> {
         self.committing = None;
         let prepared = match done {
             Ok(prepared) => prepared,
-            Err(StoreError::Blocked(why)) => return Ok(Some(Ended::Blocked(why))),
+            Err(StoreError::Blocked(why)) => return Ok(Some(StreamEnded::Blocked(why))),
             Err(failed) => return Err(failed.into()),
         };
         fault::crash_point("capture.batch-durable");
@@ -273,7 +277,7 @@ impl Stream {
         Ok(None)
     }
 
-    async fn confirm<S: Source>(&mut self, parts: &mut Parts<S>) -> Result<(), SourceError> {
+    async fn confirm<S: Source>(&mut self, parts: &mut CaptureParts<S>) -> Result<(), SourceError> {
         let feedback = self.progress.feedback();
         if self.asked.is_some_and(|(end, _)| end <= feedback.flushed) {
             self.asked = None;
@@ -289,7 +293,7 @@ impl Stream {
     }
 
     /// Shutdown: what is in flight becomes durable and is confirmed; what was only decoded comes again.
-    async fn finish<S: Source>(&mut self, parts: &mut Parts<S>) -> Result<Ended, SessionError> {
+    async fn finish<S: Source>(&mut self, parts: &mut CaptureParts<S>) -> Result<StreamEnded, SessionError> {
         let patience_ends = self.patience_ends();
         if let Some(commit) = self.committing.take()
             && let Ok(Ok(prepared)) = timeout_at(patience_ends, commit).await
@@ -299,11 +303,11 @@ impl Stream {
         }
         fault::crash_point("stop.before-last-confirm");
         parts.source.feedback(self.progress.feedback()).await?;
-        Ok(Ended::Shutdown)
+        Ok(StreamEnded::Shutdown)
     }
 }
 
-fn publish<S>(parts: &Parts<S>, prepared: Prepared) {
+fn publish<S>(parts: &CaptureParts<S>, prepared: Prepared) {
     let Prepared { routing, position, oldest_us, events, faults, .. } = prepared;
     parts.routing.send_modify(|current| {
         let fresh = routing.filter(|_| !fault::planted("stale-subscription"));

@@ -53,7 +53,7 @@ impl Address {
     /// Reads `postgres://user:password@host:port/database?key=value` or `key=value key='va lue'`. What we do not know
     /// or cannot do is an error that names it, and never the password.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut parts = Parts::default();
+        let mut parts = UrlParts::default();
         match text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://")) {
             Some(rest) => parts.read_url(rest)?,
             None => parts.read_pairs(text)?,
@@ -71,7 +71,7 @@ impl Address {
 }
 
 #[derive(Default)]
-struct Parts {
+struct UrlParts {
     host: Option<String>,
     port: Option<String>,
     user: Option<String>,
@@ -82,7 +82,7 @@ struct Parts {
     ssl_mode: Option<String>,
 }
 
-impl Parts {
+impl UrlParts {
     fn read_url(&mut self, rest: &str) -> Result<(), String> {
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));

@@ -4,7 +4,7 @@
 //! Every read and write can be cancelled without losing a byte: what was read stays in `incoming`, what was not yet
 //! written in `outgoing`.
 use crate::capture::wire::address::{Address, Host};
-use crate::capture::wire::frames::{self, Packet, Row, ServerError};
+use crate::capture::wire::frames::{self, AnswerRow, Packet, ServerError};
 use crate::capture::wire::pace::Pace;
 use bytes::{Bytes, BytesMut};
 use postgres_protocol::authentication::{md5_hash, sasl};
@@ -198,7 +198,7 @@ impl Connection {
     }
 
     /// Runs one statement or replication command; its rows as text.
-    pub(in crate::capture) async fn query(&mut self, statement: &str) -> Result<Vec<Row>> {
+    pub(in crate::capture) async fn query(&mut self, statement: &str) -> Result<Vec<AnswerRow>> {
         frontend::query(statement, &mut self.outgoing)?;
         self.flush().await?;
         let mut rows = Vec::new();

@@ -7,7 +7,7 @@ use crate::capture::wire::frames::ServerError;
 
 /// What we were about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::capture) enum Stage {
+pub(in crate::capture) enum ConnectionStage {
     /// Connecting and logging in.
     Connect,
     /// Looking around.
@@ -22,15 +22,15 @@ pub(in crate::capture) enum Stage {
 
 /// Where we were, for the line.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::capture) struct Place<'a> {
-    pub(in crate::capture) stage: Stage,
+pub(in crate::capture) struct FailurePlace<'a> {
+    pub(in crate::capture) stage: ConnectionStage,
     pub(in crate::capture) address: &'a Address,
     pub(in crate::capture) slot: &'a str,
     pub(in crate::capture) publication: &'a str,
 }
 
 /// Explains a failure.
-pub(in crate::capture) fn explain(error: &ConnectionError, place: Place<'_>) -> SourceError {
+pub(in crate::capture) fn explain(error: &ConnectionError, place: FailurePlace<'_>) -> SourceError {
     let address = place.address;
     match error {
         ConnectionError::Server(error) => refused(error, place),
@@ -41,7 +41,7 @@ pub(in crate::capture) fn explain(error: &ConnectionError, place: Place<'_>) -> 
             SourceError::RetrySlowly(format!("{what}: correct user and password in database.url"))
         }
         ConnectionError::Ended => SourceError::Retry("the server ended the stream".into()),
-        ConnectionError::Io(_) | ConnectionError::Timeout(_) if place.stage == Stage::Connect => {
+        ConnectionError::Io(_) | ConnectionError::Timeout(_) if place.stage == ConnectionStage::Connect => {
             SourceError::Retry(format!(
                 "the database at {address} cannot be reached: {error} (is it running, and is database.url right?)"
             ))
@@ -52,8 +52,8 @@ pub(in crate::capture) fn explain(error: &ConnectionError, place: Place<'_>) -> 
     }
 }
 
-fn refused(error: &ServerError, place: Place<'_>) -> SourceError {
-    let Place { stage, address, slot, publication } = place;
+fn refused(error: &ServerError, place: FailurePlace<'_>) -> SourceError {
+    let FailurePlace { stage, address, slot, publication } = place;
     let (user, database) = (&address.user, &address.database);
     match (error.code.as_str(), stage) {
         ("28P01", _) => SourceError::RetrySlowly(format!(
@@ -76,17 +76,17 @@ fn refused(error: &ServerError, place: Place<'_>) -> SourceError {
             "no replication slot is free (53400): raise max_replication_slots, or drop a slot that nobody needs".into(),
         ),
         ("55006", _) => SourceError::Retry(format!("{error}: another process streams from slot \"{slot}\"")),
-        ("42710", Stage::Slot) => SourceError::Retry(format!("slot \"{slot}\" exists already (42710)")),
-        ("42704", Stage::Start | Stage::Slot) => {
+        ("42710", ConnectionStage::Slot) => SourceError::Retry(format!("slot \"{slot}\" exists already (42710)")),
+        ("42704", ConnectionStage::Start | ConnectionStage::Slot) => {
             SourceError::Gap(format!("slot \"{slot}\" does not exist (42704)"))
         }
-        ("42704", Stage::Stream) => SourceError::Operator(format!(
+        ("42704", ConnectionStage::Stream) => SourceError::Operator(format!(
             "{error}: publication \"{publication}\" must exist from before the first change that is read; `tailhook migrate` makes it"
         )),
-        ("55000", Stage::Slot) => SourceError::Operator(format!(
+        ("55000", ConnectionStage::Slot) => SourceError::Operator(format!(
             "slot \"{slot}\" cannot be made: {error}: set wal_level = logical and max_replication_slots, and restart the server"
         )),
-        ("55000", Stage::Start | Stage::Stream) => {
+        ("55000", ConnectionStage::Start | ConnectionStage::Stream) => {
             SourceError::Gap(format!("slot \"{slot}\" has lost what follows our position: {error}"))
         }
         ("0A000" | "42601", _) => {
@@ -109,9 +109,9 @@ mod tests {
     use super::*;
     use std::io;
 
-    fn explained(error: &ConnectionError, stage: Stage) -> String {
+    fn explained(error: &ConnectionError, stage: ConnectionStage) -> String {
         let address = Address::parse("postgres://u:hunter2@127.0.0.1/erp").expect("parses");
-        let place = Place { stage, address: &address, slot: "th", publication: "pub" };
+        let place = FailurePlace { stage, address: &address, slot: "th", publication: "pub" };
         let explained = explain(error, place);
         let kind = format!("{explained:?}");
         let kind = kind.split('(').next().unwrap_or_default();
@@ -121,36 +121,40 @@ mod tests {
     #[test]
     fn every_sqlstate_has_its_kind_and_its_remedy() {
         for (code, stage, expected) in [
-            ("28P01", Stage::Connect, "RetrySlowly: the password of role \"u\" is wrong"),
+            ("28P01", ConnectionStage::Connect, "RetrySlowly: the password of role \"u\" is wrong"),
             (
                 "28000",
-                Stage::Connect,
+                ConnectionStage::Connect,
                 "RetrySlowly: the server refuses role \"u\": said (28000): allow it database \"erp\"",
             ),
-            ("3D000", Stage::Connect, "RetrySlowly: database \"erp\" does not exist"),
+            ("3D000", ConnectionStage::Connect, "RetrySlowly: database \"erp\" does not exist"),
             (
                 "42501",
-                Stage::Connect,
+                ConnectionStage::Connect,
                 "Operator: role \"u\" lacks a right: said (42501): ALTER ROLE \"u\" REPLICATION;",
             ),
-            ("53300", Stage::Connect, "Retry: said (53300): raise max_wal_senders"),
-            ("53400", Stage::Slot, "Operator: no replication slot is free"),
-            ("55006", Stage::Start, "Retry: said (55006): another process streams from slot \"th\""),
-            ("42710", Stage::Slot, "Retry: slot \"th\" exists already"),
-            ("42704", Stage::Start, "Gap: slot \"th\" does not exist"),
-            ("42704", Stage::Stream, "Operator: said (42704): publication \"pub\" must exist"),
+            ("53300", ConnectionStage::Connect, "Retry: said (53300): raise max_wal_senders"),
+            ("53400", ConnectionStage::Slot, "Operator: no replication slot is free"),
+            (
+                "55006",
+                ConnectionStage::Start,
+                "Retry: said (55006): another process streams from slot \"th\"",
+            ),
+            ("42710", ConnectionStage::Slot, "Retry: slot \"th\" exists already"),
+            ("42704", ConnectionStage::Start, "Gap: slot \"th\" does not exist"),
+            ("42704", ConnectionStage::Stream, "Operator: said (42704): publication \"pub\" must exist"),
             (
                 "55000",
-                Stage::Slot,
+                ConnectionStage::Slot,
                 "Operator: slot \"th\" cannot be made: said (55000): set wal_level = logical",
             ),
-            ("55000", Stage::Start, "Gap: slot \"th\" has lost what follows"),
-            ("0A000", Stage::Start, "Operator: the server does not know"),
-            ("57P01", Stage::Stream, "Retry: the server said: said (57P01)"),
-            ("57P03", Stage::Connect, "Retry: the server said"),
-            ("08006", Stage::Stream, "Retry: the server said"),
-            ("58P01", Stage::Start, "Retry: the server said"),
-            ("XX000", Stage::Stream, "Retry: the server said"),
+            ("55000", ConnectionStage::Start, "Gap: slot \"th\" has lost what follows"),
+            ("0A000", ConnectionStage::Start, "Operator: the server does not know"),
+            ("57P01", ConnectionStage::Stream, "Retry: the server said: said (57P01)"),
+            ("57P03", ConnectionStage::Connect, "Retry: the server said"),
+            ("08006", ConnectionStage::Stream, "Retry: the server said"),
+            ("58P01", ConnectionStage::Start, "Retry: the server said"),
+            ("XX000", ConnectionStage::Stream, "Retry: the server said"),
         ] {
             let error = ServerError { code: code.into(), message: "said".into(), detail: None };
             let line = explained(&ConnectionError::Server(error), stage);
@@ -162,15 +166,27 @@ mod tests {
     fn what_is_not_the_servers_word() {
         let io = || ConnectionError::Io(io::Error::other("refused"));
         for (error, stage, expected) in [
-            (io(), Stage::Connect, "Retry: the database at 127.0.0.1:5432 cannot be reached: refused"),
-            (io(), Stage::Stream, "Retry: the connection to the database at 127.0.0.1:5432 broke: refused"),
-            (ConnectionError::Ended, Stage::Stream, "Retry: the server ended the stream"),
+            (
+                io(),
+                ConnectionStage::Connect,
+                "Retry: the database at 127.0.0.1:5432 cannot be reached: refused",
+            ),
+            (
+                io(),
+                ConnectionStage::Stream,
+                "Retry: the connection to the database at 127.0.0.1:5432 broke: refused",
+            ),
+            (ConnectionError::Ended, ConnectionStage::Stream, "Retry: the server ended the stream"),
             (
                 ConnectionError::Protocol("x".into()),
-                Stage::Connect,
+                ConnectionStage::Connect,
                 "Malformed: what answers at 127.0.0.1:5432",
             ),
-            (ConnectionError::Login("x".into()), Stage::Connect, "RetrySlowly: x: correct user and password"),
+            (
+                ConnectionError::Login("x".into()),
+                ConnectionStage::Connect,
+                "RetrySlowly: x: correct user and password",
+            ),
         ] {
             let line = explained(&error, stage);
             assert!(line.starts_with(expected) && !line.contains("hunter2"), "{line}");

@@ -79,12 +79,12 @@ pub(in crate::capture) fn take_string(body: &mut Bytes) -> Option<String> {
 }
 
 /// A row of a simple query, as text.
-pub(in crate::capture) type Row = Vec<Option<String>>;
+pub(in crate::capture) type AnswerRow = Vec<Option<String>>;
 
 /// Reads a `DataRow`.
-pub(in crate::capture) fn row(mut body: Bytes) -> Option<Row> {
+pub(in crate::capture) fn row(mut body: Bytes) -> Option<AnswerRow> {
     let count = body.try_get_u16().ok()?;
-    let mut row = Row::new();
+    let mut row = AnswerRow::new();
     for _ in 0..count {
         // a negative length is SQL's NULL
         row.push(match usize::try_from(body.try_get_i32().ok()?) {

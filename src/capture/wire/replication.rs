@@ -2,7 +2,7 @@
 //! rows of the first snapshot) is lent to it, see `Lookups`. Judges nothing: `slot` does.
 use crate::capture::wire::address::Address;
 use crate::capture::wire::connection::{Connection, ConnectionError, identifier, literal};
-use crate::capture::wire::failure::{Place, Stage, explain, wal_level};
+use crate::capture::wire::failure::{ConnectionStage, FailurePlace, explain, wal_level};
 use crate::capture::wire::frames;
 use crate::capture::wire::publications::Publications;
 use crate::capture::{Feedback, FillRow, Frame, SlotState, Source, SourceError, Survey};
@@ -82,14 +82,14 @@ pub struct PostgresSource {
     publications: Publications,
     streaming: bool,
     /// The new slot's exported snapshot, until it was read or the connection did something else.
-    snapshot: Snapshot,
+    snapshot: SnapshotState,
     /// What was told last, for the question whether the server is there.
     told: Feedback,
     quiet_until: Instant,
     asked: bool,
 }
 
-enum Snapshot {
+enum SnapshotState {
     None,
     Exported(String, Vec<TablePlan>),
     Open(Box<dyn FillRows>),
@@ -111,26 +111,26 @@ impl PostgresSource {
             clock,
             connection: None,
             streaming: false,
-            snapshot: Snapshot::None,
+            snapshot: SnapshotState::None,
             told: Feedback::default(),
             quiet_until: Instant::now(),
             asked: false,
         }
     }
 
-    fn explained(&self, stage: Stage) -> impl Fn(ConnectionError) -> SourceError + '_ {
+    fn explained(&self, stage: ConnectionStage) -> impl Fn(ConnectionError) -> SourceError + '_ {
         let Settings { address, slot, publication, .. } = &self.settings;
-        move |error| explain(&error, Place { stage, address, slot, publication })
+        move |error| explain(&error, FailurePlace { stage, address, slot, publication })
     }
 
     /// One command, with a limit in time if there is one.
     async fn command(
         &mut self,
-        stage: Stage,
+        stage: ConnectionStage,
         limit: Option<Duration>,
         command: &str,
-    ) -> Result<Vec<frames::Row>, SourceError> {
-        self.snapshot = Snapshot::None;
+    ) -> Result<Vec<frames::AnswerRow>, SourceError> {
+        self.snapshot = SnapshotState::None;
         let connection = self.connection.as_mut().ok_or_else(not_connected)?;
         let answer = match limit {
             Some(limit) => timeout(limit, connection.query(command))
@@ -150,7 +150,7 @@ impl PostgresSource {
     async fn connect(&mut self) -> Result<(), SourceError> {
         let Settings { address, max_frame, .. } = &self.settings;
         let connection =
-            Connection::open(address, *max_frame).await.map_err(self.explained(Stage::Connect))?;
+            Connection::open(address, *max_frame).await.map_err(self.explained(ConnectionStage::Connect))?;
         let version = connection.major_version();
         if version < OLDEST_SERVER {
             return Err(SourceError::Operator(format!(
@@ -165,8 +165,9 @@ impl PostgresSource {
         if timeline <= 1 {
             return Ok(Vec::new());
         }
-        let rows =
-            self.command(Stage::Survey, Some(PATIENCE), &format!("TIMELINE_HISTORY {timeline}")).await?;
+        let rows = self
+            .command(ConnectionStage::Survey, Some(PATIENCE), &format!("TIMELINE_HISTORY {timeline}"))
+            .await?;
         let content = rows.into_iter().next().and_then(|row| row.into_iter().nth(1).flatten());
         Ok(frames::timeline_history(&content.ok_or_else(|| strange("TIMELINE_HISTORY"))?))
     }
@@ -181,7 +182,7 @@ impl PostgresSource {
             sql_literal(self.publications.insert()),
             sql_literal(&self.settings.slot)
         );
-        let rows = self.command(Stage::Survey, Some(PATIENCE), &query).await?;
+        let rows = self.command(ConnectionStage::Survey, Some(PATIENCE), &query).await?;
         let row: [Option<String>; 9] = rows
             .into_iter()
             .next()
@@ -209,7 +210,7 @@ impl PostgresSource {
         let export = if modern { "(SNAPSHOT 'export')" } else { "EXPORT_SNAPSHOT" };
         let command = format!("CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput {export}");
         tracing::info!("making replication slot {slot}: this waits for the transactions that are open now");
-        let rows = self.command(Stage::Slot, None, &command).await?;
+        let rows = self.command(ConnectionStage::Slot, None, &command).await?;
         let row: Option<[Option<String>; 4]> = rows.into_iter().next().and_then(|row| row.try_into().ok());
         let [_, point, snapshot, _] = row.ok_or_else(|| strange("CREATE_REPLICATION_SLOT"))?;
         number(point).zip(snapshot).ok_or_else(|| strange("CREATE_REPLICATION_SLOT"))
@@ -219,7 +220,7 @@ impl PostgresSource {
         let status = frames::status(self.told, self.clock.now_us(), reply);
         let connection = self.connection.as_mut().ok_or_else(not_connected)?;
         let sent = connection.send(&status).await;
-        sent.map_err(self.explained(Stage::Stream))
+        sent.map_err(self.explained(ConnectionStage::Stream))
     }
 }
 
@@ -244,7 +245,7 @@ impl Source for PostgresSource {
     async fn survey(&mut self) -> Result<Survey, SourceError> {
         self.stop().await;
         self.connect().await?;
-        let rows = self.command(Stage::Survey, Some(PATIENCE), "IDENTIFY_SYSTEM").await?;
+        let rows = self.command(ConnectionStage::Survey, Some(PATIENCE), "IDENTIFY_SYSTEM").await?;
         let system: Option<[Option<String>; 4]> = rows.into_iter().next().and_then(|row| row.try_into().ok());
         let [Some(system_id), timeline, wal_end, Some(database)] =
             system.ok_or_else(|| strange("IDENTIFY_SYSTEM"))?
@@ -263,7 +264,7 @@ impl Source for PostgresSource {
     /// Waits for the transactions that are open now, however long they take.
     async fn create_slot(&mut self, tables: &[TablePlan]) -> Result<Lsn, SourceError> {
         let (point, snapshot) = self.exporting_slot(&identifier(&self.settings.slot)).await?;
-        self.snapshot = Snapshot::Exported(snapshot, tables.to_vec());
+        self.snapshot = SnapshotState::Exported(snapshot, tables.to_vec());
         Ok(point)
     }
 
@@ -275,33 +276,33 @@ impl Source for PostgresSource {
         let rows = (self.lookups.open_snapshot)(snapshot, tables.to_vec()).await?;
         self.stop().await;
         self.connect().await?;
-        self.snapshot = Snapshot::Open(rows);
+        self.snapshot = SnapshotState::Open(rows);
         Ok(point)
     }
 
     async fn drop_slot(&mut self) -> Result<(), SourceError> {
         let command = format!("DROP_REPLICATION_SLOT {}", identifier(&self.settings.slot));
-        self.command(Stage::Slot, Some(PATIENCE), &command).await.map(drop)
+        self.command(ConnectionStage::Slot, Some(PATIENCE), &command).await.map(drop)
     }
 
     async fn fill(&mut self) -> Result<Vec<FillRow>, SourceError> {
-        if let Snapshot::Exported(name, tables) = &self.snapshot {
+        if let SnapshotState::Exported(name, tables) = &self.snapshot {
             let rows = (self.lookups.open_snapshot)(name.clone(), tables.clone()).await?;
-            self.snapshot = Snapshot::Open(rows);
+            self.snapshot = SnapshotState::Open(rows);
         }
-        let Snapshot::Open(rows) = &mut self.snapshot else {
+        let SnapshotState::Open(rows) = &mut self.snapshot else {
             return Err(SourceError::Retry("the slot's snapshot is gone".into()));
         };
         let rows = rows.next_rows().await?;
         if rows.is_empty() {
-            self.snapshot = Snapshot::None;
+            self.snapshot = SnapshotState::None;
         }
         Ok(rows)
     }
 
     async fn start(&mut self, from: Lsn) -> Result<(), SourceError> {
-        if matches!(self.snapshot, Snapshot::Exported(..)) {
-            self.snapshot = Snapshot::None;
+        if matches!(self.snapshot, SnapshotState::Exported(..)) {
+            self.snapshot = SnapshotState::None;
         }
         let names: Vec<String> = self.publications.names().into_iter().map(identifier).collect();
         let command = format!(
@@ -312,7 +313,7 @@ impl Source for PostgresSource {
         let connection = self.connection.as_mut().ok_or_else(not_connected)?;
         let started = timeout(PATIENCE, connection.start_copy(&command)).await;
         let started = started.unwrap_or(Err(ConnectionError::Timeout(PATIENCE)));
-        started.map_err(self.explained(Stage::Start))?;
+        started.map_err(self.explained(ConnectionStage::Start))?;
         self.streaming = true;
         self.told = Feedback { written: from, flushed: from };
         self.quiet_until = Instant::now() + SILENCE;
@@ -341,7 +342,7 @@ impl Source for PostgresSource {
                     return Err(SourceError::Retry(error.to_string()));
                 }
                 Ok(heard) => {
-                    let body = heard.map_err(self.explained(Stage::Stream))?;
+                    let body = heard.map_err(self.explained(ConnectionStage::Stream))?;
                     self.quiet_until = Instant::now() + SILENCE;
                     self.asked = false;
                     let frame = frames::frame(body).map_err(SourceError::Malformed)?;
@@ -380,7 +381,7 @@ impl Source for PostgresSource {
     }
 
     async fn stop(&mut self) {
-        self.snapshot = Snapshot::None;
+        self.snapshot = SnapshotState::None;
         let streaming = std::mem::take(&mut self.streaming);
         if let Some(connection) = self.connection.take() {
             let _late = timeout(STOP, connection.close(streaming)).await;

@@ -13,7 +13,7 @@ const FOLLOWERS: usize = 3;
 
 /// Where a delivery in memory stands. Times are steady milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::dispatch) enum State {
+pub(in crate::dispatch) enum TicketState {
     /// Behind another one of its key.
     Queued,
     /// Due then.
@@ -37,7 +37,7 @@ pub(in crate::dispatch) enum Ending {
     Lost,
 }
 
-impl State {
+impl TicketState {
     /// Neither on its way nor decided: it can be given up or dropped from memory.
     pub(in crate::dispatch) fn is_idle(self) -> bool {
         matches!(self, Self::Queued | Self::Waiting(_) | Self::Ready(_))
@@ -48,7 +48,7 @@ impl State {
 #[derive(Debug, Clone)]
 pub(in crate::dispatch) struct Item {
     pub(in crate::dispatch) pending: Pending,
-    pub(in crate::dispatch) state: State,
+    pub(in crate::dispatch) state: TicketState,
     /// Steady millisecond at which it is abandoned.
     pub(in crate::dispatch) expires: i64,
     /// Its ordering key in this lane.
@@ -57,7 +57,7 @@ pub(in crate::dispatch) struct Item {
 
 /// One ordering key with something in memory.
 #[derive(Debug, Clone, Default)]
-struct Key {
+struct LaneKey {
     /// In order; the front alone is attempted.
     queue: VecDeque<Seq>,
     /// There are more in the store.
@@ -124,7 +124,7 @@ pub(in crate::dispatch) struct Lane {
     pub(in crate::dispatch) ordering: Ordering,
     pub(in crate::dispatch) rate: u32,
     pub(in crate::dispatch) items: BTreeMap<Seq, Item>,
-    keys: BTreeMap<u64, Key>,
+    keys: BTreeMap<u64, LaneKey>,
     /// The store has been read up to here.
     pub(in crate::dispatch) cursor: Option<Seq>,
     /// What was ever read or offered: an offer that is not later is stale.
@@ -190,7 +190,7 @@ impl Lane {
             }
             key.queue.push_back(seq);
         }
-        self.items.insert(seq, Item { pending, state: State::Queued, expires, order });
+        self.items.insert(seq, Item { pending, state: TicketState::Queued, expires, order });
         admission
     }
 
@@ -200,7 +200,7 @@ impl Lane {
             return false;
         }
         let (order, seq) = (self.order_of(&pending), pending.seq);
-        let state = State::Settling(Ending::Final);
+        let state = TicketState::Settling(Ending::Final);
         self.items.insert(seq, Item { pending, state, expires: i64::MAX, order });
         true
     }
@@ -256,7 +256,7 @@ impl Lane {
 
     /// Has it been decided that nothing more is owed, though the store may not know yet?
     pub(in crate::dispatch) fn is_over(&self, seq: Seq) -> bool {
-        self.items.get(&seq).is_some_and(|item| item.state == State::Settling(Ending::Final))
+        self.items.get(&seq).is_some_and(|item| item.state == TicketState::Settling(Ending::Final))
     }
 
     /// Drops a delivery; says who is next on its key.
@@ -277,7 +277,7 @@ impl Lane {
         let Some(key) = self.keys.get_mut(&order) else { return Successor::Nobody };
         key.queue.retain(|queued| *queued != seq);
         match key.queue.front() {
-            Some(front) if self.items.get(front).is_some_and(|item| item.state == State::Queued) => {
+            Some(front) if self.items.get(front).is_some_and(|item| item.state == TicketState::Queued) => {
                 Successor::Next(*front)
             }
             Some(_) => Successor::Nobody,

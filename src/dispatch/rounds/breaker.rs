@@ -19,7 +19,7 @@ pub enum Breaker {
 
 /// What the breaker says to the next request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gate {
+pub enum BreakerGate {
     /// Go.
     Open,
     /// Go, as a probe.
@@ -38,12 +38,12 @@ impl Default for Breaker {
 
 impl Breaker {
     /// May a request go?
-    pub fn gate(&self, now: i64) -> Gate {
+    pub fn gate(&self, now: i64) -> BreakerGate {
         match *self {
-            Self::Admitting(_) => Gate::Open,
-            Self::Refusing(until) if now < until => Gate::Until(until),
-            Self::Refusing(_) | Self::Probing { under_way: false } => Gate::Probe,
-            Self::Probing { under_way: true } => Gate::AfterProbe,
+            Self::Admitting(_) => BreakerGate::Open,
+            Self::Refusing(until) if now < until => BreakerGate::Until(until),
+            Self::Refusing(_) | Self::Probing { under_way: false } => BreakerGate::Probe,
+            Self::Probing { under_way: true } => BreakerGate::AfterProbe,
         }
     }
     /// The probe that `gate` let through has begun.
@@ -120,26 +120,29 @@ mod tests {
         assert_eq!(breaker, Breaker::Refusing(30_100));
         assert!(!breaker.ended(Sign::Fails, false, &FOUR, 200), "still on its way when it opened");
         assert_eq!(breaker, Breaker::Refusing(30_100), "and does not prolong it");
-        assert_eq!((breaker.gate(30_099), breaker.gate(30_100)), (Gate::Until(30_100), Gate::Probe));
+        assert_eq!(
+            (breaker.gate(30_099), breaker.gate(30_100)),
+            (BreakerGate::Until(30_100), BreakerGate::Probe)
+        );
     }
 
     #[test]
     fn one_probe_at_a_time_decides() {
         let mut breaker = Breaker::Refusing(10);
         breaker.probe_begins();
-        assert_eq!(breaker.gate(11), Gate::AfterProbe);
+        assert_eq!(breaker.gate(11), BreakerGate::AfterProbe);
         assert!(!breaker.ended(Sign::Fails, true, &FOUR, 12));
         assert_eq!(breaker, Breaker::Refusing(30_012));
         breaker.probe_begins();
         assert!(breaker.ended(Sign::Nothing, true, &FOUR, 13), "our own fault decides nothing");
-        assert_eq!(breaker.gate(13), Gate::Probe);
+        assert_eq!(breaker.gate(13), BreakerGate::Probe);
         breaker.probe_begins();
         assert!(breaker.ended(Sign::Answers, true, &FOUR, 14));
         assert_eq!(breaker, Breaker::Admitting(0));
         // an answer that was still on its way tells as much
         let mut breaker = Breaker::Refusing(10);
         assert!(breaker.ended(Sign::Answers, false, &FOUR, 5));
-        assert_eq!(breaker.gate(5), Gate::Open);
+        assert_eq!(breaker.gate(5), BreakerGate::Open);
     }
 
     #[test]
@@ -149,6 +152,6 @@ mod tests {
         for _ in 0..1000 {
             assert!(breaker.ended(Sign::Fails, false, &off, 0));
         }
-        assert_eq!(breaker.gate(0), Gate::Open);
+        assert_eq!(breaker.gate(0), BreakerGate::Open);
     }
 }

@@ -1,6 +1,6 @@
 //! One endpoint: what is ready for it, and how much of it may go now (SPEC 5.2, 5.5), pure. Knows no lane's inside.
 use crate::dispatch::rounds::breaker::Breaker;
-use crate::dispatch::rounds::limit::Limiter;
+use crate::dispatch::rounds::limit::EndpointLimiter;
 use crate::dispatch::ticket::{Seq, Ticket};
 use crate::domain::{EndpointKey, SubscriptionId};
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ pub(in crate::dispatch) type EndpointId = u64;
 
 /// Where an endpoint stands in the scheduler's rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::dispatch) enum Place {
+pub(in crate::dispatch) enum RoundPlace {
     /// In no queue: nothing is ready, or all it may have is in flight.
     Idle,
     /// In the round.
@@ -48,10 +48,10 @@ pub(in crate::dispatch) struct Endpoint {
     /// Its last attempt was a success.
     pub(in crate::dispatch) proven: bool,
     pub(in crate::dispatch) breaker: Breaker,
-    pub(in crate::dispatch) limiter: Option<Limiter>,
+    pub(in crate::dispatch) limiter: Option<EndpointLimiter>,
     /// Nothing goes before: a fault of our own would only repeat itself.
     pub(in crate::dispatch) hold_until: i64,
-    pub(in crate::dispatch) place: Place,
+    pub(in crate::dispatch) place: RoundPlace,
     /// Stands in the queue of the unproven, of those that wait for a retry's place (whatever `place` says now).
     pub(in crate::dispatch) in_queue: (bool, bool),
     /// Deliveries owed, in memory and not.
@@ -72,7 +72,7 @@ impl Endpoint {
             breaker: Breaker::default(),
             limiter: None,
             hold_until: i64::MIN,
-            place: Place::Idle,
+            place: RoundPlace::Idle,
             in_queue: (false, false),
             owed: 0,
         }

@@ -32,9 +32,9 @@ impl Reference for Steady {
 
 /// A clock that shows what it was last told: the scheduler is pure, `now` is an argument.
 #[derive(Debug, Clone, Default)]
-struct Told(Arc<AtomicU64>);
+struct LimiterClock(Arc<AtomicU64>);
 
-impl Clock for Told {
+impl Clock for LimiterClock {
     type Instant = Steady;
     fn now(&self) -> Steady {
         Steady(self.0.load(Ordering::Relaxed))
@@ -43,18 +43,18 @@ impl Clock for Told {
 
 /// One endpoint's limit.
 #[derive(Debug)]
-pub struct Limiter {
-    inner: RateLimiter<NotKeyed, InMemoryState, Told, NoOpMiddleware<Steady>>,
-    clock: Told,
+pub struct EndpointLimiter {
+    inner: RateLimiter<NotKeyed, InMemoryState, LimiterClock, NoOpMiddleware<Steady>>,
+    clock: LimiterClock,
     rate: u32,
 }
 
-impl Limiter {
+impl EndpointLimiter {
     /// `rate` requests per second, `burst` at once (at least one); `None`: no limit.
     pub fn new(rate: u32, burst: u32, now: i64) -> Option<Self> {
         let per_second = NonZeroU32::new(rate)?;
         let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
-        let clock = Told::default();
+        let clock = LimiterClock::default();
         clock.0.store(nanos(now), Ordering::Relaxed);
         let quota = Quota::per_second(per_second).allow_burst(burst);
         Some(Self { inner: RateLimiter::direct_with_clock(quota, clock.clone()), clock, rate })
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn lets_the_burst_and_then_the_rate_through() {
         for (rate, burst) in [(10, 5), (1, 1), (1000, 1), (3000, 100), (7, 0)] {
-            let limiter = Limiter::new(rate, burst, 1_000).unwrap();
+            let limiter = EndpointLimiter::new(rate, burst, 1_000).unwrap();
             let mut now = 1_000;
             let mut taken = 0_i64;
             while now < 11_000 {
@@ -102,12 +102,12 @@ mod tests {
                 "{rate}/{burst}: {taken}, {expected}"
             );
         }
-        assert!(Limiter::new(0, 5, 0).is_none());
+        assert!(EndpointLimiter::new(0, 5, 0).is_none());
     }
 
     #[test]
     fn a_pause_does_not_save_up_more_than_the_burst() {
-        let limiter = Limiter::new(10, 3, 0).unwrap();
+        let limiter = EndpointLimiter::new(10, 3, 0).unwrap();
         let burst = |now| (0..100).take_while(|_| limiter.take(now).is_ok()).count();
         assert_eq!((burst(0), burst(1_000_000)), (3, 3));
         assert_eq!(limiter.take(1_000_000), Err(1_000_100));

@@ -1,8 +1,8 @@
 //! Who goes next: rounds over endpoints, with breaker, limiter and the shares of concurrency (SPEC 5.5), pure.
-use crate::dispatch::backlog::lane::State;
+use crate::dispatch::backlog::lane::TicketState;
 use crate::dispatch::now::Now;
-use crate::dispatch::rounds::breaker::Gate;
-use crate::dispatch::rounds::endpoint::{Choice, EndpointId, Place};
+use crate::dispatch::rounds::breaker::BreakerGate;
+use crate::dispatch::rounds::endpoint::{Choice, EndpointId, RoundPlace};
 use crate::dispatch::scheduler::{EXPIRED, Scheduler, Timer};
 use crate::dispatch::ticket::Ticket;
 use crate::domain::Pending;
@@ -26,7 +26,7 @@ pub struct Job {
 /// What an endpoint whose turn it is may do.
 enum Turn {
     Start(Choice, bool),
-    Wait(Place),
+    Wait(RoundPlace),
 }
 
 impl Scheduler {
@@ -63,53 +63,53 @@ impl Scheduler {
 
     /// An endpoint's turn; `None` if it is not in the round any more.
     fn turn(&mut self, id: EndpointId, now: Now) -> Option<Turn> {
-        let endpoint = self.endpoints.get(&id).filter(|endpoint| endpoint.place == Place::Running)?;
+        let endpoint = self.endpoints.get(&id).filter(|endpoint| endpoint.place == RoundPlace::Running)?;
         if !endpoint.has_ready() {
-            return Some(Turn::Wait(Place::Idle));
+            return Some(Turn::Wait(RoundPlace::Idle));
         }
         if now.steady < endpoint.hold_until {
-            return Some(Turn::Wait(Place::Timed(endpoint.hold_until)));
+            return Some(Turn::Wait(RoundPlace::Timed(endpoint.hold_until)));
         }
         let probe = match endpoint.breaker.gate(now.steady) {
-            Gate::Open => false,
-            Gate::Probe => true,
-            Gate::Until(at) => return Some(Turn::Wait(Place::Timed(at))),
-            Gate::AfterProbe => return Some(Turn::Wait(Place::Idle)),
+            BreakerGate::Open => false,
+            BreakerGate::Probe => true,
+            BreakerGate::Until(at) => return Some(Turn::Wait(RoundPlace::Timed(at))),
+            BreakerGate::AfterProbe => return Some(Turn::Wait(RoundPlace::Idle)),
         };
         // What was on its way when it began to refuse does not hold up the probe.
         if !probe && endpoint.in_flight >= endpoint.window.min(self.settings.per_endpoint.concurrency.max(1))
         {
-            return Some(Turn::Wait(Place::Idle));
+            return Some(Turn::Wait(RoundPlace::Idle));
         }
         if !endpoint.proven && self.unproven_in_flight >= self.unproven_cap() {
-            return Some(Turn::Wait(Place::Unproven));
+            return Some(Turn::Wait(RoundPlace::Unproven));
         }
         let Some(choice) = endpoint.choose(self.retries_in_flight < self.retries_cap(), probe) else {
-            return Some(Turn::Wait(Place::Retries));
+            return Some(Turn::Wait(RoundPlace::Retries));
         };
         // Last, for it takes a place.
         match endpoint.limiter.as_ref().map_or(Ok(()), |limiter| limiter.take(now.steady)) {
             Ok(()) => Some(Turn::Start(choice, probe)),
-            Err(at) => Some(Turn::Wait(Place::Timed(at))),
+            Err(at) => Some(Turn::Wait(RoundPlace::Timed(at))),
         }
     }
 
-    fn park(&mut self, id: EndpointId, place: Place) {
+    fn park(&mut self, id: EndpointId, place: RoundPlace) {
         let Some(endpoint) = self.endpoints.get_mut(&id) else { return };
         endpoint.place = place;
         match place {
-            Place::Idle | Place::Running => {}
-            Place::Unproven => {
+            RoundPlace::Idle | RoundPlace::Running => {}
+            RoundPlace::Unproven => {
                 if !std::mem::replace(&mut endpoint.in_queue.0, true) {
                     self.unproven.push_back(id);
                 }
             }
-            Place::Retries => {
+            RoundPlace::Retries => {
                 if !std::mem::replace(&mut endpoint.in_queue.1, true) {
                     self.retries.push_back(id);
                 }
             }
-            Place::Timed(at) => {
+            RoundPlace::Timed(at) => {
                 self.timers.insert((at, Timer::Endpoint(id)));
             }
         }
@@ -126,7 +126,7 @@ impl Scheduler {
         self.retries_in_flight += usize::from(choice.retry);
         self.round.push_back(id);
         let item = self.lanes.get_mut(&choice.ticket.lane)?.items.get_mut(&choice.ticket.seq)?;
-        item.state = State::InFlight;
+        item.state = TicketState::InFlight;
         Some(Job {
             ticket: choice.ticket,
             pending: item.pending.clone(),
@@ -153,20 +153,20 @@ impl Scheduler {
         for _ in 0..room {
             let Some(id) = self.unproven.pop_front() else { break };
             self.endpoints.get_mut(&id).into_iter().for_each(|endpoint| endpoint.in_queue.0 = false);
-            self.unpark(id, Place::Unproven);
+            self.unpark(id, RoundPlace::Unproven);
         }
         let room = self.retries_cap().saturating_sub(self.retries_in_flight).min(WOKEN);
         for _ in 0..room {
             let Some(id) = self.retries.pop_front() else { break };
             self.endpoints.get_mut(&id).into_iter().for_each(|endpoint| endpoint.in_queue.1 = false);
-            self.unpark(id, Place::Retries);
+            self.unpark(id, RoundPlace::Retries);
         }
     }
 
     /// Back into the round, if it still waits at that place.
-    pub(in crate::dispatch) fn unpark(&mut self, id: EndpointId, from: Place) {
+    pub(in crate::dispatch) fn unpark(&mut self, id: EndpointId, from: RoundPlace) {
         if let Some(endpoint) = self.endpoints.get_mut(&id).filter(|endpoint| endpoint.place == from) {
-            endpoint.place = Place::Idle;
+            endpoint.place = RoundPlace::Idle;
             self.enqueue(id);
         }
     }
@@ -182,7 +182,7 @@ impl Scheduler {
                         self.give_up(ticket, EXPIRED);
                     }
                 }
-                Timer::Endpoint(id) => self.unpark(id, Place::Timed(at)),
+                Timer::Endpoint(id) => self.unpark(id, RoundPlace::Timed(at)),
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Which subscriptions have lanes, and which endpoints they lead to (SPEC 5.5, 5.8), pure.
-use crate::dispatch::backlog::lane::{Lane, State};
+use crate::dispatch::backlog::lane::{Lane, TicketState};
 use crate::dispatch::now::Now;
-use crate::dispatch::rounds::endpoint::{Endpoint, EndpointId, Place};
-use crate::dispatch::rounds::limit::Limiter;
+use crate::dispatch::rounds::endpoint::{Endpoint, EndpointId, RoundPlace};
+use crate::dispatch::rounds::limit::EndpointLimiter;
 use crate::dispatch::scheduler::{Scheduler, Timer};
 use crate::dispatch::ticket::{Seq, Ticket};
 use crate::domain::{EndpointKey, Ordering, SubscriptionId};
@@ -106,7 +106,7 @@ impl Scheduler {
             lane.items
                 .iter()
                 .filter_map(|(seq, item)| match item.state {
-                    State::Ready(due) => Some((ticket(seq), due, item.pending.attempts > 0)),
+                    TicketState::Ready(due) => Some((ticket(seq), due, item.pending.attempts > 0)),
                     _ => None,
                 })
                 .collect()
@@ -147,7 +147,7 @@ impl Scheduler {
         if !endpoint.lanes.is_empty() || endpoint.in_flight > 0 {
             return;
         }
-        if let Place::Timed(at) = endpoint.place {
+        if let RoundPlace::Timed(at) = endpoint.place {
             self.timers.remove(&(at, Timer::Endpoint(id)));
         }
         self.refusing -= usize::from(endpoint.breaker.is_refusing());
@@ -160,8 +160,8 @@ impl Scheduler {
         let Some(endpoint) = self.endpoints.get_mut(&id) else { return };
         let rates = endpoint.lanes.iter().filter_map(|lane| self.lanes.get(lane)).map(|lane| lane.rate);
         let rate = rates.filter(|rate| *rate > 0).min().unwrap_or(0);
-        if endpoint.limiter.as_ref().map_or(0, Limiter::rate) != rate {
-            endpoint.limiter = Limiter::new(rate, self.settings.per_endpoint.burst, now.steady);
+        if endpoint.limiter.as_ref().map_or(0, EndpointLimiter::rate) != rate {
+            endpoint.limiter = EndpointLimiter::new(rate, self.settings.per_endpoint.burst, now.steady);
         }
     }
 }

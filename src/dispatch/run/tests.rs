@@ -94,7 +94,7 @@ struct House {
     routing: watch::Sender<Arc<Routing>>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<Result<(), StoreError>>,
-    status: Status,
+    status: DispatchStatus,
     metrics: Metrics,
     next: u128,
 }
@@ -120,7 +120,7 @@ impl House {
             routing: watch::Sender::new(Arc::default()),
             stop: watch::Sender::new(false),
             tasks,
-            status: Status::default(),
+            status: DispatchStatus::default(),
             metrics: Metrics::new().unwrap(),
             next: 0,
         }
@@ -131,7 +131,7 @@ impl House {
             factor: 1.0,
             ..DispatchSettings::default().backoff
         };
-        let parts = Parts {
+        let parts = DispatchParts {
             store: self.store.clone(),
             transport: self.transport.clone(),
             routing: self.routing.subscribe(),

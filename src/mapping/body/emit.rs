@@ -1,7 +1,9 @@
 //! One match → one event; one failure → one `error.occurred`. Knows what `derive` found, not how.
 use crate::domain::{Event, EventName, Resource, Sequence, Transaction};
 use crate::mapping::Context;
-use crate::mapping::body::payload::{self, Envelope, Refusal, Subject, event_id, write_data, write_strings};
+use crate::mapping::body::payload::{
+    self, BodyRefusal, Envelope, Subject, event_id, write_data, write_strings,
+};
 use crate::mapping::rules::Rule;
 use bytes::Bytes;
 
@@ -10,7 +12,7 @@ const USUAL_BODY: usize = 1024;
 
 /// Where a match stands.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::mapping) struct Place<'a> {
+pub(in crate::mapping) struct EventPlace<'a> {
     /// The rule.
     pub(in crate::mapping) rule: &'a Rule,
     /// `schema.table`
@@ -33,7 +35,11 @@ impl<'a> Emitter<'a> {
     }
 
     /// The event of a match; its number in the sequence is the caller's.
-    pub(in crate::mapping) fn event(&self, place: Place<'_>, subject: Subject<'_>) -> Result<Event, Refusal> {
+    pub(in crate::mapping) fn event(
+        &self,
+        place: EventPlace<'_>,
+        subject: Subject<'_>,
+    ) -> Result<Event, BodyRefusal> {
         let rule = place.rule;
         let tenant = payload::tenant(rule, subject)?;
         let resource = payload::resource(rule, subject)?;
@@ -50,7 +56,7 @@ impl<'a> Emitter<'a> {
         };
         let body = envelope.body(USUAL_BODY, |out| write_data(out, rule, subject))?;
         if body.len() > self.context.max_payload {
-            return Err(Refusal::Size(body.len()));
+            return Err(BodyRefusal::Size(body.len()));
         }
         Ok(Event {
             id,
@@ -66,7 +72,7 @@ impl<'a> Emitter<'a> {
     /// `error.occurred` for the operations tenant: a rule that failed on a row. Names the key, never other values.
     pub(in crate::mapping) fn error(
         &self,
-        place: Place<'_>,
+        place: EventPlace<'_>,
         name: &EventName,
         key: &str,
         reason: &str,

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 /// Why a match gives no event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::mapping) enum Refusal {
+pub(in crate::mapping) enum BodyRefusal {
     /// The tenant is NULL (or empty).
     NoTenant,
     /// Tenant or resource hang on a value that nobody knows.
@@ -115,8 +115,8 @@ pub(in crate::mapping) fn write_data(
     out: &mut Vec<u8>,
     rule: &Rule,
     subject: Subject<'_>,
-) -> Result<Vec<String>, Refusal> {
-    let mut writer = Writer { out, first: true, unchanged: Vec::new(), op: subject.op };
+) -> Result<Vec<String>, BodyRefusal> {
+    let mut writer = BodyWriter { out, first: true, unchanged: Vec::new(), op: subject.op };
     writer.out.push(b'{');
     if subject.op != Operation::Truncate {
         match &rule.data {
@@ -137,14 +137,14 @@ pub(in crate::mapping) fn write_data(
     Ok(writer.unchanged)
 }
 
-struct Writer<'a> {
+struct BodyWriter<'a> {
     out: &'a mut Vec<u8>,
     first: bool,
     unchanged: Vec<String>,
     op: Operation,
 }
 
-impl Writer<'_> {
+impl BodyWriter<'_> {
     fn pair(&mut self, key: &str, cell: &Cell) {
         let json: &[u8] = match cell {
             Cell::Null => b"null",
@@ -166,25 +166,28 @@ impl Writer<'_> {
     }
 }
 
-fn value<'a>(subject: Subject<'a>, column: &str) -> Result<&'a Cell, Refusal> {
+fn value<'a>(subject: Subject<'a>, column: &str) -> Result<&'a Cell, BodyRefusal> {
     let cell = subject.table.position(column).and_then(|at| subject.image.get(at));
-    cell.ok_or_else(|| Refusal::Broken(format!("{} has no column {column}", subject.table.full_name())))
+    cell.ok_or_else(|| BodyRefusal::Broken(format!("{} has no column {column}", subject.table.full_name())))
 }
 
 /// Whose event it is.
-pub(in crate::mapping) fn tenant(rule: &Rule, subject: Subject<'_>) -> Result<TenantId, Refusal> {
+pub(in crate::mapping) fn tenant(rule: &Rule, subject: Subject<'_>) -> Result<TenantId, BodyRefusal> {
     let column = match &rule.tenant {
         Tenant::Constant(tenant) => return Ok(tenant.clone()),
         Tenant::Column(column) => column,
     };
     match text_of(value(subject, column)?, column)? {
         Some(text) if !text.is_empty() => Ok(TenantId::new(text)),
-        _ => Err(Refusal::NoTenant),
+        _ => Err(BodyRefusal::NoTenant),
     }
 }
 
 /// What it is about; `None` when there is no row or all parts are NULL.
-pub(in crate::mapping) fn resource(rule: &Rule, subject: Subject<'_>) -> Result<Option<Resource>, Refusal> {
+pub(in crate::mapping) fn resource(
+    rule: &Rule,
+    subject: Subject<'_>,
+) -> Result<Option<Resource>, BodyRefusal> {
     if subject.op == Operation::Truncate {
         return Ok(None);
     }
@@ -192,7 +195,7 @@ pub(in crate::mapping) fn resource(rule: &Rule, subject: Subject<'_>) -> Result<
     if rule.id.is_empty() {
         for &at in &subject.table.primary_key {
             let (Some(column), Some(cell)) = (subject.table.columns.get(at), subject.image.get(at)) else {
-                return Err(Refusal::Broken("the primary key is not among the columns".into()));
+                return Err(BodyRefusal::Broken("the primary key is not among the columns".into()));
             };
             parts.push(text_of(cell, &column.name)?);
         }
@@ -211,12 +214,12 @@ pub(in crate::mapping) fn resource(rule: &Rule, subject: Subject<'_>) -> Result<
     Ok(Some(Resource { kind: rule.kind.clone(), id }))
 }
 
-fn text_of<'a>(cell: &'a Cell, column: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
+fn text_of<'a>(cell: &'a Cell, column: &str) -> Result<Option<Cow<'a, str>>, BodyRefusal> {
     match cell {
         Cell::Null => Ok(None),
-        Cell::NotSent => Err(Refusal::Unknown(column.to_owned())),
+        Cell::NotSent => Err(BodyRefusal::Unknown(column.to_owned())),
         Cell::Json(json) => {
-            cell::text(json).map(Some).ok_or_else(|| Refusal::Broken(format!("{column} is no text")))
+            cell::text(json).map(Some).ok_or_else(|| BodyRefusal::Broken(format!("{column} is no text")))
         }
     }
 }

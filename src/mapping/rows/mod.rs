@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// A row that the transaction touched.
 #[derive(Debug)]
-pub(in crate::mapping) struct Row {
+pub(in crate::mapping) struct NetRow {
     /// The layout of its images.
     pub(in crate::mapping) table: Arc<Table>,
     /// The last image, as far as it is known.
@@ -25,7 +25,7 @@ pub(in crate::mapping) struct Row {
 
 /// What a change did to a row.
 #[derive(Debug)]
-pub(in crate::mapping) struct Step {
+pub(in crate::mapping) struct RowStep {
     /// Number of the row.
     pub(in crate::mapping) row: usize,
     /// The old image as far as it is known; `None` for inserts.
@@ -33,7 +33,7 @@ pub(in crate::mapping) struct Step {
 }
 
 #[derive(Debug)]
-struct Place {
+struct RowPlace {
     /// What the shadow held when the transaction began, if it was asked and had something.
     before: Option<Bytes>,
     row: Option<usize>,
@@ -41,10 +41,10 @@ struct Place {
 }
 
 /// The rows of one transaction. Tables are numbered by the caller.
-pub(in crate::mapping) struct Rows<'a> {
+pub(in crate::mapping) struct NetRows<'a> {
     remembered: Remembered<'a>,
-    all: Vec<Row>,
-    places: HashMap<(usize, Bytes), Place>,
+    all: Vec<NetRow>,
+    places: HashMap<(usize, Bytes), RowPlace>,
     /// Keys in the order in which they were first touched.
     touched: Vec<(usize, Bytes)>,
     cleared: Vec<usize>,
@@ -52,7 +52,7 @@ pub(in crate::mapping) struct Rows<'a> {
     pub(in crate::mapping) disagreements: u32,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> NetRows<'a> {
     /// None yet.
     pub(in crate::mapping) fn new(remembered: Remembered<'a>) -> Self {
         Self {
@@ -65,11 +65,11 @@ impl<'a> Rows<'a> {
         }
     }
     /// One row.
-    pub(in crate::mapping) fn row(&self, row: usize) -> Option<&Row> {
+    pub(in crate::mapping) fn row(&self, row: usize) -> Option<&NetRow> {
         self.all.get(row)
     }
     /// The same, to be marked.
-    pub(in crate::mapping) fn row_mut(&mut self, row: usize) -> Option<&mut Row> {
+    pub(in crate::mapping) fn row_mut(&mut self, row: usize) -> Option<&mut NetRow> {
         self.all.get_mut(row)
     }
 
@@ -79,7 +79,7 @@ impl<'a> Rows<'a> {
         number: usize,
         plan: Option<&TablePlan>,
         change: &Change,
-    ) -> Result<Option<Step>, String> {
+    ) -> Result<Option<RowStep>, String> {
         Ok(match change.op {
             Operation::Insert => Some(self.insert(number, change)),
             Operation::Update => Some(self.update(number, plan, change)?),
@@ -91,10 +91,10 @@ impl<'a> Rows<'a> {
         })
     }
 
-    fn insert(&mut self, number: usize, change: &Change) -> Step {
+    fn insert(&mut self, number: usize, change: &Change) -> RowStep {
         let image = sized(change.new.as_ref(), &change.table);
         let Some(key) = key_of(&change.table, &image) else {
-            return Step { row: self.fresh(&change.table, image), old: None };
+            return RowStep { row: self.fresh(&change.table, image), old: None };
         };
         // a row that was deleted before in this transaction is the same row: one event of a rule is enough
         let row = match self.places.get(&(number, key.clone())).and_then(|place| place.row) {
@@ -102,10 +102,15 @@ impl<'a> Rows<'a> {
             None => self.fresh(&change.table, image),
         };
         self.place(number, key, None, row);
-        Step { row, old: None }
+        RowStep { row, old: None }
     }
 
-    fn update(&mut self, number: usize, plan: Option<&TablePlan>, change: &Change) -> Result<Step, String> {
+    fn update(
+        &mut self,
+        number: usize,
+        plan: Option<&TablePlan>,
+        change: &Change,
+    ) -> Result<RowStep, String> {
         let table = &change.table;
         let sent = sized(change.new.as_ref(), table);
         let key = change.old.as_ref().and_then(|old| key_of(table, old)).or_else(|| key_of(table, &sent));
@@ -137,10 +142,15 @@ impl<'a> Rows<'a> {
         if let Some(new_key) = new_key {
             self.place(number, new_key, None, row);
         }
-        Ok(Step { row, old: Some(old) })
+        Ok(RowStep { row, old: Some(old) })
     }
 
-    fn delete(&mut self, number: usize, plan: Option<&TablePlan>, change: &Change) -> Result<Step, String> {
+    fn delete(
+        &mut self,
+        number: usize,
+        plan: Option<&TablePlan>,
+        change: &Change,
+    ) -> Result<RowStep, String> {
         let table = &change.table;
         let mut old = sized(change.old.as_ref(), table);
         let key = key_of(table, &old);
@@ -160,13 +170,13 @@ impl<'a> Rows<'a> {
                 place.alive = false;
             }
         }
-        Ok(Step { row, old: Some(old) })
+        Ok(RowStep { row, old: Some(old) })
     }
 
     fn truncate(&mut self, number: usize) {
         for ((table, _), place) in &mut self.places {
             if *table == number {
-                *place = Place { before: None, row: place.row, alive: false };
+                *place = RowPlace { before: None, row: place.row, alive: false };
             }
         }
         if !self.cleared.contains(&number) {
@@ -204,7 +214,7 @@ impl<'a> Rows<'a> {
     }
 
     fn fresh(&mut self, table: &Arc<Table>, image: Image) -> usize {
-        self.all.push(Row { table: Arc::clone(table), image, deleted: None, matched: Vec::new() });
+        self.all.push(NetRow { table: Arc::clone(table), image, deleted: None, matched: Vec::new() });
         self.all.len() - 1
     }
 
@@ -225,7 +235,7 @@ impl<'a> Rows<'a> {
             (place.row, place.alive) = (Some(row), true);
         } else {
             self.touched.push(at.clone());
-            self.places.insert(at, Place { before, row: Some(row), alive: true });
+            self.places.insert(at, RowPlace { before, row: Some(row), alive: true });
         }
     }
 

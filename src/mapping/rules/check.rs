@@ -1,7 +1,7 @@
 //! The mapping against the tables as the catalog describes them: names that are no column, missing keys, missing tables.
 //! Knows no connection: the tables are given.
 use crate::domain::{Operation, Table};
-use crate::mapping::rules::{Problem, Rule};
+use crate::mapping::rules::{Rule, RuleProblem};
 use crate::mapping::{Compiled, TableNeeds};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(in crate::mapping) fn tables(compiled: &Compiled) -> Vec<TableNeeds> {
 pub(in crate::mapping) fn check<'t>(
     compiled: &Compiled,
     find: &dyn Fn(&str) -> Option<&'t Table>,
-) -> Vec<Problem> {
+) -> Vec<RuleProblem> {
     let mut problems = Vec::new();
     for (name, rules) in &compiled.by_table {
         let rules: Vec<&Rule> = rules.iter().filter_map(|&number| compiled.rules.get(number)).collect();
@@ -61,11 +61,11 @@ pub(in crate::mapping) fn check<'t>(
     problems
 }
 
-fn problem(rule: &Rule, text: impl std::fmt::Display) -> Problem {
-    Problem { line: rule.line, text: format!("{}: {text}", rule.name) }
+fn problem(rule: &Rule, text: impl std::fmt::Display) -> RuleProblem {
+    RuleProblem { line: rule.line, text: format!("{}: {text}", rule.name) }
 }
 
-fn columns(rule: &Rule, table: &Table, problems: &mut Vec<Problem>) {
+fn columns(rule: &Rule, table: &Table, problems: &mut Vec<RuleProblem>) {
     let mut missing: Vec<&Arc<str>> =
         rule.columns().filter(|column| table.position(column).is_none()).collect();
     missing.sort();
@@ -84,7 +84,7 @@ fn columns(rule: &Rule, table: &Table, problems: &mut Vec<Problem>) {
     }
 }
 
-fn keys(compiled: &Compiled, first: &Rule, table: &Table, rules: &[&Rule], problems: &mut Vec<Problem>) {
+fn keys(compiled: &Compiled, first: &Rule, table: &Table, rules: &[&Rule], problems: &mut Vec<RuleProblem>) {
     let name = table.full_name();
     let row_rules = |rule: &&&Rule| rule.on.iter().any(|op| *op != Operation::Truncate);
     if table.primary_key.is_empty() {

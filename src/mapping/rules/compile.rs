@@ -1,18 +1,18 @@
 //! `EventSpec` → `Rule`, with every problem of every entry. Knows no database: `check` does what needs its tables.
 use crate::domain::{EventName, Operation, TenantId};
-use crate::mapping::rules::{Data, EventSpec, OneOrMany, Problem, Rule, Tenant, TenantSpec, Wanted};
+use crate::mapping::rules::{Data, EventSpec, ListedTexts, OneOrMany, Rule, RuleProblem, Tenant, TenantSpec};
 use crate::mapping::when::expression::{Expression, Side};
 use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Compiles all entries (with their lines) or says all that is wrong with them.
-pub(in crate::mapping) fn compile(specs: Vec<(usize, EventSpec)>) -> Result<Vec<Rule>, Vec<Problem>> {
+pub(in crate::mapping) fn compile(specs: Vec<(usize, EventSpec)>) -> Result<Vec<Rule>, Vec<RuleProblem>> {
     let mut problems = Vec::new();
     let mut rules: Vec<Rule> = Vec::new();
     let mut names: HashSet<String> = HashSet::new();
     for (line, spec) in specs {
         let label = spec.rule.clone().or_else(|| spec.name.clone());
-        let mut entry = Entry { line, label: label.clone().unwrap_or_default(), problems: Vec::new() };
+        let mut entry = RuleEntry { line, label: label.clone().unwrap_or_default(), problems: Vec::new() };
         if let Some(name) = label
             && !names.insert(name.trim().to_owned())
         {
@@ -25,16 +25,16 @@ pub(in crate::mapping) fn compile(specs: Vec<(usize, EventSpec)>) -> Result<Vec<
     if problems.is_empty() { Ok(rules) } else { Err(problems) }
 }
 
-struct Entry {
+struct RuleEntry {
     line: usize,
     label: String,
-    problems: Vec<Problem>,
+    problems: Vec<RuleProblem>,
 }
 
-impl Entry {
+impl RuleEntry {
     fn say(&mut self, text: impl std::fmt::Display) {
         let text = if self.label.is_empty() { text.to_string() } else { format!("{}: {text}", self.label) };
-        self.problems.push(Problem { line: self.line, text });
+        self.problems.push(RuleProblem { line: self.line, text });
     }
 
     fn rule(&mut self, spec: EventSpec) -> Option<Rule> {
@@ -212,7 +212,7 @@ impl Entry {
     fn becomes(
         &mut self,
         pairs: Option<Vec<(String, OneOrMany<crate::mapping::rules::Scalar>)>>,
-    ) -> Vec<(Arc<str>, Vec<Wanted>)> {
+    ) -> Vec<(Arc<str>, Vec<ListedTexts>)> {
         let Some(pairs) = pairs else { return Vec::new() };
         if pairs.is_empty() {
             self.say("becomes is empty");
@@ -225,7 +225,7 @@ impl Entry {
             if !values.as_slice().iter().all(crate::mapping::rules::Scalar::is_exact) {
                 self.say(format!("becomes.{column} has more digits than a float holds; write it as a text"));
             }
-            let wanted = values.as_slice().iter().map(Wanted::from).collect();
+            let wanted = values.as_slice().iter().map(ListedTexts::from).collect();
             becomes.extend(self.columns("becomes", &[column]).pop().map(|column| (column, wanted)));
         }
         becomes

@@ -30,13 +30,13 @@ pub struct EventSpec {
     /// `commit` (default) or `change`.
     pub row: Option<String>,
     /// Out-key → column, in the file's order.
-    pub data: Option<Pairs<String>>,
+    pub data: Option<DataPairs<String>>,
     /// All columns but these.
     pub omit: Option<Vec<String>>,
     /// At least one of these differs between old and new.
     pub changed: Option<Vec<String>>,
     /// Column → value or values that it takes with this change.
-    pub becomes: Option<Pairs<OneOrMany<Scalar>>>,
+    pub becomes: Option<DataPairs<OneOrMany<Scalar>>>,
     /// Expression over old, new, op, table.
     pub when: Option<String>,
     /// A missing table parks the rule.
@@ -111,22 +111,22 @@ pub enum Scalar {
 
 /// A table of the file with its keys in the order in which they stand there.
 #[derive(Debug, Clone, Default)]
-pub struct Pairs<T>(pub Vec<(String, T)>);
+pub struct DataPairs<T>(pub Vec<(String, T)>);
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Pairs<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for DataPairs<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct InOrder<T>(std::marker::PhantomData<T>);
         impl<'de, T: Deserialize<'de>> Visitor<'de> for InOrder<T> {
-            type Value = Pairs<T>;
+            type Value = DataPairs<T>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a table")
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<T>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<DataPairs<T>, A::Error> {
                 let mut pairs = Vec::new();
                 while let Some(pair) = map.next_entry()? {
                     pairs.push(pair);
                 }
-                Ok(Pairs(pairs))
+                Ok(DataPairs(pairs))
             }
         }
         deserializer.deserialize_map(InOrder(std::marker::PhantomData))
@@ -135,7 +135,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Pairs<T> {
 
 /// Something wrong with an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct RuleProblem {
     /// Line of the entry in the file.
     pub line: usize,
     /// One line for people.
@@ -168,7 +168,7 @@ pub(in crate::mapping) struct Rule {
     /// At least one differs.
     pub(in crate::mapping) changed: Vec<Arc<str>>,
     /// Takes these values.
-    pub(in crate::mapping) becomes: Vec<(Arc<str>, Vec<Wanted>)>,
+    pub(in crate::mapping) becomes: Vec<(Arc<str>, Vec<ListedTexts>)>,
     /// Holds.
     pub(in crate::mapping) when: Option<Expression>,
     /// A missing table parks it.
@@ -195,7 +195,7 @@ pub(in crate::mapping) enum Data {
 
 /// A value that a column may become, readied for each type it may meet.
 #[derive(Debug)]
-pub(in crate::mapping) struct Wanted {
+pub(in crate::mapping) struct ListedTexts {
     /// For boolean columns.
     pub(in crate::mapping) truth: Option<bool>,
     /// For numeric columns.
@@ -213,7 +213,7 @@ impl Scalar {
     }
 }
 
-impl From<&Scalar> for Wanted {
+impl From<&Scalar> for ListedTexts {
     fn from(scalar: &Scalar) -> Self {
         let text = match scalar {
             Scalar::Bool(truth) => truth.to_string(),
@@ -232,7 +232,7 @@ impl From<&Scalar> for Wanted {
     }
 }
 
-impl Wanted {
+impl ListedTexts {
     /// Can a column of this type have this value at all?
     pub(in crate::mapping) fn may_be(&self, kind: &TypeKind) -> bool {
         match kind {

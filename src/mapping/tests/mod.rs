@@ -12,7 +12,7 @@ use crate::domain::{
     Cell, Change, Column, Event, Image, Lsn, Operation, ReplicaIdentity, Table, TenantId, Transaction,
     TypeKind,
 };
-use crate::mapping::{Context, Derived, EventSpec, Mapping, Problem, ShadowChange};
+use crate::mapping::{Context, Derived, EventSpec, Mapping, RuleProblem, ShadowChange};
 use bytes::Bytes;
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -28,7 +28,7 @@ pub(in crate::mapping) fn steady() -> proptest::test_runner::Config {
 }
 
 /// A file of `[[event]]` entries; the line is the number of the entry.
-pub(in crate::mapping) fn compile(text: &str) -> Result<Mapping, Vec<Problem>> {
+pub(in crate::mapping) fn compile(text: &str) -> Result<Mapping, Vec<RuleProblem>> {
     #[derive(Deserialize)]
     struct File {
         event: Vec<EventSpec>,

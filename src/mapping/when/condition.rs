@@ -2,13 +2,13 @@
 //! Knows rows as they are given: where an old row comes from is `rows`' business.
 use crate::domain::{Cell, TypeKind};
 use crate::mapping::rows::cell;
-use crate::mapping::rules::{Rule, Wanted};
+use crate::mapping::rules::{ListedTexts, Rule};
 use crate::mapping::when::evaluate::{Scene, holds};
 use crate::mapping::when::value::Stop;
 use std::sync::Arc;
 
 /// What is known of one column's old and new value.
-enum Step<'a> {
+enum ConditionStep<'a> {
     /// There was no old row: an insert.
     Fresh(&'a Cell),
     /// Both are known, or known to be the same.
@@ -33,29 +33,29 @@ fn changed(columns: &[Arc<str>], scene: Scene<'_>) -> Result<bool, Stop> {
     let mut unknown = None;
     for column in columns {
         match step(column, scene)? {
-            (Step::Fresh(_) | Step::Known { same: false, .. }, _) => return Ok(true),
-            (Step::Known { .. }, _) => {}
-            (Step::Unknown(_), _) => unknown = Some(column),
+            (ConditionStep::Fresh(_) | ConditionStep::Known { same: false, .. }, _) => return Ok(true),
+            (ConditionStep::Known { .. }, _) => {}
+            (ConditionStep::Unknown(_), _) => unknown = Some(column),
         }
     }
     unknown.map_or(Ok(false), |column| Err(Stop::Unknown(format!("old.{column}"))))
 }
 
 /// All have one of their values now, and at least one of them had another value before.
-fn becomes(wanted: &[(Arc<str>, Vec<Wanted>)], scene: Scene<'_>) -> Result<bool, Stop> {
+fn becomes(wanted: &[(Arc<str>, Vec<ListedTexts>)], scene: Scene<'_>) -> Result<bool, Stop> {
     let (mut differs, mut old_unknown, mut new_unknown) = (false, None, None);
     for (column, values) in wanted {
         let (step, kind) = step(column, scene)?;
         let new = match step {
-            Step::Fresh(new) => {
+            ConditionStep::Fresh(new) => {
                 differs = true;
                 new
             }
-            Step::Known { same, new } => {
+            ConditionStep::Known { same, new } => {
                 differs |= !same;
                 new
             }
-            Step::Unknown(new) => {
+            ConditionStep::Unknown(new) => {
                 old_unknown = Some(column);
                 new
             }
@@ -73,7 +73,7 @@ fn becomes(wanted: &[(Arc<str>, Vec<Wanted>)], scene: Scene<'_>) -> Result<bool,
     }
 }
 
-fn step<'a>(column: &str, scene: Scene<'a>) -> Result<(Step<'a>, &'a TypeKind), Stop> {
+fn step<'a>(column: &str, scene: Scene<'a>) -> Result<(ConditionStep<'a>, &'a TypeKind), Stop> {
     let at = scene.table.position(column);
     let found = at.and_then(|at| Some((scene.table.columns.get(at)?, at)));
     let (Some((described, at)), Some(new)) = (found, scene.new) else {
@@ -81,16 +81,16 @@ fn step<'a>(column: &str, scene: Scene<'a>) -> Result<(Step<'a>, &'a TypeKind), 
     };
     let new = new.get(at).unwrap_or(&Cell::NotSent);
     let step = match scene.old.map(|old| old.get(at).unwrap_or(&Cell::NotSent)) {
-        None => Step::Fresh(new),
+        None => ConditionStep::Fresh(new),
         // TOAST that was not sent is unchanged, whatever it holds
-        Some(Cell::NotSent) if *new == Cell::NotSent => Step::Known { same: true, new },
-        Some(Cell::NotSent) => Step::Unknown(new),
-        Some(old) => Step::Known { same: cell::same(&described.kind, old, new), new },
+        Some(Cell::NotSent) if *new == Cell::NotSent => ConditionStep::Known { same: true, new },
+        Some(Cell::NotSent) => ConditionStep::Unknown(new),
+        Some(old) => ConditionStep::Known { same: cell::same(&described.kind, old, new), new },
     };
     Ok((step, &described.kind))
 }
 
-impl Wanted {
+impl ListedTexts {
     /// Is this JSON value the wanted one, for a column of this type?
     pub(in crate::mapping) fn is(&self, kind: &TypeKind, json: &[u8]) -> bool {
         match kind {

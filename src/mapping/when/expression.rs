@@ -48,7 +48,7 @@ pub(in crate::mapping) enum Comparison {
 
 /// `value | filter`; the names are minijinja's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::mapping) enum Filter {
+pub(in crate::mapping) enum ExpressionFilter {
     Lower,
     Upper,
     Trim,
@@ -94,7 +94,7 @@ pub(in crate::mapping) enum Node {
     Concat(Box<(Node, Node)>),
     Compare(Box<Node>, Vec<(Comparison, Node)>),
     If(Box<(Node, Node, Node)>),
-    Filter(Filter, Box<Node>, Vec<Node>),
+    Filter(ExpressionFilter, Box<Node>, Vec<Node>),
     Test(Test, Box<Node>, Vec<Node>),
 }
 

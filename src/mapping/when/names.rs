@@ -1,5 +1,5 @@
 //! Names of filters, tests and comparisons in a `when`: minijinja's. Must not: know what they do; `value` and `evaluate` do.
-use crate::mapping::when::expression::{Comparison, Filter, Test};
+use crate::mapping::when::expression::{Comparison, ExpressionFilter, Test};
 use crate::mapping::when::hint;
 
 /// A comparison written as a test: `new.x is ge(1)`.
@@ -17,17 +17,17 @@ pub(in crate::mapping) fn comparison_named(name: &str) -> Option<Comparison> {
 }
 
 /// A filter and the number of its arguments.
-pub(in crate::mapping) fn filter_named(name: &str) -> Result<(Filter, usize), String> {
+pub(in crate::mapping) fn filter_named(name: &str) -> Result<(ExpressionFilter, usize), String> {
     Ok(match name {
-        "lower" => (Filter::Lower, 0),
-        "upper" => (Filter::Upper, 0),
-        "trim" => (Filter::Trim, 0),
-        "length" | "count" => (Filter::Length, 0),
-        "abs" => (Filter::Abs, 0),
-        "int" => (Filter::Int, 0),
-        "float" => (Filter::Float, 0),
-        "string" => (Filter::Text, 0),
-        "default" | "d" => (Filter::Default, 1),
+        "lower" => (ExpressionFilter::Lower, 0),
+        "upper" => (ExpressionFilter::Upper, 0),
+        "trim" => (ExpressionFilter::Trim, 0),
+        "length" | "count" => (ExpressionFilter::Length, 0),
+        "abs" => (ExpressionFilter::Abs, 0),
+        "int" => (ExpressionFilter::Int, 0),
+        "float" => (ExpressionFilter::Float, 0),
+        "string" => (ExpressionFilter::Text, 0),
+        "default" | "d" => (ExpressionFilter::Default, 1),
         other => {
             return Err(format!(
                 "filter '{other}' is not known; there are lower, upper, trim, length, abs, int, float, string and default"

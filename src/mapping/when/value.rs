@@ -2,7 +2,7 @@
 use crate::domain::json;
 use crate::mapping::rows::cell;
 use crate::mapping::when::decimal::Decimal;
-use crate::mapping::when::expression::Filter;
+use crate::mapping::when::expression::ExpressionFilter;
 use serde_json::Value as Json;
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -154,11 +154,11 @@ pub(in crate::mapping) fn order(left: &Value<'_>, right: &Value<'_>) -> Result<O
 
 /// `value | filter`. NULL passes through.
 pub(in crate::mapping) fn filtered<'a>(
-    filter: Filter,
+    filter: ExpressionFilter,
     value: Value<'a>,
     arg: Option<Value<'a>>,
 ) -> Result<Value<'a>, Stop> {
-    if filter == Filter::Default {
+    if filter == ExpressionFilter::Default {
         let missing = matches!(value, Value::Undefined | Value::None);
         return Ok(if missing { arg.unwrap_or(Value::None) } else { value });
     }
@@ -175,11 +175,11 @@ pub(in crate::mapping) fn filtered<'a>(
     };
     let wrong = || failed(&format!("a filter does not take {}", value.kind()));
     Ok(match filter {
-        Filter::Lower => Value::Text(Cow::Owned(value.text()?.to_lowercase())),
-        Filter::Upper => Value::Text(Cow::Owned(value.text()?.to_uppercase())),
-        Filter::Trim => Value::Text(Cow::Owned(value.text()?.trim().to_owned())),
-        Filter::Text => Value::Text(Cow::Owned(value.text()?.into_owned())),
-        Filter::Length => {
+        ExpressionFilter::Lower => Value::Text(Cow::Owned(value.text()?.to_lowercase())),
+        ExpressionFilter::Upper => Value::Text(Cow::Owned(value.text()?.to_uppercase())),
+        ExpressionFilter::Trim => Value::Text(Cow::Owned(value.text()?.trim().to_owned())),
+        ExpressionFilter::Text => Value::Text(Cow::Owned(value.text()?.into_owned())),
+        ExpressionFilter::Length => {
             let length = match &value {
                 Value::Text(text) => text.chars().count(),
                 Value::List(items) => items.len(),
@@ -189,8 +189,10 @@ pub(in crate::mapping) fn filtered<'a>(
             };
             Value::Number(Cow::Owned(Decimal::from_integer(length as i64)))
         }
-        Filter::Abs => Value::Number(Cow::Owned(number(&value).ok_or_else(wrong)?.absolute())),
-        Filter::Int => Value::Number(Cow::Owned(number(&value).ok_or_else(wrong)?.truncated())),
-        Filter::Float | Filter::Default => Value::Number(Cow::Owned(number(&value).ok_or_else(wrong)?)),
+        ExpressionFilter::Abs => Value::Number(Cow::Owned(number(&value).ok_or_else(wrong)?.absolute())),
+        ExpressionFilter::Int => Value::Number(Cow::Owned(number(&value).ok_or_else(wrong)?.truncated())),
+        ExpressionFilter::Float | ExpressionFilter::Default => {
+            Value::Number(Cow::Owned(number(&value).ok_or_else(wrong)?))
+        }
     })
 }

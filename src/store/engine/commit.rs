@@ -3,7 +3,7 @@
 //! Group commit: everything that is queued goes into one append and one fdatasync. When the disk refuses, commits are answered
 //! `Blocked` at once, and a probe is written now and then until one succeeds.
 use crate::fault;
-use crate::store::engine::core::{Core, Stage, Unstarted, asked_to_close};
+use crate::store::engine::core::{Core, StoreStage, Unstarted, asked_to_close};
 use crate::store::error::{StoreError, blocked};
 use crate::store::index::IndexError;
 use crate::store::log::group::Piece;
@@ -11,7 +11,7 @@ use crate::store::log::journal::{Append, Journal};
 use crate::store::records::codec;
 use crate::store::records::format::MAX_HEADER;
 use crate::store::records::record::{Batch, Record};
-use crate::store::state::apply::{Change, Mode, apply};
+use crate::store::state::apply::{FrameChange, Mode, apply};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -80,7 +80,7 @@ pub(in crate::store) async fn run(core: Arc<Core>, unstarted: Unstarted) -> Resu
             },
         }
     }
-    core.stage.send_replace(Stage::Drained);
+    core.stage.send_replace(StoreStage::Drained);
     Ok(())
 }
 
@@ -153,7 +153,7 @@ impl Committer {
         let pieces = batch.iter().flat_map(|queued| queued.pieces.iter().map(move |piece| (queued, piece)));
         let mut fresh = Vec::new();
         for ((queued, piece), written) in pieces.zip(&append.written) {
-            let change = Change {
+            let change = FrameChange {
                 number: written.number,
                 crc: written.crc,
                 segment: written.segment,

@@ -19,7 +19,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 /// How far `Store::run` has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::store) enum Stage {
+pub(in crate::store) enum StoreStage {
     /// `run` was not called yet.
     Idle,
     /// Commits are taken.
@@ -53,7 +53,7 @@ pub(in crate::store) struct Core {
     pub(in crate::store) queue: mpsc::Sender<Queued>,
     pub(in crate::store) unstarted: Mutex<Option<Unstarted>>,
     pub(in crate::store) closing: watch::Sender<bool>,
-    pub(in crate::store) stage: watch::Sender<Stage>,
+    pub(in crate::store) stage: watch::Sender<StoreStage>,
     pub(in crate::store) writable: Gate,
     /// The disk has refused a write of the index: the committer tries it again when the disk is well.
     pub(in crate::store) ailing: AtomicBool,

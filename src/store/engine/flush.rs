@@ -4,7 +4,7 @@
 //! keeps at a crash is mended by replay: a delivery that is newer than the replayed record puts its place in the lane again, and no
 //! deleted place can be left behind. That an index reaches beyond the journal (an older copy of the journal beside it) shows in the first.
 use crate::fault;
-use crate::store::engine::core::{Core, Stage};
+use crate::store::engine::core::{Core, StoreStage};
 use crate::store::error::StoreError;
 use crate::store::index::keys;
 use crate::store::index::overlay::Layer;
@@ -26,7 +26,7 @@ pub(in crate::store) async fn run(core: Arc<Core>) -> Result<(), StoreError> {
     let mut stage = core.stage.subscribe();
     let mut settle_at = Instant::now() + UNSETTLED;
     loop {
-        let drained = *stage.borrow_and_update() >= Stage::Drained;
+        let drained = *stage.borrow_and_update() >= StoreStage::Drained;
         if drained {
             fault::crash_point("stop.index");
             return last(&core).await;
@@ -49,7 +49,7 @@ pub(in crate::store) async fn run(core: Arc<Core>) -> Result<(), StoreError> {
         if core.is_writable() {
             match generation(&core, Instant::now() >= settle_at).await {
                 Ok(_) => {}
-                Err(error) if *stage.borrow() < Stage::Drained => return Err(error),
+                Err(error) if *stage.borrow() < StoreStage::Drained => return Err(error),
                 Err(error) => {
                     left_behind(&error);
                     return Ok(());
@@ -112,7 +112,7 @@ async fn mended(core: &Core, error: StoreError) -> Result<(), StoreError> {
     core.ail();
     tokio::select! {
         biased;
-        _ = stage.wait_for(|stage| *stage >= Stage::Drained) => Err(error),
+        _ = stage.wait_for(|stage| *stage >= StoreStage::Drained) => Err(error),
         () = core.writable.opened() => Ok(()),
     }
 }

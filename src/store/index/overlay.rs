@@ -14,7 +14,7 @@ pub(in crate::store) type Scanned = Vec<(Vec<u8>, Bytes)>;
 
 /// A value on its way.
 #[derive(Debug, Clone)]
-pub(in crate::store) struct Slot {
+pub(in crate::store) struct OverlaySlot {
     pub(in crate::store) value: Option<Bytes>,
     /// No older layer has the key: deleting it leaves no trace. So what comes and goes within one generation costs nothing.
     fresh: bool,
@@ -27,7 +27,7 @@ pub(in crate::store) enum Known {
     Gone,
 }
 
-pub(in crate::store) type Layer = BTreeMap<Vec<u8>, Slot>;
+pub(in crate::store) type Layer = BTreeMap<Vec<u8>, OverlaySlot>;
 
 /// Rough memory of one entry beside its bytes.
 const ENTRY_COST: usize = 96;
@@ -64,7 +64,7 @@ impl Overlay {
     pub(in crate::store) fn put(&mut self, key: Vec<u8>, value: Vec<u8>, fresh: bool) {
         self.dirty_bytes += key.len() + value.len() + ENTRY_COST;
         let fresh = self.dirty.get(&key).map_or(fresh, |old| old.fresh);
-        if let Some(old) = self.dirty.insert(key, Slot { value: Some(value.into()), fresh }) {
+        if let Some(old) = self.dirty.insert(key, OverlaySlot { value: Some(value.into()), fresh }) {
             self.dirty_bytes -= old.value.map_or(0, |v| v.len());
         }
     }
@@ -73,7 +73,7 @@ impl Overlay {
             self.dirty.remove(&key);
         } else {
             self.dirty_bytes += key.len() + ENTRY_COST;
-            self.dirty.insert(key, Slot { value: None, fresh: false });
+            self.dirty.insert(key, OverlaySlot { value: None, fresh: false });
         }
     }
     /// Entries that wait for a generation.
@@ -106,7 +106,7 @@ impl Overlay {
         }
         for layer in self.flushing.as_deref().into_iter().chain([&self.dirty]) {
             let range = layer.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)));
-            let mut take = |(key, slot): (&Vec<u8>, &Slot)| {
+            let mut take = |(key, slot): (&Vec<u8>, &OverlaySlot)| {
                 pairs.insert(key.clone(), slot.value.clone());
             };
             match way {

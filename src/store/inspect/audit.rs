@@ -137,9 +137,9 @@ fn delivery(disk: &dyn Disk, entry: &Entry, walked: &mut Walked, loud: bool) -> 
     false
 }
 
-type Look<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<(), IndexError>;
+type AuditLook<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<(), IndexError>;
 
-fn pages(index: &dyn Index, (from, to): (&[u8], &[u8]), look: Look<'_>) -> Result<(), IndexError> {
+fn pages(index: &dyn Index, (from, to): (&[u8], &[u8]), look: AuditLook<'_>) -> Result<(), IndexError> {
     let mut from = from.to_vec();
     loop {
         let page = index.scan(&from, to, SCAN)?;

@@ -1,14 +1,14 @@
 //! A damaged journal taken apart: which frames are good, where the bad bytes are, what is lost. Pure; changes nothing.
 use crate::domain::Lsn;
 use crate::store::log::frame::{self, Behind, Flaw, HEADER, Kind};
-use crate::store::log::group::{Group, Step};
+use crate::store::log::group::{Group, GroupStep};
 use crate::store::records::codec;
 use crate::store::records::record::{Batch, Identity, Record};
 use crate::store::state::History;
 
 /// A stretch of a segment's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) enum Piece {
+pub(in crate::store) enum DissectedPiece {
     /// A whole frame.
     Frame { kind: Kind, number: u64, crc: u32, at: usize, len: usize },
     /// Bytes that are none, where frames `from` to `to` (exclusive) must have stood.
@@ -29,7 +29,7 @@ pub(in crate::store) fn dissect(
     bytes: &[u8],
     first: u64,
     following: Option<u64>,
-) -> Result<Vec<Piece>, Strange> {
+) -> Result<Vec<DissectedPiece>, Strange> {
     let mut pieces = Vec::new();
     let (mut at, mut expected) = (0, first);
     while at < bytes.len() {
@@ -37,7 +37,7 @@ pub(in crate::store) fn dissect(
         match frame::parse(rest) {
             Ok(found) if found.number == expected => {
                 let (kind, crc, len) = (found.kind, found.crc, HEADER + found.body.len());
-                pieces.push(Piece::Frame { kind, number: expected, crc, at, len });
+                pieces.push(DissectedPiece::Frame { kind, number: expected, crc, at, len });
                 (at, expected) = (at + len, expected + 1);
                 continue;
             }
@@ -47,7 +47,7 @@ pub(in crate::store) fn dissect(
         if following.is_none() {
             match frame::proof_of_loss(rest, expected) {
                 Behind::Nothing => {
-                    pieces.push(Piece::Torn { at, len: rest.len() });
+                    pieces.push(DissectedPiece::Torn { at, len: rest.len() });
                     break;
                 }
                 Behind::Frame(_) => {}
@@ -63,42 +63,44 @@ pub(in crate::store) fn dissect(
         let number = next.and_then(|next| frame::parse(&rest[next..]).ok()).map(|frame| frame.number);
         // without either, what stood there is part of the next loss
         let to = number.or(following).unwrap_or(expected).max(expected);
-        pieces.push(Piece::Bad { at, len, from: expected, to });
+        pieces.push(DissectedPiece::Bad { at, len, from: expected, to });
         (at, expected) = (at + len, to);
     }
     if let Some(to) = following.filter(|following| *following > expected) {
-        pieces.push(Piece::Bad { at, len: 0, from: expected, to });
+        pieces.push(DissectedPiece::Bad { at, len: 0, from: expected, to });
     }
     Ok(whole_groups(bytes, pieces, following.is_none()))
 }
 
 /// Frames of a group that is not whole are lost with what is missing of it; at the end of the last segment they are torn.
-fn whole_groups(bytes: &[u8], pieces: Vec<Piece>, is_last: bool) -> Vec<Piece> {
-    let mut out: Vec<Piece> = Vec::with_capacity(pieces.len());
+fn whole_groups(bytes: &[u8], pieces: Vec<DissectedPiece>, is_last: bool) -> Vec<DissectedPiece> {
+    let mut out: Vec<DissectedPiece> = Vec::with_capacity(pieces.len());
     let mut group = Group::default();
     // where the group that is open begins in `out`
     let mut open = None;
     for piece in pieces {
         let step = match piece {
-            Piece::Frame { kind, crc, at, len, .. } => group.follow(kind, crc, &bytes[at + HEADER..at + len]),
-            Piece::Bad { .. } | Piece::Torn { .. } => {
+            DissectedPiece::Frame { kind, crc, at, len, .. } => {
+                group.follow(kind, crc, &bytes[at + HEADER..at + len])
+            }
+            DissectedPiece::Bad { .. } | DissectedPiece::Torn { .. } => {
                 group = Group::default();
-                Step::Breaks
+                GroupStep::Breaks
             }
         };
         match (step, piece) {
-            (Step::Begins, _) => open = Some(out.len()),
-            (Step::GoesOn, _) => {}
-            (Step::Alone | Step::Seals, _) => open = None,
-            (Step::Breaks, Piece::Torn { at, len }) => {
+            (GroupStep::Begins, _) => open = Some(out.len()),
+            (GroupStep::GoesOn, _) => {}
+            (GroupStep::Alone | GroupStep::Seals, _) => open = None,
+            (GroupStep::Breaks, DissectedPiece::Torn { at, len }) => {
                 let torn = open.take().map_or((at, len), |from| cut(&mut out, from, at + len));
-                out.push(Piece::Torn { at: torn.0, len: torn.1 });
+                out.push(DissectedPiece::Torn { at: torn.0, len: torn.1 });
                 continue;
             }
-            (Step::Breaks, _) => {
+            (GroupStep::Breaks, _) => {
                 lose(&mut out, open.take());
                 // without what stands before it, a part or a seal is worth nothing; others stand alone
-                let alone = matches!(piece, Piece::Frame { kind: Kind::Batch | Kind::Header, .. });
+                let alone = matches!(piece, DissectedPiece::Frame { kind: Kind::Batch | Kind::Header, .. });
                 out.push(piece);
                 let last = (!alone).then(|| out.len() - 1);
                 lose(&mut out, last);
@@ -110,7 +112,7 @@ fn whole_groups(bytes: &[u8], pieces: Vec<Piece>, is_last: bool) -> Vec<Piece> {
     match open.filter(|_| is_last) {
         Some(from) => {
             let (at, len) = cut(&mut out, from, bytes.len());
-            out.push(Piece::Torn { at, len });
+            out.push(DissectedPiece::Torn { at, len });
         }
         None => lose(&mut out, open),
     }
@@ -118,20 +120,24 @@ fn whole_groups(bytes: &[u8], pieces: Vec<Piece>, is_last: bool) -> Vec<Piece> {
 }
 
 /// Takes the pieces from `from` on away; where they began, and their bytes up to `end`.
-fn cut(out: &mut Vec<Piece>, from: usize, end: usize) -> (usize, usize) {
+fn cut(out: &mut Vec<DissectedPiece>, from: usize, end: usize) -> (usize, usize) {
     let at = match out.drain(from..).next() {
-        Some(Piece::Frame { at, .. } | Piece::Bad { at, .. } | Piece::Torn { at, .. }) => at,
+        Some(
+            DissectedPiece::Frame { at, .. }
+            | DissectedPiece::Bad { at, .. }
+            | DissectedPiece::Torn { at, .. },
+        ) => at,
         None => end,
     };
     (at, end - at)
 }
 
 /// The frames from `from` on are lost.
-fn lose(out: &mut [Piece], from: Option<usize>) {
+fn lose(out: &mut [DissectedPiece], from: Option<usize>) {
     let Some(from) = from else { return };
     for piece in &mut out[from..] {
-        if let Piece::Frame { number, at, len, .. } = *piece {
-            *piece = Piece::Bad { at, len, from: number, to: number + 1 };
+        if let DissectedPiece::Frame { number, at, len, .. } = *piece {
+            *piece = DissectedPiece::Bad { at, len, from: number, to: number + 1 };
         }
     }
 }
@@ -193,10 +199,10 @@ mod tests {
 
     /// Frames by number, `n..m` lost, `~` torn.
     fn seen(bytes: &[u8], first: u64, following: Option<u64>) -> String {
-        let word = |piece: &Piece| match piece {
-            Piece::Frame { number, .. } => number.to_string(),
-            Piece::Bad { from, to, .. } => format!("{from}..{to}"),
-            Piece::Torn { .. } => "~".to_owned(),
+        let word = |piece: &DissectedPiece| match piece {
+            DissectedPiece::Frame { number, .. } => number.to_string(),
+            DissectedPiece::Bad { from, to, .. } => format!("{from}..{to}"),
+            DissectedPiece::Torn { .. } => "~".to_owned(),
         };
         dissect(bytes, first, following).unwrap().iter().map(word).collect::<Vec<_>>().join(" ")
     }
@@ -207,7 +213,7 @@ mod tests {
             empty(&mut bytes, first + 1);
             let pieces = dissect(&bytes, first, last.then_some(first + 3)).unwrap();
             let lengths = pieces.iter().map(|piece| match piece {
-                Piece::Frame { len, .. } | Piece::Bad { len, .. } | Piece::Torn { len, .. } => *len,
+                DissectedPiece::Frame { len, .. } | DissectedPiece::Bad { len, .. } | DissectedPiece::Torn { len, .. } => *len,
             });
             prop_assert_eq!(lengths.sum::<usize>(), bytes.len());
         }

@@ -6,7 +6,7 @@
 //! Deliveries of good frames go on. Any crash in here leaves a folder that is still refused, and a second call ends the work.
 use crate::domain::Lsn;
 use crate::store::error::{StoreError, blocked, unreadable};
-use crate::store::inspect::dissect::{Piece, empty, set_back};
+use crate::store::inspect::dissect::{DissectedPiece, empty, set_back};
 use crate::store::inspect::verify::{Loss, Report, Walked, pieces, walk};
 use crate::store::log::disk::Disk;
 use crate::store::log::segment;
@@ -87,19 +87,19 @@ async fn mend(
     let len = disk.len(&name).map_err(|e| unreadable(&e))?;
     let old = disk.read(&name, 0, len as usize).map_err(|e| unreadable(&e))?;
     let pieces = pieces(&old, first, following)?;
-    if pieces.iter().all(|piece| matches!(piece, Piece::Frame { .. })) {
+    if pieces.iter().all(|piece| matches!(piece, DissectedPiece::Frame { .. })) {
         return Ok(None);
     }
     let mut new = Vec::with_capacity(old.len());
     for piece in pieces {
         match piece {
-            Piece::Frame { at, len, .. } => new.extend_from_slice(&old[at..at + len]),
-            Piece::Bad { from, to, .. } => {
+            DissectedPiece::Frame { at, len, .. } => new.extend_from_slice(&old[at..at + len]),
+            DissectedPiece::Bad { from, to, .. } => {
                 for number in from..to {
                     empty(&mut new, number);
                 }
             }
-            Piece::Torn { .. } => {}
+            DissectedPiece::Torn { .. } => {}
         }
     }
     let kept = format!("salvage-{stamp}-{name}");

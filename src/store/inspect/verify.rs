@@ -5,7 +5,7 @@ use crate::store::engine::checkpoint::{self, Wrong};
 use crate::store::error::{StoreError, unreadable};
 use crate::store::index::Index;
 use crate::store::inspect::audit;
-use crate::store::inspect::dissect::{Past, Piece, dissect};
+use crate::store::inspect::dissect::{DissectedPiece, Past, dissect};
 use crate::store::log::disk::Disk;
 use crate::store::log::frame::{HEADER, Kind};
 use crate::store::log::group;
@@ -20,7 +20,7 @@ const SALVAGE: &str = "restore the folder from a copy, or run `tailhook store ve
 
 /// Something that is not as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub struct FolderFinding {
     /// False: nothing that a start would not mend by itself.
     pub damage: bool,
     /// In the data folder.
@@ -69,7 +69,7 @@ pub struct Report {
     /// Segments, checkpoints, index, in this order.
     pub parts: Vec<Part>,
     /// What is wrong.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<FolderFinding>,
     /// What is lost.
     pub losses: Vec<Loss>,
 }
@@ -87,7 +87,7 @@ impl Report {
         remedy: &str,
     ) {
         let (file, byte) = (at.0.to_owned(), at.1);
-        self.findings.push(Finding { damage, file, byte, what, remedy: remedy.to_owned() });
+        self.findings.push(FolderFinding { damage, file, byte, what, remedy: remedy.to_owned() });
     }
 }
 
@@ -145,7 +145,7 @@ pub(in crate::store) fn pieces(
     bytes: &[u8],
     first: u64,
     following: Option<u64>,
-) -> Result<Vec<Piece>, StoreError> {
+) -> Result<Vec<DissectedPiece>, StoreError> {
     dissect(bytes, first, following)
         .map_err(|strange| segment::unknown_frame(strange.kind, &segment::name(first), strange.at as u64))
 }
@@ -165,17 +165,17 @@ impl Walked {
         self.next = self.next.max(first);
         for piece in pieces(&bytes, first, following)? {
             match piece {
-                Piece::Frame { kind, number, crc, at, len } => {
+                DissectedPiece::Frame { kind, number, crc, at, len } => {
                     frames += 1;
                     self.next = number + 1;
                     self.crc = self.crc.or((number == watched).then_some(crc));
                     self.frame(&name, (kind, number), &bytes[at + HEADER..at + len])?;
                 }
-                Piece::Bad { at, len, from, to } => {
+                DissectedPiece::Bad { at, len, from, to } => {
                     self.next = to;
                     self.lose(&name, (at as u64, len as u64), (from, to));
                 }
-                Piece::Torn { at, len } => {
+                DissectedPiece::Torn { at, len } => {
                     let what = format!("{len} bytes of an append that was not finished and not acknowledged");
                     self.report.find(
                         false,

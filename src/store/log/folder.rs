@@ -19,13 +19,13 @@ const KEPT_OPEN: usize = 16;
 /// The real folder.
 #[derive(Debug)]
 pub struct RealDisk {
-    files: Arc<Files>,
+    files: Arc<OpenFiles>,
     /// Held while we live; the kernel lets go of it when the process dies, however it dies.
     _lock: File,
 }
 
 #[derive(Debug)]
-struct Files {
+struct OpenFiles {
     folder: PathBuf,
     open: Mutex<BTreeMap<String, Arc<File>>>,
 }
@@ -46,13 +46,13 @@ impl RealDisk {
                 errno.into()
             }
         })?;
-        let files = Files { folder: folder.to_owned(), open: Mutex::default() };
+        let files = OpenFiles { folder: folder.to_owned(), open: Mutex::default() };
         Ok(Self { files: Arc::new(files), _lock: lock })
     }
 
     async fn hop<T: Send + 'static>(
         &self,
-        call: impl FnOnce(&Files) -> io::Result<T> + Send + 'static,
+        call: impl FnOnce(&OpenFiles) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         let files = self.files.clone();
         tokio::task::spawn_blocking(move || call(&files)).await.map_err(io::Error::other)?
@@ -73,7 +73,7 @@ fn make(folder: &Path) -> io::Result<()> {
     sync()
 }
 
-impl Files {
+impl OpenFiles {
     fn path(&self, name: &str) -> io::Result<PathBuf> {
         if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
             return Err(io::Error::new(

@@ -45,7 +45,7 @@ impl Kind {
 
 /// A checked frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) struct Frame<'a> {
+pub(in crate::store) struct JournalFrame<'a> {
     pub(in crate::store) kind: Kind,
     pub(in crate::store) number: u64,
     /// Frames of the same append before it.
@@ -91,7 +91,7 @@ pub(in crate::store) fn encode(out: &mut Vec<u8>, kind: Kind, number: u64, lead:
 }
 
 /// The frame at the front of `bytes`.
-pub(in crate::store) fn parse(bytes: &[u8]) -> Result<Frame<'_>, Flaw> {
+pub(in crate::store) fn parse(bytes: &[u8]) -> Result<JournalFrame<'_>, Flaw> {
     let (len, rest) = bytes.split_first_chunk::<4>().ok_or(Flaw::Short(HEADER))?;
     let len = u32::from_le_bytes(*len) as usize;
     if !(FIXED..=MAX_LEN).contains(&len) {
@@ -113,7 +113,7 @@ pub(in crate::store) fn parse(bytes: &[u8]) -> Result<Frame<'_>, Flaw> {
     if u64::from(lead) >= number {
         return Err(Flaw::Bad);
     }
-    Ok(Frame { kind, number, lead, crc, body })
+    Ok(JournalFrame { kind, number, lead, crc, body })
 }
 
 fn numbers(fixed: &[u8; FIXED]) -> (u64, u32) {

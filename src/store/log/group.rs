@@ -7,7 +7,7 @@
 //! A part's body is `index u32 | records`, the seal's is `index u32 | crc32c u32 | records`; the CRC is that of the parts' CRCs.
 use crate::domain::EventId;
 use crate::store::log::frame::Kind;
-use crate::store::records::codec::{self, Place, Unknown};
+use crate::store::records::codec::{self, RecordPlace, Unknown};
 use crate::store::records::field::{Reader, Writer};
 use crate::store::records::record::{Batch, Record};
 use std::collections::HashMap;
@@ -20,14 +20,14 @@ pub(in crate::store) struct Piece {
     pub(in crate::store) records: Range<usize>,
     /// As `codec::encode` gives them.
     pub(in crate::store) body: Vec<u8>,
-    pub(in crate::store) places: Vec<Place>,
+    pub(in crate::store) places: Vec<RecordPlace>,
 }
 
 /// Cuts an encoded batch into pieces of about `bound` bytes.
 pub(in crate::store) fn split(
     records: &[Record],
     body: Vec<u8>,
-    places: Vec<Place>,
+    places: Vec<RecordPlace>,
     bound: usize,
 ) -> Vec<Piece> {
     if body.len() <= bound {
@@ -59,12 +59,12 @@ fn last_uses(records: &[Record]) -> HashMap<EventId, usize> {
     records.iter().enumerate().filter_map(of).collect()
 }
 
-fn piece(body: &[u8], places: &[Place], records: Range<usize>) -> Piece {
+fn piece(body: &[u8], places: &[RecordPlace], records: Range<usize>) -> Piece {
     let places = &places[records.clone()];
     let (first, last) = (places[0], places[places.len() - 1]);
     let mut w = Writer::default();
     w.u32(places.len() as u32).raw(&body[first.offset as usize..(last.offset + last.len) as usize]);
-    let moved = |place: &Place| Place { offset: place.offset - first.offset + 4, ..*place };
+    let moved = |place: &RecordPlace| RecordPlace { offset: place.offset - first.offset + 4, ..*place };
     Piece { records, body: w.0, places: places.iter().map(moved).collect() }
 }
 
@@ -78,7 +78,7 @@ pub(in crate::store) struct Group {
 
 /// How a frame goes on with the group before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) enum Step {
+pub(in crate::store) enum GroupStep {
     /// A group of its own, or a header.
     Alone,
     /// The first part.
@@ -105,23 +105,23 @@ impl Group {
         w.0
     }
     /// Takes the next frame; begins anew after one that seals or breaks.
-    pub(in crate::store) fn follow(&mut self, kind: Kind, crc: u32, body: &[u8]) -> Step {
+    pub(in crate::store) fn follow(&mut self, kind: Kind, crc: u32, body: &[u8]) -> GroupStep {
         let before = std::mem::take(self);
         let mut r = Reader::new(body);
         let index = r.u32();
         match kind {
-            Kind::Batch | Kind::Header if before.parts == 0 => Step::Alone,
+            Kind::Batch | Kind::Header if before.parts == 0 => GroupStep::Alone,
             Kind::Part if index == Ok(before.parts) => {
                 *self = Self {
                     parts: before.parts + 1,
                     crc: crc32c::crc32c_append(before.crc, &crc.to_le_bytes()),
                 };
-                if before.parts == 0 { Step::Begins } else { Step::GoesOn }
+                if before.parts == 0 { GroupStep::Begins } else { GroupStep::GoesOn }
             }
             Kind::Seal if before.parts > 0 && index == Ok(before.parts) && r.u32() == Ok(before.crc) => {
-                Step::Seals
+                GroupStep::Seals
             }
-            Kind::Batch | Kind::Header | Kind::Part | Kind::Seal => Step::Breaks,
+            Kind::Batch | Kind::Header | Kind::Part | Kind::Seal => GroupStep::Breaks,
         }
     }
 }
@@ -136,7 +136,7 @@ pub(in crate::store) fn prefix(kind: Kind) -> usize {
 }
 
 /// The records of a frame's body.
-pub(in crate::store) fn decode(kind: Kind, body: &[u8]) -> Result<(Batch, Vec<Place>), Unknown> {
+pub(in crate::store) fn decode(kind: Kind, body: &[u8]) -> Result<(Batch, Vec<RecordPlace>), Unknown> {
     codec::decode(body.get(prefix(kind)..).unwrap_or_default())
 }
 
@@ -215,13 +215,13 @@ mod tests {
             let mut group = Group::default();
             frames.iter().map(|(kind, crc, body)| group.follow(*kind, *crc, body)).collect::<Vec<_>>()
         };
-        assert_eq!(steps(&frames), [Step::Begins, Step::GoesOn, Step::Seals]);
+        assert_eq!(steps(&frames), [GroupStep::Begins, GroupStep::GoesOn, GroupStep::Seals]);
         assert!(frames[2].2[prefix(Kind::Seal)..] == *b"three");
-        assert_eq!(steps(&frames[1..]), [Step::Breaks, Step::Breaks]);
+        assert_eq!(steps(&frames[1..]), [GroupStep::Breaks, GroupStep::Breaks]);
         let mut other = frames.clone();
         other[1].1 += 1;
-        assert_eq!(steps(&other)[2], Step::Breaks, "another part");
+        assert_eq!(steps(&other)[2], GroupStep::Breaks, "another part");
         other[1] = (Kind::Batch, 8, Vec::new());
-        assert_eq!(steps(&other), [Step::Begins, Step::Breaks, Step::Breaks]);
+        assert_eq!(steps(&other), [GroupStep::Begins, GroupStep::Breaks, GroupStep::Breaks]);
     }
 }

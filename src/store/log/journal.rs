@@ -80,7 +80,7 @@ pub(in crate::store) struct Journal {
 
 /// Where the journal is written on.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::store) struct End {
+pub(in crate::store) struct JournalEnd {
     /// The first free number.
     pub(in crate::store) next: u64,
     /// Good bytes of the active segment.
@@ -107,9 +107,9 @@ impl Journal {
         disk: Arc<dyn Disk>,
         segment_bytes: u64,
         segments: Segments,
-        end: End,
+        end: JournalEnd,
     ) -> Self {
-        let End { next, len, headed } = end;
+        let JournalEnd { next, len, headed } = end;
         let active = segments.active().unwrap_or(next);
         Self { disk, segment_bytes, segments, active, len, next, soiled: false, rotating: false, headed }
     }

@@ -42,7 +42,7 @@ pub(in crate::store) struct Found {
 
 /// What stands at the reader's place.
 #[derive(Debug)]
-pub(in crate::store) enum Step {
+pub(in crate::store) enum SegmentStep {
     Frame(Found),
     /// The file ends here, cleanly.
     End,
@@ -72,14 +72,14 @@ impl<'a> SegmentReader<'a> {
     }
 
     /// Takes the frame `expected`, if that is what comes next.
-    pub(in crate::store) fn next(&mut self, expected: u64) -> io::Result<Step> {
+    pub(in crate::store) fn next(&mut self, expected: u64) -> io::Result<SegmentStep> {
         if self.at == self.len {
-            return Ok(Step::End);
+            return Ok(SegmentStep::End);
         }
         let mut need = HEADER;
         loop {
             if self.len - self.at < need as u64 {
-                return Ok(Step::Flaw);
+                return Ok(SegmentStep::Flaw);
             }
             self.load(need)?;
             let bytes = &self.window[(self.at - self.window_at) as usize..];
@@ -89,11 +89,18 @@ impl<'a> SegmentReader<'a> {
                     let (kind, lead, crc) = (found.kind, found.lead, found.crc);
                     let body = found.body.to_vec();
                     self.at = body_at + body.len() as u64;
-                    return Ok(Step::Frame(Found { kind, number: expected, lead, crc, body_at, body }));
+                    return Ok(SegmentStep::Frame(Found {
+                        kind,
+                        number: expected,
+                        lead,
+                        crc,
+                        body_at,
+                        body,
+                    }));
                 }
-                Err(Flaw::Unknown(kind)) => return Ok(Step::Unknown(kind)),
+                Err(Flaw::Unknown(kind)) => return Ok(SegmentStep::Unknown(kind)),
                 Err(Flaw::Short(more)) if more > need => need = more,
-                Ok(_) | Err(_) => return Ok(Step::Flaw),
+                Ok(_) | Err(_) => return Ok(SegmentStep::Flaw),
             }
         }
     }

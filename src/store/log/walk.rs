@@ -3,7 +3,7 @@
 use crate::fault;
 use crate::store::error::{StoreError, unreadable};
 use crate::store::log::group::{self, Group};
-use crate::store::log::segment::{self, Found, SegmentReader, Step};
+use crate::store::log::segment::{self, Found, SegmentReader, SegmentStep};
 use crate::store::recovery::survey::Files;
 
 /// Where the journal ends.
@@ -35,24 +35,26 @@ pub(in crate::store) async fn walk<E: From<StoreError>>(
         loop {
             let at = reader.at;
             match reader.next(end.next).map_err(|e| unreadable(&e))? {
-                Step::Frame(found) => {
+                SegmentStep::Frame(found) => {
                     match group.follow(found.kind, found.crc, &found.body) {
-                        group::Step::Begins if !sealed(&reader, end.next, group, is_newest)? => {
+                        group::GroupStep::Begins if !sealed(&reader, end.next, group, is_newest)? => {
                             end.torn = reader.rest(at);
                             break;
                         }
-                        group::Step::Breaks => return Err(reader.damaged("a group is not whole").into()),
+                        group::GroupStep::Breaks => {
+                            return Err(reader.damaged("a group is not whole").into());
+                        }
                         _ => {}
                     }
                     see(first, &found)?;
                 }
-                Step::End => break,
-                Step::Unknown(kind) => return Err(reader.unknown(kind).into()),
-                Step::Flaw if is_newest => {
+                SegmentStep::End => break,
+                SegmentStep::Unknown(kind) => return Err(reader.unknown(kind).into()),
+                SegmentStep::Flaw if is_newest => {
                     end.torn = reader.judge(end.next)?;
                     break;
                 }
-                Step::Flaw => return Err(reader.damaged("a later file follows a bad frame").into()),
+                SegmentStep::Flaw => return Err(reader.damaged("a later file follows a bad frame").into()),
             }
             end.next += 1;
             if end.next.is_multiple_of(1000) {
@@ -72,15 +74,15 @@ fn sealed(reader: &SegmentReader<'_>, first: u64, group: Group, is_newest: bool)
     }
     for number in first + 1.. {
         match reader.next(number).map_err(|e| unreadable(&e))? {
-            Step::Frame(found) => match group.follow(found.kind, found.crc, &found.body) {
-                group::Step::Seals => return Ok(true),
-                group::Step::GoesOn => {}
+            SegmentStep::Frame(found) => match group.follow(found.kind, found.crc, &found.body) {
+                group::GroupStep::Seals => return Ok(true),
+                group::GroupStep::GoesOn => {}
                 _ => return Err(reader.damaged(&format!("the group of frame {first} is not whole"))),
             },
-            Step::Unknown(kind) => return Err(reader.unknown(kind)),
-            Step::End | Step::Flaw if !is_newest => break,
-            Step::End => return Ok(false),
-            Step::Flaw => return reader.judge(number).map(|_| false),
+            SegmentStep::Unknown(kind) => return Err(reader.unknown(kind)),
+            SegmentStep::End | SegmentStep::Flaw if !is_newest => break,
+            SegmentStep::End => return Ok(false),
+            SegmentStep::Flaw => return reader.judge(number).map(|_| false),
         }
     }
     Err(reader.damaged(&format!("a later file follows the group of frame {first}, which is not whole")))

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 /// Where a record stands in its frame's body. The CRC is that of an event's bytes; 0 for other records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) struct Place {
+pub(in crate::store) struct RecordPlace {
     pub(in crate::store) offset: u32,
     pub(in crate::store) len: u32,
     pub(in crate::store) crc: u32,
@@ -42,7 +42,7 @@ pub(in crate::store) enum Unknown {
 }
 
 /// A batch as a frame's body, and where its records stand in it.
-pub(in crate::store) fn encode(batch: &Batch) -> (Vec<u8>, Vec<Place>) {
+pub(in crate::store) fn encode(batch: &Batch) -> (Vec<u8>, Vec<RecordPlace>) {
     let mut writer = Writer::default();
     writer.u32(batch.records.len() as u32);
     let mut places = Vec::with_capacity(batch.records.len());
@@ -55,7 +55,7 @@ pub(in crate::store) fn encode(batch: &Batch) -> (Vec<u8>, Vec<Place>) {
 }
 
 /// The batch of a frame's body.
-pub(in crate::store) fn decode(body: &[u8]) -> Result<(Batch, Vec<Place>), Unknown> {
+pub(in crate::store) fn decode(body: &[u8]) -> Result<(Batch, Vec<RecordPlace>), Unknown> {
     let mut reader = Reader::new(body);
     let count = reader.u32().map_err(|_| Unknown::Rest)? as usize;
     // a record is at least one byte: a count beyond that is a lie
@@ -82,9 +82,9 @@ pub(in crate::store) fn decode_event(bytes: &[u8]) -> Result<Arc<Event>, Unknown
     }
 }
 
-fn place(record: &Record, offset: usize, bytes: &[u8]) -> Place {
+fn place(record: &Record, offset: usize, bytes: &[u8]) -> RecordPlace {
     let crc = if matches!(record, Record::Event(_)) { crc32c::crc32c(bytes) } else { 0 };
-    Place { offset: offset as u32, len: bytes.len() as u32, crc }
+    RecordPlace { offset: offset as u32, len: bytes.len() as u32, crc }
 }
 
 fn put(w: &mut Writer, record: &Record) {

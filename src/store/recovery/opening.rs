@@ -14,13 +14,13 @@ use crate::store::log::group;
 use crate::store::log::journal::Segments;
 use crate::store::log::segment::{self, Found};
 use crate::store::log::walk::{End, walk};
-use crate::store::records::codec::{self, Place};
+use crate::store::records::codec::{self, RecordPlace};
 use crate::store::records::entry::Tag;
 use crate::store::records::field::{Malformed, Reader};
 use crate::store::records::format;
 use crate::store::records::record::Batch;
 use crate::store::recovery::survey::{Files, REBUILD, survey};
-use crate::store::state::apply::{Change, Mode, apply};
+use crate::store::state::apply::{FrameChange, Mode, apply};
 use crate::store::state::{Applied, History, State, untag};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -202,7 +202,7 @@ async fn rebuild(files: &Files<'_>, factory: &IndexFactory, why: &str) -> Result
 }
 
 /// What a frame says; a header says nothing here.
-pub(in crate::store) fn read(segment: u64, found: &Found) -> Result<(Batch, Vec<Place>), StoreError> {
+pub(in crate::store) fn read(segment: u64, found: &Found) -> Result<(Batch, Vec<RecordPlace>), StoreError> {
     let name = segment::name(segment);
     match found.kind {
         Kind::Header => segment::readable(&found.body, &name).map(|()| (Batch::default(), Vec::new())),
@@ -251,7 +251,7 @@ impl Replay {
         if found.number <= self.known.frame {
             return Ok(());
         }
-        let change = Change {
+        let change = FrameChange {
             number: found.number,
             crc: found.crc,
             segment,

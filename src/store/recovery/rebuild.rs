@@ -43,7 +43,7 @@ pub async fn rebuild(
     let journal_bytes = files.segments.values().sum();
     disk.create(REBUILD).await.map_err(|error| blocked(&error))?;
     let journal = files.segments.keys().map(|first| (crate::store::log::segment::name(*first), 0)).collect();
-    let told = Told { disk: disk.clone(), read: Mutex::new(journal), all: journal_bytes, tell };
+    let told = CountingDisk { disk: disk.clone(), read: Mutex::new(journal), all: journal_bytes, tell };
     let opened = opening::open(&told, &index).await?;
     Ok(Some(Rebuilt {
         frames: opened.recovery.replayed_frames,
@@ -54,7 +54,7 @@ pub async fn rebuild(
 }
 
 /// A disk that counts what is read of the journal.
-struct Told {
+struct CountingDisk {
     disk: Arc<dyn Disk>,
     /// How far each segment was read.
     read: Mutex<BTreeMap<String, u64>>,
@@ -62,14 +62,14 @@ struct Told {
     tell: Tell,
 }
 
-impl fmt::Debug for Told {
+impl fmt::Debug for CountingDisk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Told").field("disk", &self.disk).finish_non_exhaustive()
+        f.debug_struct("CountingDisk").field("disk", &self.disk).finish_non_exhaustive()
     }
 }
 
 #[async_trait]
-impl Disk for Told {
+impl Disk for CountingDisk {
     fn list(&self) -> io::Result<Vec<String>> {
         self.disk.list()
     }

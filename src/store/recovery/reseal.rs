@@ -11,7 +11,7 @@ use crate::store::index::keys;
 use crate::store::log::disk::Disk;
 use crate::store::log::frame::{self, Kind};
 use crate::store::log::group::{self, Group};
-use crate::store::log::segment::{self, Found, SegmentReader, Step};
+use crate::store::log::segment::{self, Found, SegmentReader, SegmentStep};
 use crate::store::records::codec;
 use crate::store::records::field::{Malformed, Reader, Writer};
 use crate::store::records::record::{Batch, Record};
@@ -72,12 +72,12 @@ fn segment_is_clear(files: &Files<'_>, first: u64, reseal: Reseal<'_>) -> Result
     let mut clear = false;
     loop {
         match reader.next(expected).map_err(|e| unreadable(&e))? {
-            Step::Frame(found) => clear |= sealed_batch(&found, first, reseal)?.is_some(),
-            Step::End => return Ok(clear),
+            SegmentStep::Frame(found) => clear |= sealed_batch(&found, first, reseal)?.is_some(),
+            SegmentStep::End => return Ok(clear),
             // a torn tail may hold anything: without it the file is written anew
-            Step::Flaw if newest => return reader.judge(expected).map(|torn| clear || torn > 0),
-            Step::Flaw => return Err(reader.damaged("a later file follows a bad frame")),
-            Step::Unknown(kind) => return Err(reader.unknown(kind)),
+            SegmentStep::Flaw if newest => return reader.judge(expected).map(|torn| clear || torn > 0),
+            SegmentStep::Flaw => return Err(reader.damaged("a later file follows a bad frame")),
+            SegmentStep::Unknown(kind) => return Err(reader.unknown(kind)),
         }
         expected += 1;
     }
@@ -105,7 +105,7 @@ async fn rewrite_segment(disk: &dyn Disk, first: u64, reseal: Reseal<'_>) -> Res
     let mut expected = first;
     let mut group = Group::default();
     // what follows the last good frame was judged to be a torn tail
-    while let Step::Frame(found) = reader.next(expected).map_err(|e| unreadable(&e))? {
+    while let SegmentStep::Frame(found) = reader.next(expected).map_err(|e| unreadable(&e))? {
         let sealed = sealed_batch(&found, first, reseal)?.map(|batch| codec::encode(&batch).0);
         let records = sealed.as_deref().unwrap_or(&found.body[group::prefix(found.kind)..]);
         // a part's CRC is another now, and the seal's holds it

@@ -7,7 +7,7 @@ use crate::domain::{
 };
 use crate::store::index::keys;
 use crate::store::index::{Index, IndexError};
-use crate::store::records::codec::{self, Place};
+use crate::store::records::codec::{self, RecordPlace};
 use crate::store::records::entry::{Entry, Locator, Tag, encode_pending};
 use crate::store::records::field::Writer;
 use crate::store::records::record::{Record, order_key};
@@ -22,7 +22,7 @@ const DETAIL: usize = 500;
 
 /// A frame to apply.
 #[derive(Debug)]
-pub(in crate::store) struct Change<'a> {
+pub(in crate::store) struct FrameChange<'a> {
     pub(in crate::store) number: u64,
     pub(in crate::store) crc: u32,
     pub(in crate::store) segment: u64,
@@ -30,7 +30,7 @@ pub(in crate::store) struct Change<'a> {
     pub(in crate::store) body_at: u64,
     pub(in crate::store) records: &'a [Record],
     /// As many as records.
-    pub(in crate::store) places: &'a [Place],
+    pub(in crate::store) places: &'a [RecordPlace],
 }
 
 /// Live or replay.
@@ -48,7 +48,7 @@ pub(in crate::store) enum Mode {
 pub(in crate::store) fn apply(
     state: &mut State,
     index: &dyn Index,
-    change: &Change<'_>,
+    change: &FrameChange<'_>,
     mode: Mode,
 ) -> Result<Vec<Pending>, IndexError> {
     let mut applying =

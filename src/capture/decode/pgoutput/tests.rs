@@ -10,8 +10,8 @@ fn message(kind: u8, parts: &[&[u8]]) -> Bytes {
     bytes.into()
 }
 
-fn text(value: &'static str) -> Value {
-    Value::Text(Bytes::from_static(value.as_bytes()))
+fn text(value: &'static str) -> TupleValue {
+    TupleValue::Text(Bytes::from_static(value.as_bytes()))
 }
 
 const RELATION: [u8; 4] = 16384_u32.to_be_bytes();
@@ -23,9 +23,9 @@ fn cases() -> Vec<(Bytes, Message)> {
     let lsn = 0x16_B374_D848_u64.to_be_bytes();
     let time = 5_000_000_u64.to_be_bytes();
     let commit_us = 946_684_805_000_000;
-    let new = vec![text("7"), Value::Null, Value::Unchanged];
-    let key = vec![text("7"), Value::Null, Value::Null];
-    let row = vec![Value::Binary(Bytes::from_static(&[1, 2]))];
+    let new = vec![text("7"), TupleValue::Null, TupleValue::Unchanged];
+    let key = vec![text("7"), TupleValue::Null, TupleValue::Null];
+    let row = vec![TupleValue::Binary(Bytes::from_static(&[1, 2]))];
     vec![
         (
             message(b'B', &[&lsn, &time, &9_u32.to_be_bytes()]),
@@ -65,14 +65,14 @@ fn cases() -> Vec<(Bytes, Message)> {
         (message(b'U', &[&RELATION, NEW]), Message::Update { relation: 16384, old: None, new: new.clone() }),
         (
             message(b'U', &[&RELATION, KEY, NEW]),
-            Message::Update { relation: 16384, old: Some(Old::Key(key.clone())), new: new.clone() },
+            Message::Update { relation: 16384, old: Some(OldTuple::Key(key.clone())), new: new.clone() },
         ),
         (
             message(b'U', &[&RELATION, ROW, NEW]),
-            Message::Update { relation: 16384, old: Some(Old::Row(row.clone())), new },
+            Message::Update { relation: 16384, old: Some(OldTuple::Row(row.clone())), new },
         ),
-        (message(b'D', &[&RELATION, KEY]), Message::Delete { relation: 16384, old: Old::Key(key) }),
-        (message(b'D', &[&RELATION, ROW]), Message::Delete { relation: 16384, old: Old::Row(row) }),
+        (message(b'D', &[&RELATION, KEY]), Message::Delete { relation: 16384, old: OldTuple::Key(key) }),
+        (message(b'D', &[&RELATION, ROW]), Message::Delete { relation: 16384, old: OldTuple::Row(row) }),
         (
             message(b'T', &[&2_u32.to_be_bytes(), &[3], &RELATION, &RELATION]),
             Message::Truncate { relations: vec![16384, 16384], cascade: true, restart_identity: true },

@@ -14,19 +14,19 @@ pub(super) fn write(text: &[u8], element: &TypeKind, delimiter: u8, out: &mut Ve
         _ => text,
     };
     let budget = out.len() + text.len() * MOST_GROWTH + (1 << 20);
-    let mut reader = Reader { rest, element, delimiter, budget };
+    let mut reader = ArrayReader { rest, element, delimiter, budget };
     reader.array(MAX_DEPTH, out)?;
     reader.rest.is_empty().then_some(())
 }
 
-struct Reader<'a> {
+struct ArrayReader<'a> {
     rest: &'a [u8],
     element: &'a TypeKind,
     delimiter: u8,
     budget: usize,
 }
 
-impl Reader<'_> {
+impl ArrayReader<'_> {
     fn take(&mut self) -> Option<u8> {
         let (first, rest) = self.rest.split_first()?;
         self.rest = rest;

@@ -16,7 +16,7 @@ pub(super) fn write(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let start = out.len();
     // exponents can make a short text long: no more than this
     let budget = start + text.len() * 16 + (1 << 20);
-    let mut reader = Reader { rest: std::str::from_utf8(text).ok()?.as_bytes(), budget };
+    let mut reader = JsonReader { rest: std::str::from_utf8(text).ok()?.as_bytes(), budget };
     if reader.value(MAX_DEPTH, out).is_some() && reader.space().is_empty() {
         return Some(());
     }
@@ -26,19 +26,19 @@ pub(super) fn write(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-struct Reader<'a> {
+struct JsonReader<'a> {
     rest: &'a [u8],
     budget: usize,
 }
 
 /// A member as it was written: its key, and where it stands.
-type Member<'a> = (Cow<'a, [u8]>, Range<usize>);
+type JsonMember<'a> = (Cow<'a, [u8]>, Range<usize>);
 
 fn order(key: &[u8]) -> (usize, &[u8]) {
     (key.len(), key)
 }
 
-impl<'a> Reader<'a> {
+impl<'a> JsonReader<'a> {
     /// Skips white space; what follows.
     fn space(&mut self) -> &'a [u8] {
         let blank = |byte: &&u8| matches!(**byte, b' ' | b'\t' | b'\n' | b'\r');
@@ -119,7 +119,7 @@ impl<'a> Reader<'a> {
     fn object(&mut self, depth: usize, out: &mut Vec<u8>) -> Option<()> {
         self.take()?;
         let start = out.len();
-        let mut members: Vec<Member<'a>> = Vec::new();
+        let mut members: Vec<JsonMember<'a>> = Vec::new();
         let mut ordered = true;
         out.push(b'{');
         if !self.takes(b'}') {
@@ -140,7 +140,7 @@ impl<'a> Reader<'a> {
         Some(())
     }
 
-    fn member(&mut self, depth: usize, out: &mut Vec<u8>) -> Option<Member<'a>> {
+    fn member(&mut self, depth: usize, out: &mut Vec<u8>) -> Option<JsonMember<'a>> {
         (self.space().first()? == &b'"').then_some(())?;
         let key = self.string()?;
         let start = out.len();
@@ -212,7 +212,7 @@ fn quoted(text: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Puts an object's members (written after the brace at `start`) in order; of equal keys the last stays.
-fn rearrange(start: usize, mut members: Vec<Member<'_>>, out: &mut Vec<u8>) {
+fn rearrange(start: usize, mut members: Vec<JsonMember<'_>>, out: &mut Vec<u8>) {
     members.reverse();
     members.sort_by(|(a, _), (b, _)| order(a).cmp(&order(b)));
     members.dedup_by(|(later, _), (kept, _)| later == kept);

@@ -38,7 +38,7 @@ fn survey(slot: Option<SlotState>) -> Survey {
 }
 
 /// The verdict in short: a gap's range and one word of its reason.
-fn judged(memory: Memory<'_>, change: impl Fn(&mut Survey)) -> String {
+fn judged(memory: KnownHistory<'_>, change: impl Fn(&mut Survey)) -> String {
     let mut survey = survey(Some(state()));
     change(&mut survey);
     match judge("tailhook", memory, &survey) {
@@ -56,7 +56,7 @@ type Row = (&'static str, fn(&mut Survey), &'static str);
 #[test]
 fn after_a_loss_nothing_is_followed() {
     let lost = Identity { epoch: Identity::LOST, ..identity() };
-    let verdict = judged(Memory::Following(&lost, POSITION), |s| slot(s).confirmed = Lsn(100));
+    let verdict = judged(KnownHistory::Following(&lost, POSITION), |s| slot(s).confirmed = Lsn(100));
     assert!(verdict.starts_with("0/64-0/C8: ") && verdict.contains("--salvage"), "{verdict}");
 }
 
@@ -113,11 +113,11 @@ fn while_a_history_is_followed() {
     ];
     let identity = identity();
     for (name, change, expected) in rows {
-        let verdict = judged(Memory::Following(&identity, POSITION), change);
+        let verdict = judged(KnownHistory::Following(&identity, POSITION), change);
         assert!(verdict.starts_with(expected), "{name}: {verdict}");
     }
     let renamed = Identity { slot: "old".into(), ..identity };
-    let verdict = judged(Memory::Following(&renamed, POSITION), |_| {});
+    let verdict = judged(KnownHistory::Following(&renamed, POSITION), |_| {});
     assert!(
         verdict.starts_with("0/64-0/C8: database.slot is \"tailhook\", we followed \"old\""),
         "{verdict}"
@@ -133,7 +133,7 @@ fn before_anything_is_followed() {
         ("beside a busy slot", |s| slot(s).active_pid = Some(7), "0/5A-0/C8: the data folder is empty"),
     ];
     for (name, change, expected) in empty {
-        let verdict = judged(Memory::Empty, change);
+        let verdict = judged(KnownHistory::Empty, change);
         assert!(verdict.starts_with(expected), "{name}: {verdict}");
     }
     let filling: [Row; 6] = [
@@ -145,7 +145,7 @@ fn before_anything_is_followed() {
         ("another plugin's slot", |s| slot(s).plugin = "x".into(), "0/5A-0/C8: the first snapshot was begun"),
     ];
     for (name, change, expected) in filling {
-        let verdict = judged(Memory::Filling(&identity), change);
+        let verdict = judged(KnownHistory::Filling(&identity), change);
         assert!(verdict.starts_with(expected), "{name}: {verdict}");
     }
 }

@@ -79,7 +79,7 @@ fn a_follower_that_is_given_up_does_not_free_its_key() {
     for n in 1..=3 {
         lane.admit(pending(1, n, Some(7)), 0);
     }
-    lane.items.get_mut(&(1, 0)).unwrap().state = State::InFlight;
+    lane.items.get_mut(&(1, 0)).unwrap().state = TicketState::InFlight;
     assert_eq!(lane.remove((2, 0)).1, Successor::Nobody);
     assert_eq!(lane.remove((1, 0)).1, Successor::Next((3, 0)));
 }
@@ -90,7 +90,7 @@ fn a_reset_keeps_what_is_under_way_in_its_place() {
     for n in 1..=4 {
         lane.admit(pending(1, n, Some(7)), 0);
     }
-    lane.items.get_mut(&(2, 0)).unwrap().state = State::InFlight;
+    lane.items.get_mut(&(2, 0)).unwrap().state = TicketState::InFlight;
     assert_eq!(lane.reset(Ordering::Resource).len(), 3);
     assert!(lane.more && lane.cursor.is_none());
     assert_eq!(lane.admit(pending(1, 1, Some(7)), 0), Admission::Follower);
