@@ -28,6 +28,8 @@ struct Absent {
     until: Lsn,
     /// Its making was read, its commit not.
     announced: bool,
+    /// A transaction has begun and not ended: what is left of it must be read.
+    open: bool,
     /// From here on it is named; nothing behind this may be read without it.
     from: Option<Lsn>,
 }
@@ -67,7 +69,7 @@ impl Publications {
                 "publication \"{}\" is younger than the position: streaming without it up to its making",
                 self.insert
             );
-            self.absent = Some(Absent { until: self.wal_end, announced: false, from: None });
+            self.absent = Some(Absent { until: self.wal_end, announced: false, open: false, from: None });
         }
         ours
     }
@@ -81,15 +83,19 @@ impl Publications {
                     absent.announced |= prefix == MADE && content == self.insert.as_bytes();
                     None
                 }
-                Some(Ok(Message::Commit { end_lsn, .. })) if absent.announced => {
-                    absent.from = Some(end_lsn);
+                Some(Ok(Message::Begin { .. })) => {
+                    absent.open = true;
                     None
                 }
-                Some(Ok(Message::Commit { end_lsn, .. })) => Some(end_lsn),
+                Some(Ok(Message::Commit { end_lsn, .. })) => {
+                    absent.open = false;
+                    absent.from = absent.announced.then_some(end_lsn);
+                    Some(end_lsn).filter(|_| !absent.announced)
+                }
                 _ => None,
             },
-            // the keepalive's end is behind every transaction that was sent whole
-            Frame::Keepalive { end, .. } => Some(*end),
+            // its end is behind every transaction that was sent whole; one may come in the middle of another
+            Frame::Keepalive { end, .. } => Some(*end).filter(|_| !absent.open),
         };
         if let Some(end) = by_time.filter(|end| *end >= absent.until) {
             warn!(
@@ -177,6 +183,22 @@ mod tests {
         assert_eq!(publications.reopens_at(), Some(Lsn(600)));
         assert_eq!(publications.reopened(), "th_insert");
         assert_eq!(publications.names(), ["th", "th_insert"]);
+    }
+
+    /// Nothing more would be read of it, and it could never become durable.
+    #[test]
+    fn a_keepalive_inside_a_transaction_does_not_stop_the_reading() {
+        let mut publications = missing();
+        let mut begin = BytesMut::new();
+        begin.put_u8(b'B');
+        begin.put_u64(1499);
+        begin.put_i64(0);
+        begin.put_u32(7);
+        publications.passes(&wal(begin.freeze()));
+        publications.passes(&Frame::Keepalive { end: Lsn(1200), reply: false });
+        assert_eq!(publications.reopens_at(), None);
+        publications.passes(&commit(1500));
+        assert_eq!(publications.reopens_at(), Some(Lsn(1500)));
     }
 
     #[test]
