@@ -7,6 +7,7 @@ pub mod capture;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod disk;
 pub mod dispatch;
 pub mod domain;
 pub mod egress;

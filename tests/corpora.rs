@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use tailhook::clock::SystemClock;
+use tailhook::disk::RealDisk;
 use tailhook::domain::*;
 use tailhook::hostile::TARGETS;
 use tailhook::store::*;

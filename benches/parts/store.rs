@@ -5,11 +5,12 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use std::path::Path;
 use std::sync::Arc;
 use tailhook::clock::SystemClock;
+use tailhook::disk::RealDisk;
 use tailhook::domain::{
     DeliveryId, DeliveryKey, Event, EventId, EventName, Lsn, Resource, Sequence, SubscriptionId, TenantId,
 };
 use tailhook::settings::StoreSettings;
-use tailhook::store::{Batch, Engine, Index, LsmIndex, RealDisk, Record, Store, StoreError};
+use tailhook::store::{Batch, Engine, Index, LsmIndex, Record, Store, StoreError};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tailhook::clock::{Clock, SystemClock};
+use tailhook::disk::RealDisk;
 use tailhook::domain::{
     Attempt, DeliveryId, DeliveryKey, Event, EventId, EventName, Lsn, Next, Outcome, Resource, Sequence,
     SubscriptionId, TenantId,
 };
 use tailhook::settings::StoreSettings;
-use tailhook::store::{Batch, Engine, RealDisk, Record, Recovery, Store, StoreError};
+use tailhook::store::{Batch, Engine, Record, Recovery, Store, StoreError};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use uuid::Uuid;

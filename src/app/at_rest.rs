@@ -3,12 +3,13 @@
 use super::open_store;
 use crate::clock::SharedClock;
 use crate::config::Config;
+use crate::disk::{Disk, RealDisk};
 use crate::domain::Secret;
 use crate::postgres::headers::{self, ClearRow};
 use crate::postgres::session::Patience;
 use crate::postgres::{PgError, Session, TableName};
 use crate::registry::seal::{Field, Sealer};
-use crate::store::{self, Disk, RealDisk, Store, index::engine};
+use crate::store::{self, Store, index::engine};
 use crate::telemetry::Metrics;
 use anyhow::Context as _;
 use serde_json::Value;

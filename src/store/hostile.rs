@@ -1,8 +1,8 @@
 //! Damaged files, against what reads them: calls and what must hold of their answers, for `fuzz/` and `tests/corpora`.
 //! Knows no fuzzer. Panics on purpose, where a promise is broken.
+use crate::disk::Disk;
 use crate::store::engine::checkpoint::{self, Blocks, Wrong};
 use crate::store::index::Pair;
-use crate::store::log::disk::Disk;
 use crate::store::log::frame::{self, Kind};
 use crate::store::log::segment::{self, SegmentReader, SegmentStep};
 use crate::store::records::codec;

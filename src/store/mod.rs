@@ -30,7 +30,6 @@ pub use index::sled::SledIndex;
 pub use index::{Index, IndexError, IndexFactory, Reset};
 pub use inspect::salvage::{Salvaged, salvage};
 pub use inspect::verify::{Report, verify};
-pub use log::disk::{Disk, RealDisk};
 pub use outbox::{Filter, Page, Store, Vitals};
 pub use records::record::{Batch, Idempotent, Identity, Record};
 pub use recovery::opening::Recovery;

@@ -1,6 +1,7 @@
 //! The store as the stages see it: open, commit, close, and what is known without asking the index (`reading` asks it).
 //! Keeps free of file paths and of engines.
 use crate::clock::SharedClock;
+use crate::disk::Disk;
 use crate::domain::{Delivery, FilterStatus};
 use crate::domain::{DeliveryId, Lsn, Pending, Subscription, SubscriptionId};
 use crate::settings::StoreSettings;
@@ -14,7 +15,6 @@ use crate::store::engine::observer::FlushObserver;
 use crate::store::engine::upkeep;
 use crate::store::error::StoreError;
 use crate::store::index::IndexFactory;
-use crate::store::log::disk::Disk;
 use crate::store::log::frame::{Kind, MAX_BODY};
 use crate::store::log::group;
 use crate::store::log::journal::{Journal, JournalEnd};

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tailhook::store::Disk;
+use tailhook::disk::Disk;
 use tokio::time::sleep;
 
 /// One file: all its bytes, and how far they are on the platter.

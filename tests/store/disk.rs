@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use tailhook::store::Disk;
+use tailhook::disk::Disk;
 
 #[derive(Debug, Clone, Default)]
 struct File {

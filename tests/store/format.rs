@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use tailhook::disk::RealDisk;
 use tailhook::domain::*;
 use tailhook::registry::seal::{Field, Sealer};
 use tailhook::store::*;

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tailhook::clock::SystemClock;
+use tailhook::disk::RealDisk;
 use tailhook::store::*;
 use tokio::task::JoinSet;
 

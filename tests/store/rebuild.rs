@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use tailhook::clock::SystemClock;
+use tailhook::disk::RealDisk;
 use tailhook::store::*;
 use tokio::task::JoinSet;
 

@@ -10,6 +10,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tailhook::clock::SystemClock;
+use tailhook::disk::{Disk, RealDisk};
 use tailhook::domain::{Sealed, Subscription};
 use tailhook::settings::StoreSettings;
 use tailhook::store::*;

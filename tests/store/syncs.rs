@@ -9,6 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
+use tailhook::disk::RealDisk;
 use tailhook::domain::Next;
 use tailhook::settings::StoreSettings;
 use tailhook::store::*;

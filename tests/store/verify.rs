@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 use tailhook::clock::SystemClock;
+use tailhook::disk::RealDisk;
 use tailhook::store::*;
 use tokio::task::JoinSet;
 

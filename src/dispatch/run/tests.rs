@@ -1,6 +1,7 @@
 //! The loop over a real store in a throw-away folder, with a transport that answers as told.
 use super::*;
 use crate::clock::{Clock, SystemClock};
+use crate::disk::{Disk, RealDisk};
 use crate::domain::{
     Delivery, DeliveryId, DeliveryKey, Event, EventId, Failure, Lsn, Options, Outcome, Pattern, Resource,
     Sealed, Secret, Sequence, Status as DeliveryStatus, Subscription, SubscriptionId, TenantId,
@@ -8,7 +9,7 @@ use crate::domain::{
 use crate::egress::Request;
 use crate::registry::seal::Field;
 use crate::settings::{BackoffSettings, DispatchSettings};
-use crate::store::{Batch, Disk, Identity, MemoryIndex, RealDisk};
+use crate::store::{Batch, Identity, MemoryIndex};
 use bytes::Bytes;
 use std::io;
 use std::sync::Mutex;

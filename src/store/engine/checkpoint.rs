@@ -3,13 +3,13 @@
 //!
 //! Blocks of `len u32 | crc32c u32 | payload`; a payload begins with its number and kind. A checkpoint is fuzzy: it may hold
 //! what is newer than its frame, and the frames after it are replayed over it: the last writer wins again.
+use crate::disk::Disk;
 use crate::fault;
 use crate::store::engine::core::Core;
 use crate::store::error::{StoreError, blocked};
 use crate::store::index::keys;
 use crate::store::index::overlay::Way;
 use crate::store::index::{Index, IndexError, MAX_WRITES, Write};
-use crate::store::log::disk::Disk;
 use crate::store::log::segment::hex;
 use crate::store::records::codec;
 use crate::store::records::field::{Malformed, Reader, Writer};

@@ -1,5 +1,6 @@
 //! What the handle and the store's own loops share. Knows no loop and no question.
 use crate::clock::SharedClock;
+use crate::disk::Disk;
 use crate::settings::StoreSettings;
 use crate::store::engine::commit::Queued;
 use crate::store::engine::feed::Feed;
@@ -8,7 +9,6 @@ use crate::store::engine::observer::FlushObserver;
 use crate::store::error::StoreError;
 use crate::store::index::overlay::{Known, Overlay, Scanned, Way, scan};
 use crate::store::index::{Index, IndexError};
-use crate::store::log::disk::Disk;
 use crate::store::log::journal::{Journal, Segments};
 use crate::store::records::field::Malformed;
 use crate::store::state::State;

@@ -1,10 +1,10 @@
 //! The index against the journal: is it this journal's, does every delivery find its event, is what is pending counted right?
 //! Reads; changes nothing.
+use crate::disk::Disk;
 use crate::domain::Status;
 use crate::store::index::keys;
 use crate::store::index::{Index, IndexError};
 use crate::store::inspect::verify::{Loss, Part, Walked};
-use crate::store::log::disk::Disk;
 use crate::store::log::segment;
 use crate::store::reading::checked_event;
 use crate::store::records::entry::Entry;

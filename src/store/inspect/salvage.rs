@@ -4,11 +4,11 @@
 //! under another name. A last frame sets the position back to where the first loss begins and marks the history as lost: capture
 //! then reports a gap from there and streams nothing until it is accepted, which also reads shadow and subscriptions anew.
 //! Deliveries of good frames go on. Any crash in here leaves a folder that is still refused, and a second call ends the work.
+use crate::disk::Disk;
 use crate::domain::Lsn;
 use crate::store::error::{StoreError, blocked, unreadable};
 use crate::store::inspect::dissect::{DissectedPiece, empty, set_back};
 use crate::store::inspect::verify::{Loss, Report, Walked, pieces, walk};
-use crate::store::log::disk::Disk;
 use crate::store::log::segment;
 use crate::store::records::record::Identity;
 use crate::store::recovery::survey::REBUILD;

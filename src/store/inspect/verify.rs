@@ -1,12 +1,12 @@
 //! `store verify`: reads a whole data folder, frame by frame and block by block, and says what is there and what is wrong with
 //! it. Changes nothing; knows how to go on (`salvage` does it) and no command line.
+use crate::disk::Disk;
 use crate::domain::{DeliveryKey, Lsn, Status};
 use crate::store::engine::checkpoint::{self, Wrong};
 use crate::store::error::{StoreError, unreadable};
 use crate::store::index::Index;
 use crate::store::inspect::audit;
 use crate::store::inspect::dissect::{DissectedPiece, Past, dissect};
-use crate::store::log::disk::Disk;
 use crate::store::log::frame::{HEADER, Kind};
 use crate::store::log::group;
 use crate::store::log::segment;

@@ -2,8 +2,8 @@
 //!
 //! Invariant: bytes beyond `len` of the active segment are never believed. After any failed append or sync nothing is assumed:
 //! the file is cut back to `len` before it is written again, because pages of a failed fdatasync may be marked clean.
+use crate::disk::Disk;
 use crate::fault;
-use crate::store::log::disk::Disk;
 use crate::store::log::frame::{self, Kind};
 use crate::store::log::group::{self, Group};
 use crate::store::log::segment;

@@ -1,6 +1,4 @@
 //! Purpose: frames in order, durable when written: segments on a disk. Must not: depend on what a frame says.
-pub mod disk;
-pub(in crate::store) mod folder;
 pub(in crate::store) mod frame;
 pub(in crate::store) mod group;
 pub(in crate::store) mod journal;

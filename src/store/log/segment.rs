@@ -1,7 +1,7 @@
 //! The journal's files: their names, reading them frame by frame, judging a bad place. Knows nothing of what frames say.
+use crate::disk::Disk;
 use crate::fault;
 use crate::store::error::{StoreError, unreadable};
-use crate::store::log::disk::Disk;
 use crate::store::log::frame::{self, Behind, Flaw, HEADER, Kind};
 use crate::store::records::codec::Unknown;
 use crate::store::records::format::{self, MAX_HEADER};

@@ -1,6 +1,7 @@
 //! Opening: what the files say, is the index theirs, what must be replayed. Decides; changes the folder only at the end.
 //! The index is taken if its last frame is one of this journal; else it is moved aside and made again from the newest checkpoint
 //! and every segment. Segments that are not replayed are still checked while they are few (`CHECKED`); older ones are checked when read.
+use crate::disk::Disk;
 use crate::fault;
 use crate::store::engine::checkpoint;
 use crate::store::engine::flush::{FULL, batches};
@@ -8,7 +9,6 @@ use crate::store::error::{StoreError, blocked};
 use crate::store::index::keys;
 use crate::store::index::overlay::{Overlay, Way, scan};
 use crate::store::index::{Index, IndexError, IndexFactory, Pair, Reset};
-use crate::store::log::disk::Disk;
 use crate::store::log::frame::Kind;
 use crate::store::log::group;
 use crate::store::log::journal::Segments;

@@ -3,9 +3,9 @@
 //!
 //! It leaves the mark that a failed index leaves and opens the store. So a rebuild that is stopped half-way is begun again by the
 //! next start.
+use crate::disk::Disk;
 use crate::store::error::{StoreError, blocked};
 use crate::store::index::IndexFactory;
-use crate::store::log::disk::Disk;
 use crate::store::recovery::opening;
 use crate::store::recovery::survey::{REBUILD, survey};
 use async_trait::async_trait;

@@ -4,11 +4,11 @@
 //! A frame keeps its number, its place among the others and its other records. Its length and its CRC change, and with them where
 //! events stand in the file, so the index is marked to be made anew before the first file is replaced. Each file is replaced
 //! whole, by a rename. Wherever this is interrupted, the folder opens, and a second call ends the work: what is sealed is left alone.
+use crate::disk::Disk;
 use crate::domain::Subscription;
 use crate::store::engine::checkpoint::{self, Blocks, Walk, Wrong};
 use crate::store::error::{StoreError, blocked, unreadable};
 use crate::store::index::keys;
-use crate::store::log::disk::Disk;
 use crate::store::log::frame::{self, Kind};
 use crate::store::log::group::{self, Group};
 use crate::store::log::segment::{self, Found, SegmentReader, SegmentStep};

@@ -14,6 +14,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use tailhook::disk::RealDisk;
 use tailhook::store::*;
 use tailhook_demo::random::Random;
 use tokio::task::JoinSet;

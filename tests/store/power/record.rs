@@ -6,8 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
+use tailhook::disk::{Disk, RealDisk};
 use tailhook::store::index::{Pair, Write};
-use tailhook::store::{Disk, Engine, Index, IndexError, IndexFactory, RealDisk, Record};
+use tailhook::store::{Engine, Index, IndexError, IndexFactory, Record};
 
 /// So little that the index writes tables, and merges them, all the time.
 pub(crate) const MEMORY_BYTES: u64 = 4096;

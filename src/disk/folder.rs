@@ -1,6 +1,6 @@
 //! The real data folder: locked, private, its blocking calls on the blocking pool. Knows no frames.
+use crate::disk::Disk;
 use crate::fault;
-use crate::store::log::disk::Disk;
 use async_trait::async_trait;
 use rustix::fs::{FlockOperation, flock, statvfs};
 use std::collections::BTreeMap;

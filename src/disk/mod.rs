@@ -1,11 +1,13 @@
-//! The data folder's files. A seam: `RealDisk` (file `folder`) is the real one, `tests/sim` has a simulated one. Knows no frames.
+//! The data folder's files, flat: for the journal and what is beside it. A seam: `RealDisk` (file `folder`) is the real one, `tests/sim` has a
+//! simulated one. Must not: depend on what a file says.
 use async_trait::async_trait;
 use std::fmt::Debug;
 use std::io;
 use std::time::Duration;
 use tokio::time::Instant;
 
-pub use crate::store::log::folder::RealDisk;
+mod folder;
+pub use folder::RealDisk;
 
 /// A flat folder of files. Names are plain (no separators).
 ///
