@@ -48,7 +48,7 @@ impl Attempted {
 impl<T: Transport> Attempting<T> {
     /// Makes the attempt. Without its secret or a header of its own a delivery is never sent: it would only look like one.
     pub(in crate::dispatch) async fn make(self) -> Attempted {
-        let event = match self.store.event(&self.pending.key) {
+        let event = match self.store.event(&self.pending).await {
             Ok(Some(event)) => event,
             Ok(None) => return Attempted::local("the event's body is not in the store".into(), None),
             Err(e) => {

@@ -88,9 +88,9 @@ impl Observer {
         }
     }
 
-    pub(in crate::dispatch) fn given_up(&self, given_up: &GivenUp) {
+    pub(in crate::dispatch) async fn given_up(&self, given_up: &GivenUp) {
         tracing::warn!(delivery = %given_up.key.id, reason = given_up.reason, "delivery abandoned");
-        let delivery = self.store.delivery(&given_up.key).ok().flatten();
+        let delivery = self.store.delivery(&given_up.key).await.ok().flatten();
         self.ended(&self.label(delivery.as_ref().map(|delivery| &delivery.event)), "abandoned");
     }
 

@@ -1,7 +1,7 @@
 //! Orders of one lane.
 use super::*;
 use crate::domain::SubscriptionId;
-use crate::domain::{DeliveryId, DeliveryKey, TenantId};
+use crate::domain::{DeliveryId, DeliveryKey, EventId, EventPlace, TenantId};
 use uuid::Uuid;
 
 pub(crate) fn lane_id(n: u128) -> SubscriptionId {
@@ -13,6 +13,8 @@ pub(crate) fn pending(lane: u128, n: u64, order: Option<u64>) -> Pending {
             tenant: TenantId::new("t"),
             id: DeliveryId(Uuid::from_u128(lane << 64 | u128::from(n))),
         },
+        event_id: EventId(Uuid::nil()),
+        place: EventPlace::default(),
         subscription: lane_id(lane),
         order,
         seq: (n, 0),
