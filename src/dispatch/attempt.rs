@@ -1,4 +1,4 @@
-//! One attempt's course: body, secret, request, answer. Knows no scheduler; what goes wrong is the outcome.
+//! Purpose: one attempt's course: body, secret, request, answer; what goes wrong is the outcome. Must not: depend on the scheduler.
 use crate::domain::{EventName, Failure, Outcome, Pending, Secret, Subscription};
 use crate::egress::{Request, Transport};
 use crate::fault;

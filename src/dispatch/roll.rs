@@ -1,6 +1,6 @@
-//! Keeps the scheduler's lanes in step with the subscriptions. Decides nothing about deliveries.
-use crate::dispatch::rounds::roster::Facts;
+//! Purpose: keeps the scheduler's lanes in step with the subscriptions. Must not: decide anything about deliveries.
 use crate::dispatch::run::Dispatch;
+use crate::dispatch::scheduler::Facts;
 use crate::domain::{Subscription, SubscriptionId};
 use crate::egress::Transport;
 use crate::store::StoreError;

@@ -1,13 +1,13 @@
-//! The thin loop around the scheduler: store in, attempts out, outcomes back. Decides nothing itself.
+//! Purpose: the thin loop around the scheduler: store in, attempts out, outcomes back. Must not: decide anything itself.
 use crate::clock::SharedClock;
 use crate::dispatch::attempt::{Attempted, Attempting};
 use crate::dispatch::backlog::refill::Want;
 use crate::dispatch::ledger::Ledger;
 use crate::dispatch::now::Now;
 use crate::dispatch::roll::Review;
-use crate::dispatch::rounds::pick::Job;
-use crate::dispatch::scheduler::{Offered, Scheduler};
+use crate::dispatch::scheduler::Job;
 use crate::dispatch::status::{DispatchStatus, Observer};
+use crate::dispatch::{Offered, Scheduler};
 use crate::domain::{EventName, Pending};
 use crate::egress::Transport;
 use crate::fault;

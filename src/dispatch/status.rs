@@ -1,7 +1,7 @@
-//! What others may know of dispatch: a few numbers and the metrics of SPEC 8. Decides nothing.
+//! Purpose: what others may see of dispatch: a few numbers and the metrics of SPEC 8. Must not: decide anything.
+use crate::dispatch::message::GivenUp;
 use crate::dispatch::run::DispatchParts;
-use crate::dispatch::scheduler::{GivenUp, Scheduler};
-use crate::dispatch::settle::Done;
+use crate::dispatch::scheduler::{Done, Scheduler};
 use crate::domain::{EventName, Failure, Next};
 use crate::store::Store;
 use crate::telemetry::Metrics;
