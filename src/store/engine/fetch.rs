@@ -7,7 +7,6 @@ use crate::store::index::overlay::Fetched;
 use crate::store::records::record::Record;
 use crate::store::state::State;
 use crate::store::state::apply::wanted;
-use bytes::Bytes;
 use std::cell::Cell;
 use std::sync::Arc;
 use tokio::time::sleep;
@@ -42,10 +41,11 @@ impl Core {
     ) -> Result<T, StoreError> {
         if !self.index.blocks() {
             let delay = self.index.delay();
+            let answer = blocking(|| call(self));
             if !delay.is_zero() {
                 sleep(delay).await;
             }
-            return Ok(blocking(|| call(self)));
+            return Ok(answer);
         }
         let core = self.clone();
         let hop = tokio::task::spawn_blocking(move || blocking(|| call(&core)));
@@ -71,12 +71,12 @@ impl Core {
         self.deliveries_complete().await;
         let read = self.offload(move |core| {
             for key in keys {
-                let value = core.index.get(&key)?.map(Bytes::from);
+                let value = core.get_older(&key)?;
                 fetched.add(key, value);
             }
             Ok(fetched)
         });
-        read.await?.map_err(|error: IndexError| self.failed(error))
+        read.await?
     }
 }
 
