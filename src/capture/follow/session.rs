@@ -1,0 +1,306 @@
+//! Purpose: one connection's stream, from its start to its end: frames in, batches durable, confirmations out. One batch is in flight
+//! at a time; while it waits for the disk the next transactions are decoded, so under load batches grow and at rest nothing waits.
+//! Must not: judge the slot, or try again after a failure.
+use crate::capture::decode::transaction::{Assembler, DEFAULT_LIMIT, Step};
+use crate::capture::follow::batch::{self, CaptureRules, Prepared};
+use crate::capture::follow::feedback::Progress;
+use crate::capture::follow::fill;
+use crate::capture::follow::memory::Memory;
+use crate::capture::follow::publish::Publisher;
+use crate::capture::follow::status::{CaptureStatus, SessionEnded, SessionError};
+use crate::capture::follow::waiting::Waiting;
+use crate::capture::source::{Frame, Source, SourceError};
+use crate::domain::Lsn;
+use crate::fault;
+use crate::mapping::Context;
+use crate::stop;
+use crate::store::{Batch, HUNG, IndexError, Record, Store, StoreError};
+use std::future::Future;
+use std::pin::Pin;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
+
+/// A confirmation at least this often; the server's default timeout is 60 s.
+const STATUS_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// What all sessions of a process share. A session only borrows it.
+#[derive(Debug)]
+pub(in crate::capture) struct CaptureHandles {
+    pub(in crate::capture) store: Store,
+    pub(in crate::capture) rules: CaptureRules,
+    pub(in crate::capture) publisher: Publisher,
+    pub(in crate::capture) status: watch::Sender<CaptureStatus>,
+}
+
+/// The batch on its way to the disk.
+struct InFlight {
+    done: Pin<Box<dyn Future<Output = Result<Prepared, StoreError>> + Send>>,
+    began: Instant,
+}
+
+/// One stream. Nothing of it outlives its connection: the next session starts from the store's position.
+pub(in crate::capture) struct CaptureSession<'a, S> {
+    source: &'a mut S,
+    handles: &'a CaptureHandles,
+    context: Context,
+    memory: Memory,
+    /// The stream pauses where a snapshot's rows are to be taken.
+    fill_at: Option<Lsn>,
+    assembler: Assembler,
+    progress: Progress,
+    waiting: Waiting,
+    in_flight: Option<InFlight>,
+    /// The server asked for an answer beyond what was durable, and since when: answer as soon as it is (its shutdown waits
+    /// for this).
+    asked: Option<(Lsn, Instant)>,
+}
+
+async fn settled(in_flight: &mut Option<InFlight>) -> Result<Prepared, StoreError> {
+    match in_flight {
+        Some(batch) => batch.done.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returning `Ok` means that every frame has been fdatasynced.
+async fn commit(store: Store, mut prepared: Prepared) -> Result<Prepared, StoreError> {
+    for frame in std::mem::take(&mut prepared.frames) {
+        fault::crash_point("capture.before-frame");
+        match store.commit(frame).await {
+            Err(StoreError::Blocked(_)) if fault::planted("blocked-is-done") => {}
+            done => done?,
+        }
+        fault::crash_point("capture.frame-durable");
+    }
+    Ok(prepared)
+}
+
+impl<'a, S: Source> CaptureSession<'a, S> {
+    /// Starts the stream at `from`, the journal's position. First a snapshot is taken, if the mapping remembers more than before.
+    pub(in crate::capture) async fn open(
+        source: &'a mut S,
+        handles: &'a CaptureHandles,
+        context: Context,
+        from: Lsn,
+    ) -> Result<Self, SessionError> {
+        let plan = handles.rules.mapping.plan();
+        let (memory, fill_at) = fill::prepare(source, &handles.store, plan).await?;
+        fault::crash_point("capture.before-start");
+        source.start(from).await?;
+        fault::crash_point("capture.started");
+        handles.status.send_replace(CaptureStatus { streaming: true, ..CaptureStatus::default() });
+        Ok(Self {
+            source,
+            handles,
+            context,
+            memory,
+            fill_at,
+            assembler: Assembler::new(DEFAULT_LIMIT),
+            progress: Progress::new(from),
+            waiting: Waiting::default(),
+            in_flight: None,
+            asked: None,
+        })
+    }
+
+    /// Streams until shutdown, an error, or blocked storage.
+    pub(in crate::capture) async fn run(
+        mut self,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Result<SessionEnded, SessionError> {
+        let ended = self.follow(shutdown).await;
+        self.leave(shutdown).await?;
+        ended
+    }
+
+    async fn follow(&mut self, shutdown: &mut watch::Receiver<bool>) -> Result<SessionEnded, SessionError> {
+        let mut status = interval(STATUS_INTERVAL);
+        status.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.progress.check();
+            let patience_ends = self.patience_ends();
+            tokio::select! {
+                biased;
+                () = stop::requested(shutdown) => return self.finish().await,
+                done = settled(&mut self.in_flight) => match self.settle(done).await? {
+                    Some(ended) => return Ok(ended),
+                    None => self.advance().await?,
+                },
+                () = sleep_until(patience_ends.unwrap_or_else(Instant::now)), if patience_ends.is_some() => {
+                    return Ok(SessionEnded::Blocked("Postgres or a batch has waited for the disk for 5 s".into()));
+                }
+                _ = status.tick() => {
+                    self.confirm().await?;
+                    self.advance().await?;
+                }
+                frame = self.source.next(), if !self.waiting.is_full() => {
+                    self.accept(frame?).await?;
+                    self.advance().await?;
+                }
+            }
+        }
+    }
+
+    /// Until when the disk may take for the batch in flight. Several batches may each be quick enough, and still hold Postgres'
+    /// shutdown.
+    fn patience_ends(&self) -> Option<Instant> {
+        let began = self.in_flight.as_ref()?.began;
+        Some(self.asked.map_or(began, |(_, since)| since.min(began)) + HUNG)
+    }
+
+    /// A session ends with a batch on its way. The next one starts from the store's position and the published routing, so
+    /// first the batch's fate must be known: if it became durable unseen, its subscription changes would never be routed,
+    /// and transactions derived again beside a shadow that is already ahead of them would give other events.
+    async fn leave(mut self, shutdown: &mut watch::Receiver<bool>) -> Result<(), SessionError> {
+        // nothing is on its way: nothing to wait for
+        let Some(batch) = self.in_flight.take() else { return Ok(()) };
+        // Postgres must not wait for our disk meanwhile
+        self.source.stop().await;
+        self.handles.status.send_modify(|status| status.streaming = false);
+        tokio::select! {
+            biased;
+            () = stop::requested(shutdown) => Ok(()),
+            done = batch.done => match done {
+                Ok(prepared) => {
+                    self.durable(prepared);
+                    Ok(())
+                }
+                Err(StoreError::Blocked(_)) => Ok(()),
+                Err(failed) => Err(failed.into()),
+            },
+        }
+    }
+
+    async fn accept(&mut self, frame: Frame) -> Result<(), SourceError> {
+        match frame {
+            Frame::Keepalive { end, reply } => {
+                self.progress.keepalive(end);
+                if reply {
+                    self.asked = Some((end, self.asked.map_or_else(Instant::now, |(_, since)| since)));
+                    self.progress.asked();
+                    self.confirm().await?;
+                }
+            }
+            Frame::Wal { start, end, data } => {
+                self.waiting.message(data.len());
+                let step = self.assembler.feed(start, data)?;
+                self.progress.wal(start, end, self.assembler.is_open());
+                match step {
+                    Step::Nothing => {}
+                    Step::Describe(relation) => {
+                        let table = self.source.describe(relation).await?;
+                        self.assembler.described(&table);
+                    }
+                    Step::Transaction(transaction) => {
+                        debug_assert!(!self.assembler.is_open(), "a transaction ends before the next begins");
+                        fault::crash_point("capture.decoded");
+                        self.progress.committed(transaction.end_lsn);
+                        self.waiting.complete(*transaction);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whatever comes next: the rows of a snapshot whose point is reached, or the next batch; nothing while one is in flight.
+    async fn advance(&mut self) -> Result<(), SessionError> {
+        if self.in_flight.is_some() {
+            return Ok(());
+        }
+        if self.fill_at.is_some_and(|at| self.has_reached(at)) {
+            let CaptureHandles { store, rules, .. } = self.handles;
+            let feedback = self.progress.feedback();
+            fill::again(self.source, store, rules.mapping.plan(), &mut self.memory, feedback).await?;
+            self.fill_at = None;
+        }
+        self.begin()
+    }
+
+    /// Everything that committed before `at` is durable, and nothing that did later is.
+    fn has_reached(&self, at: Lsn) -> bool {
+        debug_assert!(self.in_flight.is_none(), "what is in flight may lie before the point");
+        match self.waiting.first() {
+            Some(transaction) => transaction.commit_lsn >= at,
+            None => self.progress.is_idle() && self.progress.complete() >= at,
+        }
+    }
+
+    /// Starts the next batch: what waits, or the idle position if it is time for one.
+    fn begin(&mut self) -> Result<(), SessionError> {
+        debug_assert!(self.in_flight.is_none(), "one batch at a time");
+        let CaptureHandles { store, rules, publisher, .. } = self.handles;
+        let prepared = if self.waiting.first().is_some() {
+            let transactions = self.waiting.take(self.fill_at);
+            fault::crash_point("capture.batch-taken");
+            batch::prepare(&transactions, rules, &self.context, &publisher.routing(), store, &self.memory)
+                .map_err(|why| StoreError::Index(IndexError::Broken(why)))?
+        } else {
+            let Some(position) = self.progress.idle_position(Instant::now()) else {
+                // nothing new was told, or less than a second ago
+                return Ok(());
+            };
+            fault::crash_point("capture.idle-position");
+            let record = Some(Record::Position(position));
+            let record = record.filter(|_| !fault::planted("idle-confirm-without-frame"));
+            let frames = vec![Batch { records: record.into_iter().collect() }];
+            Prepared { frames, position, ..Prepared::default() }
+        };
+        let done = Box::pin(commit(store.clone(), prepared));
+        self.in_flight = Some(InFlight { done, began: Instant::now() });
+        Ok(())
+    }
+
+    /// The batch in flight has ended: if it is durable, others hear of it, and the server if it asked.
+    async fn settle(
+        &mut self,
+        done: Result<Prepared, StoreError>,
+    ) -> Result<Option<SessionEnded>, SessionError> {
+        self.in_flight = None;
+        let prepared = match done {
+            Ok(prepared) => prepared,
+            Err(StoreError::Blocked(why)) => return Ok(Some(SessionEnded::Blocked(why))),
+            Err(failed) => return Err(failed.into()),
+        };
+        fault::crash_point("capture.batch-durable");
+        self.durable(prepared);
+        fault::crash_point("capture.published");
+        if self.asked.is_some() {
+            self.confirm().await?;
+        }
+        Ok(None)
+    }
+
+    fn durable(&mut self, prepared: Prepared) {
+        debug_assert!(self.in_flight.is_none(), "it is this one that was in flight");
+        debug_assert!(prepared.frames.is_empty(), "all of it is committed");
+        self.progress.durable(prepared.position);
+        self.handles.publisher.durable(prepared);
+    }
+
+    async fn confirm(&mut self) -> Result<(), SourceError> {
+        let feedback = self.progress.feedback();
+        if self.asked.is_some_and(|(end, _)| end <= feedback.flushed) {
+            self.asked = None;
+        }
+        let idle = self.progress.is_idle() && self.in_flight.is_none();
+        self.handles.publisher.lag(&self.progress, idle);
+        fault::crash_point("capture.before-confirm");
+        self.source.feedback(feedback).await?;
+        fault::crash_point("capture.confirmed");
+        Ok(())
+    }
+
+    /// Shutdown: what is in flight becomes durable and is confirmed; what was only decoded comes again.
+    async fn finish(&mut self) -> Result<SessionEnded, SessionError> {
+        let patience_ends = self.patience_ends();
+        if let (Some(batch), Some(patience_ends)) = (self.in_flight.take(), patience_ends)
+            && let Ok(Ok(prepared)) = timeout_at(patience_ends, batch.done).await
+        {
+            self.durable(prepared);
+        }
+        fault::crash_point("stop.before-last-confirm");
+        self.source.feedback(self.progress.feedback()).await?;
+        Ok(SessionEnded::Shutdown)
+    }
+}
