@@ -10,6 +10,7 @@ mod error;
 pub mod index;
 pub mod inspect;
 pub mod log;
+mod offload;
 pub mod outbox;
 pub mod records;
 pub mod recovery;

@@ -1,5 +1,5 @@
 //! Purpose: transactions → frames for the journal: subscription changes first, then events, routed, with shadow and position.
-//! Must not: depend on a connection, or wait.
+//! Must not: depend on a connection, or write.
 use crate::capture::follow::memory::Memory;
 use crate::domain::{DeliveryId, DeliveryKey, Event, Lsn, TenantId, Transaction};
 use crate::fault;
@@ -8,7 +8,7 @@ use crate::registry::rows::RowChange;
 use crate::registry::seal::Sealer;
 use crate::registry::{Routing, rows};
 use crate::settings::EnvelopeSettings;
-use crate::store::{Batch, Record, Store};
+use crate::store::{Batch, Record, Store, StoreError};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -81,7 +81,7 @@ struct BatchMemory<'a> {
 }
 
 impl BatchMemory<'_> {
-    fn get(&self, table: &str, key: &[u8]) -> Result<Option<Bytes>, String> {
+    fn get(&self, table: &str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         if !self.rows.is_empty()
             && let Some(row) = self.rows.get(&(Arc::from(table), Bytes::copy_from_slice(key)))
         {
@@ -90,7 +90,7 @@ impl BatchMemory<'_> {
         if self.cleared.contains(table) {
             return Ok(None);
         }
-        self.memory.read(self.store, table, key).map_err(|failed| failed.to_string())
+        self.memory.read(self.store, table, key)
     }
     fn apply(&mut self, change: &ShadowChange) {
         match change {
@@ -108,7 +108,8 @@ impl BatchMemory<'_> {
     }
 }
 
-/// Prepares transactions, in commit order. An error says what could not be read; nothing was written.
+/// Prepares transactions, in commit order. Reads the index: call it where a thread may wait (`Store::offload`). An error says what
+/// could not be read; nothing was written.
 pub(in crate::capture) fn prepare(
     transactions: &[Transaction],
     rules: &CaptureRules,
@@ -116,7 +117,7 @@ pub(in crate::capture) fn prepare(
     routing: &Routing,
     store: &Store,
     memory: &Memory,
-) -> Result<Prepared, String> {
+) -> Result<Prepared, StoreError> {
     let mut working: Option<Routing> = None;
     let mut overlay = BatchMemory { store, memory, rows: BTreeMap::new(), cleared: BTreeSet::new() };
     let mut prepared = Prepared::default();

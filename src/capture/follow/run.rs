@@ -84,7 +84,7 @@ impl<S: Source> Supervisor<S> {
         let CaptureParts { source, store, rules, routing, status, clock, metrics, identity, accept_gap } =
             parts;
         let publisher = Publisher::new(routing, clock, metrics);
-        let handles = CaptureHandles { store, rules, publisher, status };
+        let handles = CaptureHandles { store, rules: Arc::new(rules), publisher, status };
         Self { source, handles, identity, accept_gap, failures: 0 }
     }
 

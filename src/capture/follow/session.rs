@@ -13,37 +13,45 @@ use crate::capture::source::{Frame, Source, SourceError};
 use crate::domain::Lsn;
 use crate::fault;
 use crate::mapping::Context;
+use crate::registry::Routing;
 use crate::stop;
-use crate::store::{Batch, HUNG, IndexError, Record, Store, StoreError};
+use crate::store::{Batch, HUNG, Record, Store, StoreError};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
 
 /// A confirmation at least this often; the server's default timeout is 60 s.
-const STATUS_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What all sessions of a process share. A session only borrows it.
 #[derive(Debug)]
 pub(in crate::capture) struct CaptureHandles {
     pub(in crate::capture) store: Store,
-    pub(in crate::capture) rules: CaptureRules,
+    pub(in crate::capture) rules: Arc<CaptureRules>,
     pub(in crate::capture) publisher: Publisher,
     pub(in crate::capture) status: watch::Sender<CaptureStatus>,
 }
 
 /// The batch on its way to the disk.
 struct InFlight {
+    /// Prepared where the index may be waited for, then committed.
     done: Pin<Box<dyn Future<Output = Result<Prepared, StoreError>> + Send>>,
-    began: Instant,
+    /// Since when it waits for the journal; empty while it is prepared.
+    handed_over: Arc<OnceLock<Instant>>,
+    /// What it was prepared with.
+    routing: Arc<Routing>,
 }
 
 /// One stream. Nothing of it outlives its connection: the next session starts from the store's position.
 pub(in crate::capture) struct CaptureSession<'a, S> {
     source: &'a mut S,
     handles: &'a CaptureHandles,
-    context: Context,
-    memory: Memory,
+    context: Arc<Context>,
+    /// Shared with the batch that is being prepared, and only with that.
+    memory: Arc<Memory>,
     /// The stream pauses where a snapshot's rows are to be taken.
     fill_at: Option<Lsn>,
     assembler: Assembler,
@@ -63,7 +71,7 @@ async fn settled(in_flight: &mut Option<InFlight>) -> Result<Prepared, StoreErro
 }
 
 /// Returning `Ok` means that every frame has been fdatasynced.
-async fn commit(store: Store, mut prepared: Prepared) -> Result<Prepared, StoreError> {
+async fn commit(store: &Store, mut prepared: Prepared) -> Result<Prepared, StoreError> {
     for frame in std::mem::take(&mut prepared.frames) {
         fault::crash_point("capture.before-frame");
         match store.commit(frame).await {
@@ -92,8 +100,8 @@ impl<'a, S: Source> CaptureSession<'a, S> {
         Ok(Self {
             source,
             handles,
-            context,
-            memory,
+            context: Arc::new(context),
+            memory: Arc::new(memory),
             fill_at,
             assembler: Assembler::new(DEFAULT_LIMIT),
             progress: Progress::new(from),
@@ -142,10 +150,11 @@ impl<'a, S: Source> CaptureSession<'a, S> {
     }
 
     /// Until when the disk may take for the batch in flight. Several batches may each be quick enough, and still hold Postgres'
-    /// shutdown.
+    /// shutdown. To prepare a large one may take longer, and holds nobody unless Postgres asks.
     fn patience_ends(&self) -> Option<Instant> {
-        let began = self.in_flight.as_ref()?.began;
-        Some(self.asked.map_or(began, |(_, since)| since.min(began)) + HUNG)
+        let handed_over = self.in_flight.as_ref()?.handed_over.get().copied();
+        let asked = self.asked.map(|(_, since)| since);
+        Some(handed_over.into_iter().chain(asked).min()? + HUNG)
     }
 
     /// A session ends with a batch on its way. The next one starts from the store's position and the published routing, so
@@ -211,10 +220,13 @@ impl<'a, S: Source> CaptureSession<'a, S> {
         if self.fill_at.is_some_and(|at| self.has_reached(at)) {
             let CaptureHandles { store, rules, .. } = self.handles;
             let feedback = self.progress.feedback();
-            fill::again(self.source, store, rules.mapping.plan(), &mut self.memory, feedback).await?;
+            debug_assert_eq!(Arc::strong_count(&self.memory), 1, "no batch is prepared with it");
+            let memory = Arc::make_mut(&mut self.memory);
+            fill::again(self.source, store, rules.mapping.plan(), memory, feedback).await?;
             self.fill_at = None;
         }
-        self.begin()
+        self.begin();
+        Ok(())
     }
 
     /// Everything that committed before `at` is durable, and nothing that did later is.
@@ -227,28 +239,37 @@ impl<'a, S: Source> CaptureSession<'a, S> {
     }
 
     /// Starts the next batch: what waits, or the idle position if it is time for one.
-    fn begin(&mut self) -> Result<(), SessionError> {
-        debug_assert!(self.in_flight.is_none(), "one batch at a time");
-        let CaptureHandles { store, rules, publisher, .. } = self.handles;
-        let prepared = if self.waiting.first().is_some() {
+    fn begin(&mut self) {
+        if self.waiting.first().is_some() {
             let transactions = self.waiting.take(self.fill_at);
             fault::crash_point("capture.batch-taken");
-            batch::prepare(&transactions, rules, &self.context, &publisher.routing(), store, &self.memory)
-                .map_err(|why| StoreError::Index(IndexError::Broken(why)))?
-        } else {
-            let Some(position) = self.progress.idle_position(Instant::now()) else {
-                // nothing new was told, or less than a second ago
-                return Ok(());
+            let (rules, context) = (self.handles.rules.clone(), self.context.clone());
+            let (routing, memory) = (self.handles.publisher.routing(), self.memory.clone());
+            let prepare = move |store: &Store| {
+                batch::prepare(&transactions, &rules, &context, &routing, store, &memory)
             };
+            let store = self.handles.store.clone();
+            self.send(async move { store.offload(prepare).await? });
+        } else if let Some(position) = self.progress.idle_position(Instant::now()) {
             fault::crash_point("capture.idle-position");
             let record = Some(Record::Position(position));
             let record = record.filter(|_| !fault::planted("idle-confirm-without-frame"));
             let frames = vec![Batch { records: record.into_iter().collect() }];
-            Prepared { frames, position, ..Prepared::default() }
-        };
-        let done = Box::pin(commit(store.clone(), prepared));
-        self.in_flight = Some(InFlight { done, began: Instant::now() });
-        Ok(())
+            self.send(async move { Ok(Prepared { frames, position, ..Prepared::default() }) });
+        }
+    }
+
+    /// Prepares a batch and commits it. One is in flight at a time: what it is prepared with does not change meanwhile.
+    fn send(&mut self, prepare: impl Future<Output = Result<Prepared, StoreError>> + Send + 'static) {
+        debug_assert!(self.in_flight.is_none(), "one batch at a time");
+        let (store, handed_over) = (self.handles.store.clone(), Arc::new(OnceLock::new()));
+        let since = handed_over.clone();
+        let done = Box::pin(async move {
+            let prepared = prepare.await?;
+            since.get_or_init(Instant::now);
+            commit(&store, prepared).await
+        });
+        self.in_flight = Some(InFlight { done, handed_over, routing: self.handles.publisher.routing() });
     }
 
     /// The batch in flight has ended: if it is durable, others hear of it, and the server if it asked.
@@ -256,7 +277,10 @@ impl<'a, S: Source> CaptureSession<'a, S> {
         &mut self,
         done: Result<Prepared, StoreError>,
     ) -> Result<Option<SessionEnded>, SessionError> {
-        self.in_flight = None;
+        let routing = self.in_flight.take().map(|batch| batch.routing);
+        debug_assert!(
+            routing.is_some_and(|routing| Arc::ptr_eq(&routing, &self.handles.publisher.routing()))
+        );
         let prepared = match done {
             Ok(prepared) => prepared,
             Err(StoreError::Blocked(why)) => return Ok(Some(SessionEnded::Blocked(why))),
