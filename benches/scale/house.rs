@@ -45,6 +45,8 @@ impl House {
         let mut loops = JoinSet::new();
         let running = store.clone();
         loops.spawn(async move { running.run().await });
+        // answered when a rebuild, if there is one, is done
+        store.lanes().await?;
         Ok(Self { store, recovery, folder: folder.to_owned(), loops })
     }
     /// What figures of a start begin with.

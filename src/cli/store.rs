@@ -85,7 +85,8 @@ fn rebuild(arguments: &Rebuild, disk: RealDisk, folder: &Path, engine: Engine) -
     let index = folder.join("index");
     let factory = engine.factory(index.clone(), engine::memory_bytes());
     let tell = Box::new(move |done, all| progress.tell(done, all));
-    let done = block_on(async { Ok(store::rebuild(Arc::new(disk), factory, tell).await?) })?;
+    let done =
+        block_on(async { Ok(store::rebuild(Arc::new(disk), factory, Arc::new(SystemClock), tell).await?) })?;
     let Some(Rebuilt { frames, journal_bytes, pending, index_bytes }) = done else {
         bail!("there is no journal to rebuild an index from");
     };

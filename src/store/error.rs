@@ -18,6 +18,9 @@ pub enum StoreError {
     /// The index failed. Unless the disk was at fault, `run` ends with it and the next `open` rebuilds the index.
     #[error("the index is not available: {0}")]
     Index(IndexError),
+    /// The index is being rebuilt and does not have all deliveries yet. Try again later: it heals by itself.
+    #[error("the index is being rebuilt: deliveries cannot be read yet")]
+    Rebuilding,
     /// The store is closed.
     #[error("the store is closed")]
     Closed,

@@ -5,6 +5,7 @@ use crate::disk::Disk;
 use crate::domain::{Delivery, FilterStatus};
 use crate::domain::{DeliveryId, Lsn, Pending, Subscription, SubscriptionId};
 use crate::settings::StoreSettings;
+use crate::store::engine::backfill;
 use crate::store::engine::commit::{self, QUEUE, Queued};
 use crate::store::engine::compaction;
 use crate::store::engine::core::{Core, StoreStage, Unstarted};
@@ -76,7 +77,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the journal, cuts a torn tail, brings the index up to date (or rebuilds it). Commits wait until `run` runs.
+    /// Opens the journal, cuts a torn tail, brings the index up to date. One that must be rebuilt has what outlives the journal's
+    /// segments when this returns; `run` brings the deliveries, and who asks for them waits. Commits wait until `run` runs.
     pub async fn open(
         settings: StoreSettings,
         disk: Arc<dyn Disk>,
@@ -106,7 +108,9 @@ impl Store {
             closing: watch::Sender::new(false),
             stage: watch::Sender::new(StoreStage::Idle),
             writable: Gate::new(true),
-            complete: Gate::new(true),
+            marked: AtomicBool::new(opened.backfill.is_some()),
+            complete: Gate::new(opened.backfill.is_none()),
+            backfill: Mutex::new(opened.backfill),
             ailing: AtomicBool::new(false),
             ailed: Notify::new(),
             broken: watch::Sender::new(None),
@@ -134,6 +138,7 @@ impl Store {
                 Box::pin(flush::run(self.core.clone())),
                 Box::pin(compaction::run(self.core.clone())),
                 Box::pin(upkeep::run(self.core.clone())),
+                Box::pin(backfill::run(self.core.clone())),
             )
         };
         let result = loops.await.map(|_| ());
@@ -179,6 +184,11 @@ impl Store {
         let queued = Queued { pieces, records: batch.records, unseen, fetched, answer };
         self.core.queue.send(queued).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// What is left of a rebuild, at once: for a store that nobody runs.
+    pub async fn finish_rebuild(&self) -> Result<(), StoreError> {
+        backfill::to_the_end(&self.core).await
     }
 
     /// Stops accepting, writes what is queued, flushes the index, ends `run`.

@@ -19,12 +19,16 @@ use crate::store::state::untag;
 use bytes::Bytes;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// Most deliveries of a page.
 const PAGE: usize = 100;
 /// Entries that one list call looks at, whatever it finds.
 const LOOKED_AT: usize = 50_000;
 const SCAN: usize = 256;
+/// How long a question about deliveries waits for a rebuild.
+const REBUILDING: Duration = Duration::from_secs(2);
 
 /// A delivery and its event; without one when its segment is gone with the end of its history.
 #[derive(Debug, Clone)]
@@ -78,20 +82,20 @@ impl Store {
     /// One delivery.
     pub async fn delivery(&self, key: &DeliveryKey) -> Result<Option<Delivery>, StoreError> {
         let key = key.clone();
-        self.ask(move |core| Ok(core.entry(&key)?.map(|entry| entry.delivery))).await
+        self.ask_soon(move |core| Ok(core.entry(&key)?.map(|entry| entry.delivery))).await
     }
 
     /// One delivery and its event. The event is `None` when its segment is gone with the end of its history.
     pub async fn found(&self, key: &DeliveryKey) -> Result<Option<Found>, StoreError> {
         let key = key.clone();
-        self.ask(move |core| core.entry(&key)?.map(|entry| core.found(entry)).transpose()).await
+        self.ask_soon(move |core| core.entry(&key)?.map(|entry| core.found(entry)).transpose()).await
     }
 
     /// A tenant's deliveries, newest first.
     pub async fn list(&self, tenant: &TenantId, filter: &Filter) -> Result<Page, StoreError> {
         let (tenant, filter) = (tenant.clone(), filter.clone());
         let mut deliveries = Vec::new();
-        self.ask(move |core| {
+        self.ask_soon(move |core| {
             let next = core.list(&tenant, &filter, &mut |entry| Ok(deliveries.push(entry.delivery)))?;
             Ok(Page { deliveries, next })
         })
@@ -106,7 +110,7 @@ impl Store {
     ) -> Result<(Vec<Found>, Option<DeliveryId>), StoreError> {
         let (tenant, filter) = (tenant.clone(), filter.clone());
         let mut all = Vec::new();
-        self.ask(move |core| {
+        self.ask_soon(move |core| {
             let next = core.list(&tenant, &filter, &mut |entry| Ok(all.push(core.found(entry)?)))?;
             Ok((all, next))
         })
@@ -117,6 +121,16 @@ impl Store {
     pub async fn idempotent(&self, tenant: &TenantId, key: &str) -> Result<Option<Idempotent>, StoreError> {
         let (tenant, key) = (tenant.clone(), key.to_owned());
         self.core.offload(move |core| core.idempotent(&tenant, &key)).await?
+    }
+
+    /// For somebody who would rather ask again than wait. `Rebuilding`: not yet.
+    async fn ask_soon<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Core) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let complete = timeout(REBUILDING, self.core.deliveries_complete()).await;
+        complete.map_err(|_| StoreError::Rebuilding)?;
+        self.core.offload(question).await?
     }
 
     async fn ask<T: Send + 'static>(

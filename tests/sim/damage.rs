@@ -54,6 +54,7 @@ async fn look(
     let disk = Arc::new(platter.mount());
     let (store, recovery) =
         Store::open(wiring::store_settings(), disk, index.fork().factory(), world.clone()).await?;
+    store.finish_rebuild().await?;
     let mut deliveries = BTreeMap::new();
     for tenant in tenants {
         read(&store, &TenantId::new(tenant), &mut deliveries).await?;

@@ -27,7 +27,9 @@ pub(crate) async fn open(folder: &Path) -> (Store, Recovery) {
     let disk = Arc::new(RealDisk::open(folder).unwrap());
     let index = Engine::Lsm.factory(folder.join("index"), index::lsm::MEMORY_BYTES);
     let clock = Arc::new(HandClock(AtomicI64::new(NOON_MS * 1000)));
-    Store::open(settings(), disk, index, clock).await.unwrap()
+    let (store, recovery) = Store::open(settings(), disk, index, clock).await.unwrap();
+    store.finish_rebuild().await.unwrap();
+    (store, recovery)
 }
 
 /// Status, attempts, name and the last digits of the resource, in the order of the lane.

@@ -30,6 +30,7 @@ async fn open(engine: Engine, folder: &Path) -> (Store, Recovery, JoinSet<Result
     let disk = Arc::new(RealDisk::open(folder).unwrap());
     let index = engine.factory(folder.join("index"), index::lsm::MEMORY_BYTES);
     let (store, recovery) = Store::open(settings(), disk, index, Arc::new(SystemClock)).await.unwrap();
+    store.finish_rebuild().await.unwrap();
     let mut loops = JoinSet::new();
     let running = store.clone();
     loops.spawn(async move { running.run().await });

@@ -100,7 +100,9 @@ fn found(disk: &CrashDisk) -> Vec<String> {
 async fn store_on(disk: &CrashDisk) -> Store {
     let clock = Arc::new(SystemClock);
     let index = MemoryIndex::default().factory();
-    Store::open(settings(), Arc::new(disk.clone()), index, clock).await.unwrap().0
+    let (store, _) = Store::open(settings(), Arc::new(disk.clone()), index, clock).await.unwrap();
+    store.finish_rebuild().await.unwrap();
+    store
 }
 
 #[tokio::test(start_paused = true)]

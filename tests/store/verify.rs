@@ -24,13 +24,10 @@ fn tailhook(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
 
 async fn open(folder: &Path) -> Result<(Store, Recovery), StoreError> {
     let disk = Arc::new(RealDisk::open(folder).unwrap());
-    Store::open(
-        settings(),
-        disk,
-        Engine::Lsm.factory(folder.join("index"), index::lsm::MEMORY_BYTES),
-        Arc::new(SystemClock),
-    )
-    .await
+    let index = Engine::Lsm.factory(folder.join("index"), index::lsm::MEMORY_BYTES);
+    let (store, recovery) = Store::open(settings(), disk, index, Arc::new(SystemClock)).await?;
+    store.finish_rebuild().await?;
+    Ok((store, recovery))
 }
 
 #[tokio::test]

@@ -175,12 +175,14 @@ impl Committer {
             self.core.get_older(b"any")?;
         }
         let lacks = |queued: &Queued| {
-            missing(&state, &queued.records, queued.unseen, &queued.fetched).next().is_some()
+            !state.backfilling
+                && missing(&state, &queued.records, queued.unseen, &queued.fetched).next().is_some()
         };
         if batch.iter().any(lacks) {
             return Ok(false);
         }
         let pieces = batch.iter().flat_map(|queued| queued.pieces.iter().map(move |piece| (queued, piece)));
+        let mode = if state.backfilling { Mode::LongLived } else { Mode::Live };
         let mut fresh = Vec::new();
         for ((queued, piece), written) in pieces.zip(&append.written) {
             let change = FrameChange {
@@ -192,8 +194,7 @@ impl Committer {
                 places: &piece.places,
                 fetched: &queued.fetched,
             };
-            let woken =
-                apply(&mut state, &change, Mode::Live).map_err(|error| self.core.unreadable(error))?;
+            let woken = apply(&mut state, &change, mode).map_err(|error| self.core.unreadable(error))?;
             fresh.extend(woken);
         }
         self.core.feed.push(fresh);

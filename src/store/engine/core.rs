@@ -2,6 +2,7 @@
 use crate::clock::SharedClock;
 use crate::disk::Disk;
 use crate::settings::StoreSettings;
+use crate::store::engine::backfill::BackfillCursor;
 use crate::store::engine::commit::Queued;
 use crate::store::engine::feed::Feed;
 use crate::store::engine::fetch::assert_may_block;
@@ -62,6 +63,10 @@ pub(in crate::store) struct Core {
     pub(in crate::store) ailing: AtomicBool,
     /// It has begun to ail.
     pub(in crate::store) ailed: Notify,
+    /// Where the deliveries of the journal are read on from; `None`: the index has them all.
+    pub(in crate::store) backfill: Mutex<Option<BackfillCursor>>,
+    /// The folder says that the index is to be rebuilt.
+    pub(in crate::store) marked: AtomicBool,
     /// Why the index failed: ends `run`.
     pub(in crate::store) broken: watch::Sender<Option<String>>,
     /// Something waits for the index.

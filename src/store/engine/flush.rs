@@ -9,8 +9,10 @@ use crate::store::error::StoreError;
 use crate::store::index::keys;
 use crate::store::index::overlay::Layer;
 use crate::store::index::{IndexError, MAX_WRITES, Write};
+use crate::store::recovery::survey::REBUILD;
 use crate::store::state::Applied;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -84,7 +86,7 @@ fn left_behind(error: &StoreError) {
 pub(in crate::store) async fn generation(core: &Arc<Core>, now: bool) -> Result<bool, StoreError> {
     let (layer, applied) = {
         let mut state = core.write();
-        (state.overlay.begin_flush(), state.applied)
+        (state.overlay.begin_flush(), state.complete_to())
     };
     core.room.notify_one();
     fault::crash_point("index.begin");
@@ -103,7 +105,19 @@ pub(in crate::store) async fn generation(core: &Arc<Core>, now: bool) -> Result<
     fault::crash_point("index.flushed");
     core.write().overlay.end_flush();
     core.took(applied.frame, settled);
+    if settled && applied.frame > 0 && core.marked.swap(false, Ordering::SeqCst) {
+        unmark(core).await;
+    }
     Ok(settled)
+}
+
+/// The index that was rebuilt is durable, whole.
+async fn unmark(core: &Core) {
+    fault::crash_point("rebuild.before-unmark");
+    if let Err(error) = core.disk.remove(REBUILD).await {
+        let file = REBUILD;
+        tracing::warn!(%error, file, "a mark cannot be removed: the next start rebuilds the index once more");
+    }
 }
 
 /// Waits until the committer has seen the index write again; at the end nobody does.

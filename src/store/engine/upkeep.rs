@@ -51,6 +51,7 @@ async fn failure(broken: &mut watch::Receiver<Option<String>>) -> String {
 /// Ends only when the index fails.
 async fn rounds(core: &Arc<Core>) -> StoreError {
     let mut surplus = Surplus::default();
+    core.deliveries_complete().await;
     loop {
         sleep(core.settings.upkeep_every).await;
         if !core.is_writable() {

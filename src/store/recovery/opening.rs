@@ -3,6 +3,7 @@
 //! and every segment. Segments that are not replayed are still checked while they are few (`CHECKED`); older ones are checked when read.
 use crate::disk::Disk;
 use crate::fault;
+use crate::store::engine::backfill::BackfillCursor;
 use crate::store::engine::checkpoint;
 use crate::store::engine::fetch::missing;
 use crate::store::engine::flush::{FULL, batches};
@@ -57,6 +58,8 @@ pub(in crate::store) struct Opened {
     pub(in crate::store) indexed: u64,
     /// Frame and bytes.
     pub(in crate::store) checkpoint: (u64, u64),
+    /// Where the deliveries of the journal are still to be read from.
+    pub(in crate::store) backfill: Option<BackfillCursor>,
     pub(in crate::store) recovery: Recovery,
 }
 
@@ -117,7 +120,7 @@ pub(in crate::store) async fn open(disk: &dyn Disk, factory: &IndexFactory) -> R
     if let Some(active) = opened.segments.active() {
         disk.sync(&segment::name(active)).await.map_err(|error| blocked(&error))?;
     }
-    if files.rebuild {
+    if files.rebuild && opened.backfill.is_none() {
         fault::crash_point("rebuild.before-unmark");
         disk.remove(REBUILD).await.map_err(|e| blocked(&e))?;
     }
@@ -153,6 +156,7 @@ async fn begin(files: &Files<'_>, factory: &IndexFactory) -> Result<Opened, Stor
         headed: false,
         indexed: 0,
         checkpoint: (0, 0),
+        backfill: None,
         recovery: Recovery { fresh: true, rebuilt, ..Recovery::default() },
     })
 }
@@ -182,13 +186,21 @@ async fn keep(files: &Files<'_>, factory: &IndexFactory) -> Result<Opened, Troub
     replay.finish(files, end)
 }
 
-/// From the newest good checkpoint and all there is of the journal.
+/// From the newest good checkpoint and all there is of the journal: what outlives its segments. The deliveries follow.
 async fn rebuild(files: &Files<'_>, factory: &IndexFactory, why: &str) -> Result<Opened, Trouble> {
     let below = files.newest_checkpoint()?;
     let oldest = files.segments.keys().next().copied().unwrap_or(1);
     // all of it is read before anything is changed: it may be that only a newer version can
-    walk(files, oldest, |segment, found| read(segment, found).map(drop)).await?;
+    let mut last = Applied::default();
+    let see = |segment: u64, found: &Found| {
+        (last.frame, last.crc) = (found.number, found.crc);
+        read(segment, found).map(drop)
+    };
+    walk(files, oldest, see).await?;
     tracing::warn!(why, segments = files.segments.len(), "the index is moved aside and rebuilt");
+    if !files.rebuild {
+        files.disk.create(REBUILD).await.map_err(|e| blocked(&e))?;
+    }
     let index = factory(Reset::MoveAside)?;
     fault::crash_point("rebuild.fresh");
     if let Some(frame) = below {
@@ -196,11 +208,14 @@ async fn rebuild(files: &Files<'_>, factory: &IndexFactory, why: &str) -> Result
     }
     let mut replay = Replay::new(index, Applied::default())?;
     replay.below = below.unwrap_or(0);
-    let end = walk(files, oldest, |segment, found| replay.frame(segment, found)).await?;
-    replay.flush(true)?;
+    replay.state.backfilling = true;
+    let after = files.segments.range(..=replay.below + 1).next_back().map_or(oldest, |(first, _)| *first);
+    let end = walk(files, after, |segment, found| replay.frame(segment, found)).await?;
+    (replay.state.applied.frame, replay.state.applied.crc) = (last.frame, last.crc);
     fault::crash_point("rebuild.replayed");
-    tracing::info!(frames = replay.frames, "the index is rebuilt");
-    replay.finish(files, end)
+    let mut opened = replay.finish(files, end)?;
+    opened.backfill = Some(BackfillCursor { segment: oldest, at: 0, next: oldest });
+    Ok(opened)
 }
 
 /// What a frame says; a header says nothing here.
@@ -250,7 +265,7 @@ impl Replay {
         }
         // also what the index holds already: it may be that only a newer version reads it
         let (batch, places) = read(segment, found)?;
-        if found.number <= self.known.frame {
+        if found.number <= self.known.frame.max(self.below) {
             return Ok(());
         }
         let fetched = self.fetch(&batch.records)?;
@@ -263,7 +278,7 @@ impl Replay {
             records: &batch.records,
             places: &places,
         };
-        let mode = if found.number <= self.below { Mode::BelowCheckpoint } else { Mode::Replay };
+        let mode = if self.state.backfilling { Mode::LongLived } else { Mode::Replay };
         apply(&mut self.state, &change, mode)?;
         self.frames += 1;
         if self.frames.is_multiple_of(100_000) {
@@ -285,7 +300,7 @@ impl Replay {
     }
 
     fn flush(&mut self, now: bool) -> Result<(), Trouble> {
-        let applied = self.state.applied;
+        let applied = self.state.complete_to();
         let layer = self.state.overlay.begin_flush();
         for writes in batches(&layer, applied) {
             self.index.apply(writes)?;
@@ -338,6 +353,7 @@ impl Replay {
             headed: active_len > 0 && files.header.as_deref() == Some(&format::header()),
             indexed: self.indexed,
             checkpoint: (newest, size),
+            backfill: None,
             recovery: Recovery {
                 fresh: false,
                 torn_bytes: torn,

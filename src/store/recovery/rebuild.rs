@@ -3,10 +3,12 @@
 //!
 //! It leaves the mark that a failed index leaves and opens the store. So a rebuild that is stopped half-way is begun again by the
 //! next start.
+use crate::clock::SharedClock;
 use crate::disk::Disk;
+use crate::settings::StoreSettings;
 use crate::store::error::{StoreError, blocked};
 use crate::store::index::IndexFactory;
-use crate::store::recovery::opening;
+use crate::store::outbox::Store;
 use crate::store::recovery::survey::{REBUILD, survey};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -34,6 +36,7 @@ pub struct Rebuilt {
 pub async fn rebuild(
     disk: Arc<dyn Disk>,
     index: IndexFactory,
+    clock: SharedClock,
     tell: Tell,
 ) -> Result<Option<Rebuilt>, StoreError> {
     let files = survey(disk.as_ref()).await?;
@@ -43,23 +46,32 @@ pub async fn rebuild(
     let journal_bytes = files.segments.values().sum();
     disk.create(REBUILD).await.map_err(|error| blocked(&error))?;
     let journal = files.segments.keys().map(|first| (crate::store::log::segment::name(*first), 0)).collect();
-    let told = CountingDisk { disk: disk.clone(), read: Mutex::new(journal), all: journal_bytes, tell };
-    let opened = opening::open(&told, &index).await?;
-    Ok(Some(Rebuilt {
-        frames: opened.recovery.replayed_frames,
-        journal_bytes,
-        pending: opened.state.applied.pending,
-        index_bytes: opened.index.size(),
-    }))
+    let read = Mutex::new((0, journal));
+    let told = Arc::new(CountingDisk { disk: disk.clone(), read, all: journal_bytes, tell });
+    let (store, _) = Store::open(StoreSettings::default(), told.clone(), index, clock).await?;
+    told.again();
+    store.finish_rebuild().await?;
+    let applied = store.core.read().applied;
+    let index_bytes = store.core.index.size();
+    Ok(Some(Rebuilt { frames: applied.frame, journal_bytes, pending: applied.pending, index_bytes }))
 }
 
 /// A disk that counts what is read of the journal.
 struct CountingDisk {
     disk: Arc<dyn Disk>,
-    /// How far each segment was read.
-    read: Mutex<BTreeMap<String, u64>>,
+    /// What was read the first time, and how far each segment was read since.
+    read: Mutex<(u64, BTreeMap<String, u64>)>,
     all: u64,
     tell: Tell,
+}
+
+impl CountingDisk {
+    /// The journal is read twice: once to see that all of it can be, and once for the deliveries.
+    fn again(&self) {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.0 = self.all;
+        read.1.values_mut().for_each(|to| *to = 0);
+    }
 }
 
 impl fmt::Debug for CountingDisk {
@@ -79,9 +91,10 @@ impl Disk for CountingDisk {
     fn read(&self, name: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         let bytes = self.disk.read(name, offset, len)?;
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(to) = read.get_mut(name) {
+        if let Some(to) = read.1.get_mut(name) {
             *to = (offset + len as u64).max(*to);
-            (self.tell)(read.values().sum(), self.all);
+            let both = read.0 + read.1.values().sum::<u64>();
+            (self.tell)(both / 2, self.all);
         }
         Ok(bytes)
     }

@@ -55,8 +55,10 @@ pub(in crate::store) enum Mode {
     Live,
     /// A frame that the index may know in part.
     Replay,
-    /// The same, below a checkpoint that already holds what lives long.
-    BelowCheckpoint,
+    /// Only what is no delivery: for a new frame while the index is being rebuilt, and for the beginning of that.
+    LongLived,
+    /// Only deliveries: the rest of a rebuild.
+    Deliveries,
 }
 
 /// Applies a whole frame; returns what became pending, in order.
@@ -84,8 +86,10 @@ pub(in crate::store) fn apply(
         applying.record(record, at)?;
     }
     let woken = applying.woken;
-    state.applied.frame = change.number;
-    state.applied.crc = change.crc;
+    if mode != Mode::Deliveries {
+        state.applied.frame = change.number;
+        state.applied.crc = change.crc;
+    }
     Ok(woken)
 }
 
@@ -101,6 +105,15 @@ struct Applying<'a> {
 impl Applying<'_> {
     fn record(&mut self, record: &Record, at: Locator) -> Result<(), Malformed> {
         match record {
+            Record::Event(_)
+            | Record::Delivery { .. }
+            | Record::Attempted { .. }
+            | Record::Abandoned { .. }
+            | Record::Retried { .. }
+                if self.mode == Mode::LongLived =>
+            {
+                Ok(())
+            }
             Record::Event(event) => {
                 self.events.insert(event.id, (event.clone(), at));
                 if self.mode == Mode::Live {
@@ -117,7 +130,7 @@ impl Applying<'_> {
                 let tag = self.tag;
                 self.change(key, |e| retried(e, tag, *at_ms))
             }
-            _ if self.mode == Mode::BelowCheckpoint => Ok(()),
+            _ if self.mode == Mode::Deliveries => Ok(()),
             long_lived => {
                 self.state.long_lived_bytes += u64::from(at.len);
                 self.long_lived(long_lived);

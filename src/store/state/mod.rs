@@ -2,6 +2,7 @@
 pub(in crate::store) mod apply;
 
 use crate::domain::{Event, Lsn, Subscription, SubscriptionId};
+use crate::fault;
 use crate::store::index::overlay::Overlay;
 use crate::store::records::codec::{put_identity, take_identity};
 use crate::store::records::entry::{Locator, Tag};
@@ -19,8 +20,21 @@ pub(in crate::store) struct State {
     pub(in crate::store) cleared: Cleared,
     pub(in crate::store) subscriptions: BTreeMap<SubscriptionId, Arc<Subscription>>,
     pub(in crate::store) events: EventCache,
+    /// The journal's deliveries are not all in the index: `backfill` brings them, and commits leave theirs to it.
+    pub(in crate::store) backfilling: bool,
     /// Bytes of long-lived records since the last checkpoint.
     pub(in crate::store) long_lived_bytes: u64,
+}
+
+impl State {
+    /// Up to where the index is complete when it has all that is here.
+    pub(in crate::store) fn complete_to(&self) -> Applied {
+        if self.backfilling && !fault::planted("rebuilt-too-early") {
+            Applied::default()
+        } else {
+            self.applied
+        }
+    }
 }
 
 /// The last frame in state (or, as stored, in the index), and what is counted up to it.

@@ -68,6 +68,7 @@ impl Load {
         let index = WatchedIndex::factory(engine, folder.join("index"), recording, living);
         let clock: SharedClock = self.clock.clone();
         let (store, _) = Store::open(small(), Arc::new(disk), index, clock).await.unwrap();
+        store.finish_rebuild().await.unwrap();
         let survived = marker(&store).await.unwrap();
         self.recording.note(Moment::Reopened(survived));
         self.commits.truncate(survived);

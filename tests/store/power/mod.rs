@@ -27,7 +27,9 @@ async fn open(engine: Engine, folder: &Path, now_us: i64) -> Result<(Store, Reco
     let disk = Arc::new(RealDisk::open(folder).unwrap());
     let clock = Arc::new(HandClock(AtomicI64::new(now_us)));
     let index = engine.factory(folder.join("index"), record::MEMORY_BYTES);
-    Store::open(load::small(), disk, index, clock).await
+    let (store, recovery) = Store::open(load::small(), disk, index, clock).await?;
+    store.finish_rebuild().await?;
+    Ok((store, recovery))
 }
 
 /// What opening found.
