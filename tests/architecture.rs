@@ -40,7 +40,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("egress", &["domain", "settings", "clock", "fault"]),
     ("dispatch", &["domain", "settings", "store", "registry", "egress", "clock", "fault", "telemetry"]),
     ("postgres", &["domain", "fault"]),
-    ("config", &["domain", "settings", "mapping"]),
+    // the one grammar of database.url
+    ("config", &["domain", "settings", "mapping", "postgres"]),
     ("admin", &["domain", "settings", "store", "registry", "postgres", "clock", "fault", "telemetry"]),
 ];
 

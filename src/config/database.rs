@@ -1,7 +1,8 @@
-//! Reads `[database]`. Checks the form of the URLs and never repeats one: they hold passwords.
+//! Purpose: reads `[database]`. Must not: read a URL by a grammar of its own, or repeat one: they hold passwords.
 use super::section::Section;
 use super::settings::{Config, Database};
 use crate::domain::Secret;
+use crate::postgres::url::{self, DatabaseUrl, UrlProblem};
 
 /// Reads the section. `whole`: the file parsed without errors, so what is missing is truly missing.
 pub(super) fn read(section: Section<'_>, whole: bool) -> Database {
@@ -13,7 +14,7 @@ pub(super) fn read(section: Section<'_>, whole: bool) -> Database {
         );
     }
     for (key, url) in [("url", url.as_deref()), ("api_url", section.optional_text("api_url").as_deref())] {
-        if let Some(problem) = url.and_then(database_url_problem) {
+        if let Some(problem) = url.and_then(|url| database_url_problem(key, url)) {
             section.problem(key, problem);
         }
     }
@@ -56,21 +57,23 @@ pub(super) fn read(section: Section<'_>, whole: bool) -> Database {
 }
 
 /// What is wrong with a database URL. Never repeats it: it holds a password.
-fn database_url_problem(text: &str) -> Option<String> {
+fn database_url_problem(key: &str, text: &str) -> Option<String> {
     const FORM: &str =
         "write postgres://ROLE:PASSWORD@HOST:PORT/DATABASE, or postgres:///DATABASE?host=/socket/folder";
-    let Some(url) = url::Url::parse(text).ok().filter(|u| matches!(u.scheme(), "postgres" | "postgresql"))
-    else {
-        return (!text.is_empty())
-            .then(|| format!("is not a Postgres URL; {FORM}"))
-            .or_else(|| Some(format!("is empty; {FORM}")));
-    };
-    let sslmode = url.query_pairs().find(|(key, _)| key == "sslmode").map(|(_, value)| value.into_owned());
-    match sslmode.as_deref() {
-        None | Some("disable" | "allow" | "prefer") => None,
-        Some(mode @ ("require" | "verify-ca" | "verify-full")) => Some(format!(
-            "not yet: sslmode={mode} needs TLS to Postgres; connect over a socket or a private network with sslmode=prefer"
-        )),
-        Some(_) => Some("its sslmode is not known; use disable, allow or prefer".to_owned()),
+    if text.is_empty() {
+        return Some(format!("is empty; {FORM}"));
     }
+    if !url::has_scheme(text) {
+        return Some(format!("is not a Postgres URL; {FORM}"));
+    }
+    // replication takes the first one, and less than ordinary SQL
+    let problem = match DatabaseUrl::parse(text) {
+        Ok(url) if key == "url" => url.address().err(),
+        Ok(_) => None,
+        Err(problem) => Some(problem),
+    };
+    problem.map(|problem| match problem {
+        UrlProblem::NotYet(what) => format!("not yet: {what}"),
+        UrlProblem::Wrong(what) => what,
+    })
 }
