@@ -42,7 +42,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("postgres", &["domain", "fault"]),
     // the one grammar of database.url
     ("config", &["domain", "settings", "mapping", "postgres"]),
-    ("admin", &["domain", "settings", "store", "registry", "postgres", "clock", "fault", "telemetry"]),
+    ("access", &["domain", "settings", "fault"]),
+    (
+        "admin",
+        &["access", "domain", "settings", "store", "registry", "postgres", "clock", "fault", "telemetry"],
+    ),
 ];
 
 /// Where everything meets: these may import anything.
@@ -60,9 +64,9 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("hyper", &["admin/"]),
     ("tokio_rustls", &["egress/proxy/tests.rs"]),
     ("tailhook_demo", &["cli/demo.rs"]),
-    ("governor", &["dispatch/rounds/limit.rs"]),
+    ("governor", &["dispatch/rounds/limit.rs", "access/limit.rs"]),
     ("hmac", &["egress/"]),
-    ("subtle", &["egress/", "admin/"]),
+    ("subtle", &["egress/", "access/"]),
     ("chacha20poly1305", &["registry/seal.rs"]),
     ("minijinja", &["mapping/"]),
     ("rustix", &["cli/signals.rs", "disk/folder.rs", "egress/trust.rs", "egress/proxy.rs"]),

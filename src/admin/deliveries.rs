@@ -1,11 +1,11 @@
 //! `/deliveries`: post an event, list, get, retry. Everything of it lives in the store.
-use super::auth::Caller;
 use super::envelope::{self, Posted};
 use super::idempotency::{self, Begin};
 use super::problem::Problem;
 use super::query::Query;
 use super::subscriptions::json;
 use super::{Api, BASE, body, objects};
+use crate::access::Caller;
 use crate::domain::event::derived_uuid;
 use crate::domain::{
     Delivery, DeliveryId, DeliveryKey, Event, EventId, EventName, FilterStatus, Status, Subscription,
