@@ -14,7 +14,7 @@ pub(super) fn read(section: Section<'_>, whole: bool) -> Database {
         );
     }
     for (key, url) in [("url", url.as_deref()), ("api_url", section.optional_text("api_url").as_deref())] {
-        if let Some(problem) = url.and_then(|url| database_url_problem(key, url)) {
+        if let Some(problem) = url.and_then(database_url_problem) {
             section.problem(key, problem);
         }
     }
@@ -57,21 +57,17 @@ pub(super) fn read(section: Section<'_>, whole: bool) -> Database {
 }
 
 /// What is wrong with a database URL. Never repeats it: it holds a password.
-fn database_url_problem(key: &str, text: &str) -> Option<String> {
+fn database_url_problem(text: &str) -> Option<String> {
     const FORM: &str =
-        "write postgres://ROLE:PASSWORD@HOST:PORT/DATABASE, or postgres:///DATABASE?host=/socket/folder";
+        "write postgres://ROLE:PASSWORD@HOST:PORT/DATABASE, or postgres://ROLE@/DATABASE?host=/socket/folder";
     if text.is_empty() {
         return Some(format!("is empty; {FORM}"));
     }
     if !url::has_scheme(text) {
         return Some(format!("is not a Postgres URL; {FORM}"));
     }
-    // replication takes the first one, and less than ordinary SQL
-    let problem = match DatabaseUrl::parse(text) {
-        Ok(url) if key == "url" => url.address().err(),
-        Ok(_) => None,
-        Err(problem) => Some(problem),
-    };
+    // what replication needs beyond that, and a role, is asked for by `run`
+    let problem = DatabaseUrl::parse(text).err();
     problem.map(|problem| match problem {
         UrlProblem::NotYet(what) => format!("not yet: {what}"),
         UrlProblem::Wrong(what) => what,
