@@ -45,7 +45,18 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("access", &["domain", "settings", "fault"]),
     (
         "admin",
-        &["access", "domain", "settings", "store", "registry", "postgres", "clock", "fault", "telemetry"],
+        &[
+            "access",
+            "domain",
+            "settings",
+            "mapping",
+            "store",
+            "registry",
+            "postgres",
+            "clock",
+            "fault",
+            "telemetry",
+        ],
     ),
 ];
 
