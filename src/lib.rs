@@ -1,6 +1,7 @@
 //! Tailhook: from a commit in Postgres to a signed webhook. The folder list is the data's way:
 //! `capture` → `mapping` → `store` → `dispatch` → `egress`; `registry` says who wants what, `admin` looks in,
 //! `app` is the one place where they meet. See `ARCHITECTURE.md`.
+pub mod access;
 pub mod admin;
 pub mod app;
 pub mod capture;

@@ -40,8 +40,24 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("egress", &["domain", "settings", "clock", "fault"]),
     ("dispatch", &["domain", "settings", "store", "registry", "egress", "clock", "fault", "telemetry"]),
     ("postgres", &["domain", "fault"]),
-    ("config", &["domain", "settings", "mapping"]),
-    ("admin", &["domain", "settings", "store", "registry", "postgres", "clock", "fault", "telemetry"]),
+    // the one grammar of database.url
+    ("config", &["domain", "settings", "mapping", "postgres"]),
+    ("access", &["domain", "settings", "fault"]),
+    (
+        "admin",
+        &[
+            "access",
+            "domain",
+            "settings",
+            "mapping",
+            "store",
+            "registry",
+            "postgres",
+            "clock",
+            "fault",
+            "telemetry",
+        ],
+    ),
 ];
 
 /// Where everything meets: these may import anything.
@@ -59,9 +75,9 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("hyper", &["admin/"]),
     ("tokio_rustls", &["egress/proxy/tests.rs"]),
     ("tailhook_demo", &["cli/demo.rs"]),
-    ("governor", &["dispatch/rounds/limit.rs"]),
+    ("governor", &["dispatch/rounds/limit.rs", "access/limit.rs"]),
     ("hmac", &["egress/"]),
-    ("subtle", &["egress/", "admin/"]),
+    ("subtle", &["egress/", "access/"]),
     ("chacha20poly1305", &["registry/seal.rs"]),
     ("minijinja", &["mapping/"]),
     ("rustix", &["cli/signals.rs", "disk/folder.rs", "egress/trust.rs", "egress/proxy.rs"]),

@@ -1,14 +1,14 @@
 //! `/deliveries`: post an event, list, get, retry. Everything of it lives in the store.
-use super::auth::Caller;
 use super::envelope::{self, Posted};
 use super::idempotency::{self, Begin};
 use super::problem::Problem;
 use super::query::Query;
 use super::subscriptions::json;
 use super::{Api, BASE, body, objects};
+use crate::access::Caller;
 use crate::domain::event::derived_uuid;
 use crate::domain::{
-    DeliveryId, DeliveryKey, Event, EventId, EventName, FilterStatus, Status, Subscription, SubscriptionId,
+    DeliveryId, DeliveryKey, EventId, EventName, FilterStatus, Routed, Status, SubscriptionId,
 };
 use crate::fault;
 use crate::registry::validate::Invalid;
@@ -39,10 +39,10 @@ pub(super) async fn create(
         Problem::unavailable("routing_behind", "a subscription that was just written is not routed yet", 2)
     };
     let routing = api.settled().await.ok_or_else(late)?;
-    let wanted: Vec<Arc<Subscription>> = routing.route(&caller.tenant, &name).cloned().collect();
-    if wanted.is_empty() {
-        let detail = format!("no active subscription for {name}");
-        return Err(Problem::new(StatusCode::NOT_FOUND, "no_subscription", detail));
+    let detail = format!("no active subscription for {name}");
+    let unwanted = || Problem::new(StatusCode::NOT_FOUND, "no_subscription", detail);
+    if routing.route(&caller.tenant, &name).next().is_none() {
+        return Err(unwanted());
     }
     let now_us = api.0.parts.clock.now_us();
     let settings = api.settings();
@@ -56,11 +56,14 @@ pub(super) async fn create(
         source: &settings.envelope.source,
         max_payload: settings.envelope.max_payload,
     })?;
-    let (event, count) = (Arc::new(event), wanted.len());
+    let event = Arc::new(event);
+    let asked = routing.route(&event.tenant, &event.name);
+    let routed = Routed::new(event.clone(), asked).ok_or_else(unwanted)?;
+    let count = routed.count();
     let message = format!("Queued {count} webhook deliver{}", if count == 1 { "y" } else { "ies" });
     let answer = serde_json::json!({"queued": true, "count": count, "message": message, "event_id": event.id.to_string()});
     let answer = answer.to_string();
-    let mut batch = batch(&event, &wanted);
+    let mut batch = Batch { records: Record::routed(routed).collect() };
     batch.records.extend(ticket.record(StatusCode::ACCEPTED, &answer, now_us / 1000));
     fault::crash_point("admin.before-post");
     api.commit(batch).await?;
@@ -69,22 +72,6 @@ pub(super) async fn create(
     let label = if known { event.name.as_str() } else { "other" };
     api.0.parts.metrics.events.with_label_values(&[label]).inc();
     Ok(json(StatusCode::ACCEPTED, answer))
-}
-
-/// The event and a delivery for each: one frame, all or nothing.
-fn batch(event: &Arc<Event>, wanted: &[Arc<Subscription>]) -> Batch {
-    let mut batch = Batch::default();
-    batch.push(Record::Event(event.clone()));
-    for subscription in wanted {
-        let id = DeliveryId::derive(event.id, subscription.id, event.timestamp_us);
-        batch.push(Record::Delivery {
-            event: event.id,
-            subscription: subscription.id,
-            key: DeliveryKey { tenant: event.tenant.clone(), id },
-            target_url: subscription.url.clone(),
-        });
-    }
-    batch
 }
 
 /// Version 7, or derived from the key: a repeat whose first request left nothing behind makes another event anyhow.

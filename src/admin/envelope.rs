@@ -1,13 +1,16 @@
-//! A posted event's wire body (SPEC 4) and its place in the order. Pure but for a counter.
+//! Purpose: a posted event: what it is made of, and its place in the order. Must not: write an envelope of its own.
 use super::objects::time;
 use super::problem::Problem;
 use crate::domain::{Event, EventId, EventName, Lsn, Resource, Sequence, TenantId};
 use crate::fault;
+use crate::mapping::Envelope;
 use bytes::Bytes;
 use http::StatusCode;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::sync::atomic::{AtomicI64, Ordering};
 
+/// Most bodies are smaller than this; larger ones grow.
+const USUAL_BODY: usize = 1024;
 /// Longest resource type and id that are taken from a payload.
 const LONGEST_RESOURCE: usize = 500;
 
@@ -27,18 +30,18 @@ pub(super) struct Posted<'a> {
 /// The event with its frozen body. A payload that is itself an envelope gives its data and resource.
 pub(super) fn event(posted: Posted<'_>) -> Result<Event, Problem> {
     let (data, kind, resource_id) = open(posted.payload);
-    let tenant = posted.tenant.as_str();
-    let body = json!({
-        "id": posted.id.to_string(),
-        "timestamp": time(posted.timestamp_us),
-        "event": posted.name.as_str(),
-        "tenant_id": tenant,
-        "resource_type": kind,
-        "resource_id": resource_id,
-        "data": data,
-        "metadata": {"tenant_id": tenant, "source": posted.source, "version": "1.0"},
-    })
-    .to_string();
+    let envelope = Envelope {
+        id: posted.id,
+        timestamp: &time(posted.timestamp_us),
+        event: posted.name.as_str(),
+        tenant: posted.tenant,
+        kind: kind.as_deref(),
+        resource_id: resource_id.as_deref(),
+        source: posted.source,
+        version: "1.0",
+    };
+    let body = envelope.body(USUAL_BODY, |out| serde_json::to_writer(out, &data).map(|()| Vec::new()));
+    let body = body.map_err(|_| Problem::internal("a payload cannot be written"))?;
     if body.len() > posted.max_payload && !fault::planted("size-believed") {
         let detail = format!("the event is larger than {} bytes (delivery.max_payload)", posted.max_payload);
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail));
@@ -97,6 +100,7 @@ impl Numbering {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
     use uuid::Uuid;
 
     fn make(payload: &Value, max_payload: usize) -> Result<Event, Problem> {

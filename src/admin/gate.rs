@@ -1,7 +1,8 @@
-//! What every request passes before its handler: Host, token, limit, scope, tenant. Knows no resource.
+//! Purpose: what every request passes before its handler: Host, token, limit, scope, tenant. Must not: depend on a resource.
+use super::Api;
 use super::problem::Problem;
-use super::{Api, auth};
-use crate::settings::{AdminSettings, Scope};
+use crate::access::{Caller, SeesAll, token};
+use crate::settings::AdminSettings;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -49,19 +50,16 @@ pub(super) async fn admit(
         return Ok(next.run(request).await);
     }
     let settings = api.settings();
-    let token = auth::identify(request.headers(), &settings.access.tokens)?;
-    api.0.limiter.take(&token.name, Instant::now()).map_err(|wait| {
-        let detail = "too many requests with this token";
-        Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).retry_after(wait.as_secs() + 1)
-    })?;
-    if access == Access::Write && token.scope != Scope::Write {
-        return Err(Problem::new(StatusCode::FORBIDDEN, "read_only", "this token may only read"));
+    let known = token::identify(request.headers(), &settings.access.tokens)?;
+    api.0.limiter.take(&known.name, Instant::now())?;
+    if access == Access::Write {
+        token::may_write(known)?;
     }
     if access == Access::Operator {
-        request.extensions_mut().insert(auth::SeesAll(token.tenant == "*"));
+        request.extensions_mut().insert(SeesAll(known.tenant == "*"));
     } else {
-        let tenant = auth::tenant(request.headers(), token)?;
-        request.extensions_mut().insert(auth::Caller { tenant });
+        let tenant = token::tenant(request.headers(), known)?;
+        request.extensions_mut().insert(Caller { tenant });
     }
     Ok(next.run(request).await)
 }

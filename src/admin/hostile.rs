@@ -1,10 +1,10 @@
 //! What a client of the API could send, against what reads it: calls and what must hold of their answers, for `fuzz/` and
 //! `tests/corpora`. Knows no fuzzer and no socket. Panics on purpose, where a promise is broken.
-use super::auth;
 use super::envelope::{self, Posted};
 use super::problem::Problem;
 use super::query::Query;
 use super::{body, deliveries, idempotency, subscriptions};
+use crate::access::token;
 use crate::domain::{EventId, Options, Pattern, Sequence, TenantId};
 use crate::postgres::snapshot::SUBSCRIPTION_COLUMNS;
 use crate::registry::rows::{self, RowChange};
@@ -110,16 +110,17 @@ fn headers(data: &[u8]) {
         Ok(key) => assert!(key.is_none_or(|key| (1..=255).contains(&key.len()))),
         Err(problem) => answered(problem),
     }
-    let token = AdminToken {
+    let known = AdminToken {
         name: "t".into(),
-        sha256: auth::digest(b"token"),
+        sha256: token::digest(b"token"),
         tenant: "*".into(),
         scope: Scope::Write,
     };
-    auth::identify(&headers, std::slice::from_ref(&token)).map_or_else(answered, drop);
-    match auth::tenant(&headers, &token) {
+    token::identify(&headers, std::slice::from_ref(&known))
+        .map_or_else(|refused| answered(refused.into()), drop);
+    match token::tenant(&headers, &known) {
         Ok(tenant) => assert!((1..=200).contains(&tenant.as_str().len())),
-        Err(problem) => answered(problem),
+        Err(refused) => answered(refused.into()),
     }
 }
 

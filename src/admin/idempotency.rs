@@ -1,8 +1,9 @@
 //! `Idempotency-Key`: the same request again gets the first answer again, for 24 hours, also across a restart. Knows no
 //! resource.
 use super::Api;
-use super::auth::{self, Caller};
 use super::problem::Problem;
+use crate::access::Caller;
+use crate::access::token::digest;
 use crate::domain::TenantId;
 use crate::domain::event::derived_uuid;
 use crate::store::{Idempotent, Record};
@@ -96,7 +97,7 @@ pub(super) async fn begin(
 ) -> Result<Begin, Problem> {
     let Some(text) = key(headers)? else { return Ok(Begin::Go(KeyTicket { held: None })) };
     let key = (caller.tenant.clone(), format!("{place} {text}"));
-    let body_hash = auth::digest(body);
+    let body_hash = digest(body);
     // held before it is looked up: of two at once, one does it and the other is told to come again
     if !api.0.busy_keys.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
         let detail = "a request with this Idempotency-Key is under way";

@@ -1,7 +1,6 @@
 //! People and machines looking in: API, health, metrics. Knows no socket of the source and no attempt.
 //!
 //! `router::rows` says what there is and who may; `gate` lets in; one file a resource answers.
-mod auth;
 mod body;
 mod deliveries;
 mod envelope;
@@ -11,7 +10,6 @@ mod health;
 #[cfg(feature = "hostile")]
 pub mod hostile;
 mod idempotency;
-mod limit;
 mod objects;
 mod pages;
 mod problem;
@@ -26,6 +24,7 @@ pub use health::Health;
 pub use router::{router, tenant_routes};
 pub use serve::serve;
 
+use crate::access::CallerLimiter;
 use crate::clock::SharedClock;
 use crate::postgres::subscriptions::Subscriptions;
 use crate::registry::Routing;
@@ -92,7 +91,7 @@ struct Api(Arc<ApiInner>);
 
 struct ApiInner {
     parts: ApiParts,
-    limiter: limit::CallerLimiter,
+    limiter: CallerLimiter,
     writes: settled::Writes,
     busy_keys: idempotency::Busy,
     sequence: envelope::Numbering,
@@ -102,7 +101,7 @@ impl Api {
     fn new(parts: ApiParts) -> Self {
         Self(Arc::new(ApiInner {
             parts,
-            limiter: limit::CallerLimiter::default(),
+            limiter: CallerLimiter::new(tokio::time::Instant::now()),
             writes: settled::Writes::default(),
             busy_keys: idempotency::Busy::default(),
             sequence: envelope::Numbering::default(),

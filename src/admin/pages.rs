@@ -1,8 +1,8 @@
 //! `/healthz`, `/readyz`, `/metrics`, `/status`: for probes and people. Shows no tenant's data without a token.
 use super::Api;
-use super::auth::SeesAll;
 use super::problem::Problem;
 use super::subscriptions::json;
+use crate::access::SeesAll;
 use crate::domain::SubscriptionId;
 use axum::Extension;
 use axum::extract::State;

@@ -1,4 +1,5 @@
 //! Errors as `application/problem+json` (RFC 9457) with a string `detail`, as old clients expect. Knows no route.
+use crate::access::AccessRefusal;
 use crate::postgres::PgError;
 use crate::postgres::subscriptions::WriteError;
 use crate::registry::validate::Invalid;
@@ -49,6 +50,24 @@ impl Problem {
     }
     pub(super) fn retry_after(self, seconds: u64) -> Self {
         Self { retry_after: Some(seconds), ..self }
+    }
+}
+
+impl From<AccessRefusal> for Problem {
+    fn from(refusal: AccessRefusal) -> Self {
+        let (status, code) = match refusal {
+            AccessRefusal::NoToken | AccessRefusal::WrongToken => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            AccessRefusal::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
+            AccessRefusal::ReadOnly => (StatusCode::FORBIDDEN, "read_only"),
+            AccessRefusal::TenantInvalid(_) => (StatusCode::FORBIDDEN, "tenant_invalid"),
+            AccessRefusal::TenantForbidden => (StatusCode::FORBIDDEN, "tenant_forbidden"),
+            AccessRefusal::TenantMissing => (StatusCode::FORBIDDEN, "tenant_missing"),
+        };
+        let problem = Self::new(status, code, refusal.to_string());
+        match refusal {
+            AccessRefusal::TooMany(wait) => problem.retry_after(wait.as_secs() + 1),
+            _ => problem,
+        }
     }
 }
 

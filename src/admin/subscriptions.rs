@@ -1,9 +1,9 @@
 //! `/subscriptions`: create, list, get, delete. Written to Postgres, read from the routing that follows it.
-use super::auth::Caller;
 use super::idempotency::{self, Begin};
 use super::problem::Problem;
 use super::query::Query;
 use super::{Api, BASE, body, objects};
+use crate::access::Caller;
 use crate::domain::{Secret, Subscription, SubscriptionId};
 use crate::fault;
 use crate::postgres::snapshot::SUBSCRIPTION_COLUMNS;

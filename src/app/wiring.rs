@@ -15,6 +15,7 @@ use crate::egress::resolve::Resolver;
 use crate::fault;
 use crate::postgres::TableName;
 use crate::postgres::subscriptions::Subscriptions;
+use crate::postgres::url::Address;
 use crate::registry::seal::Sealer;
 use crate::registry::{Routing, master_key};
 use crate::settings::{EgressSettings, StoreSettings};
@@ -99,8 +100,8 @@ pub(super) fn capture(
         sealer: shared.sealer.clone(),
         check_url: check_url.clone(),
     };
-    let settings = capture::Settings::new(database.url.expose(), &database.slot, &database.publication)
-        .map_err(|why| anyhow::anyhow!("database.url: {why}"))?;
+    let address = Address::parse(database.url.expose()).context("database.url")?;
+    let settings = capture::Settings::new(address, &database.slot, &database.publication);
     let mut epoch = [0; 16];
     getrandom::fill(&mut epoch).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
     Ok(capture::CaptureParts {

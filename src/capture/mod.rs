@@ -1,6 +1,6 @@
 //! Purpose: Postgres in: the slot's stream becomes transactions, transactions become durable events. Must not: depend on HTTP.
 //!
-//! `replication` is the real `Source`: `address` → `connection` (`wire`, `pace`) → frames; `failure` says what went
+//! `replication` is the real `Source`: `connection` (`wire`, `pace`) → frames; `failure` says what went
 //! wrong, `publications` which ones the stream names. Frames become transactions in `transaction` (`pgoutput`, `relation`, `value`). `slot`
 //! judges whether we may stream, `run` supervises, `session` is one stream; `batch` turns transactions into frames for the journal, with
 //! what `memory` knows of the shadow.

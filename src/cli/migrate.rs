@@ -2,9 +2,9 @@
 use super::{ConfigSource, block_on, say, warn};
 use crate::app::preflight;
 use crate::config::Config;
-use crate::postgres::PgError;
 use crate::postgres::migrate::{self, MigrationPlan, Script};
-use crate::postgres::session::{self, Patience, Session};
+use crate::postgres::session::{Patience, Session};
+use crate::postgres::url::DatabaseUrl;
 use anyhow::Context;
 
 /// Makes Tailhook's tables and publication; leaves alone what is there already
@@ -73,6 +73,6 @@ fn plan(config: &Config) -> anyhow::Result<MigrationPlan> {
 
 /// The role in a URL, if it names one.
 fn role(url: &str) -> anyhow::Result<Option<String>> {
-    let config = session::config(url).map_err(|error: PgError| anyhow::Error::new(error));
-    Ok(config.context("[database]")?.get_user().map(str::to_owned))
+    let url = DatabaseUrl::parse(url).context("[database]")?;
+    Ok(url.user().map(str::to_owned))
 }

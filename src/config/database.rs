@@ -1,7 +1,8 @@
-//! Reads `[database]`. Checks the form of the URLs and never repeats one: they hold passwords.
+//! Purpose: reads `[database]`. Must not: read a URL by a grammar of its own, or repeat one: they hold passwords.
 use super::section::Section;
 use super::settings::{Config, Database};
 use crate::domain::Secret;
+use crate::postgres::url::{self, DatabaseUrl, UrlProblem};
 
 /// Reads the section. `whole`: the file parsed without errors, so what is missing is truly missing.
 pub(super) fn read(section: Section<'_>, whole: bool) -> Database {
@@ -58,19 +59,17 @@ pub(super) fn read(section: Section<'_>, whole: bool) -> Database {
 /// What is wrong with a database URL. Never repeats it: it holds a password.
 fn database_url_problem(text: &str) -> Option<String> {
     const FORM: &str =
-        "write postgres://ROLE:PASSWORD@HOST:PORT/DATABASE, or postgres:///DATABASE?host=/socket/folder";
-    let Some(url) = url::Url::parse(text).ok().filter(|u| matches!(u.scheme(), "postgres" | "postgresql"))
-    else {
-        return (!text.is_empty())
-            .then(|| format!("is not a Postgres URL; {FORM}"))
-            .or_else(|| Some(format!("is empty; {FORM}")));
-    };
-    let sslmode = url.query_pairs().find(|(key, _)| key == "sslmode").map(|(_, value)| value.into_owned());
-    match sslmode.as_deref() {
-        None | Some("disable" | "allow" | "prefer") => None,
-        Some(mode @ ("require" | "verify-ca" | "verify-full")) => Some(format!(
-            "not yet: sslmode={mode} needs TLS to Postgres; connect over a socket or a private network with sslmode=prefer"
-        )),
-        Some(_) => Some("its sslmode is not known; use disable, allow or prefer".to_owned()),
+        "write postgres://ROLE:PASSWORD@HOST:PORT/DATABASE, or postgres://ROLE@/DATABASE?host=/socket/folder";
+    if text.is_empty() {
+        return Some(format!("is empty; {FORM}"));
     }
+    if !url::has_scheme(text) {
+        return Some(format!("is not a Postgres URL; {FORM}"));
+    }
+    // what replication needs beyond that, and a role, is asked for by `run`
+    let problem = DatabaseUrl::parse(text).err();
+    problem.map(|problem| match problem {
+        UrlProblem::NotYet(what) => format!("not yet: {what}"),
+        UrlProblem::Wrong(what) => what,
+    })
 }

@@ -184,7 +184,8 @@ fn tls_to_postgres_is_refused_and_never_downgraded() {
         ("verify-full", Some("not yet")),
         ("Require", Some("not known")),
     ] {
-        let found = problems(&format!("[database]\nurl = \"postgres://u@h/d?a=b&sslmode={mode}\"\n"));
+        let found =
+            problems(&format!("[database]\nurl = \"postgres://u@h/d?connect_timeout=3&sslmode={mode}\"\n"));
         match problem {
             None => assert!(found.is_empty(), "{mode}: {found:?}"),
             Some(word) => {

@@ -14,6 +14,7 @@ mod when;
 #[cfg(test)]
 mod tests;
 
+pub use body::envelope::Envelope;
 pub use rows::shadow::{Plan, TablePlan};
 pub use rules::{EventSpec, RuleProblem};
 

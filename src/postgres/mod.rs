@@ -11,6 +11,7 @@ pub mod session;
 pub mod slot;
 pub mod snapshot;
 pub mod subscriptions;
+pub mod url;
 pub mod visibility;
 
 pub use error::PgError;

@@ -1,8 +1,9 @@
 //! One connection for ordinary SQL. Owns the task that drives it. Knows no table.
 use super::error::PgError;
+use super::url::DatabaseUrl;
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, NoTls};
 
 /// A connection; dropped, it is closed.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ impl Patience {
 impl Session {
     /// Connects and sets everything that the rendering of values depends on.
     pub async fn connect(url: &str, patience: Patience) -> Result<Self, PgError> {
-        let mut config = config(url)?;
+        let mut config = DatabaseUrl::parse(url)?.config().clone();
         config.connect_timeout(patience.connect).application_name("tailhook");
         let late = || unreached("the database cannot be reached: no answer in time");
         let opened = tokio::time::timeout(patience.connect, config.connect(NoTls)).await;
@@ -93,83 +94,4 @@ fn settings(patience: Patience) -> String {
         patience.lock.as_millis(),
         if patience.statement.is_zero() { 0 } else { patience.statement.as_millis() + 5000 },
     )
-}
-
-/// Reads a connection string. No TLS yet: what asks for it is refused, never downgraded.
-pub fn config(url: &str) -> Result<Config, PgError> {
-    let (rest, mode) = take_sslmode(url);
-    match mode.as_deref() {
-        None | Some("disable" | "allow" | "prefer") => {}
-        Some(mode @ ("require" | "verify-ca" | "verify-full")) => {
-            return Err(PgError::NotYet(format!(
-                "sslmode={mode} is not supported yet: use a Unix socket, or sslmode=prefer on a network that you trust"
-            )));
-        }
-        Some(_) => {
-            return Err(PgError::Setup(
-                "database.url: sslmode must be disable, allow, prefer, require, verify-ca or verify-full"
-                    .into(),
-            ));
-        }
-    }
-    // the text holds a password: only the parser's own words are repeated
-    let mut config: Config = rest.parse().map_err(|error: tokio_postgres::Error| {
-        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-        PgError::Setup(format!("database.url cannot be read: {cause}"))
-    })?;
-    config.ssl_mode(tokio_postgres::config::SslMode::Disable);
-    Ok(config)
-}
-
-/// Takes `sslmode` out of either form of connection string: the client crate knows not all of its words.
-fn take_sslmode(url: &str) -> (String, Option<String>) {
-    let mut mode = None;
-    let mut keep = |pair: &&str| match pair.strip_prefix("sslmode=") {
-        Some(value) => {
-            mode = Some(value.trim_matches('\'').to_ascii_lowercase());
-            false
-        }
-        None => true,
-    };
-    let is_url = url.starts_with("postgres://") || url.starts_with("postgresql://");
-    let rest = if !is_url {
-        url.split_whitespace().filter(&mut keep).collect::<Vec<_>>().join(" ")
-    } else if let Some((base, query)) = url.split_once('?') {
-        let kept: Vec<&str> = query.split('&').filter(&mut keep).collect();
-        if kept.is_empty() { base.to_string() } else { format!("{base}?{}", kept.join("&")) }
-    } else {
-        url.to_string()
-    };
-    (rest, mode)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_forms_of_url_and_every_sslmode() {
-        for good in [
-            "postgres://u:p@127.0.0.1:5432/erp?sslmode=prefer",
-            "postgresql://u@h/erp?connect_timeout=3&sslmode=disable",
-            "postgres://u@%2Fvar%2Frun/erp",
-            "host=/var/run user=u dbname=erp sslmode=allow",
-        ] {
-            assert!(config(good).is_ok(), "{good}");
-        }
-        for strict in ["require", "verify-ca", "verify-full"] {
-            for url in
-                [format!("postgres://u:p@h/erp?sslmode={strict}"), format!("host=h user=u sslmode={strict}")]
-            {
-                assert!(matches!(config(&url), Err(PgError::NotYet(_))), "{url}");
-            }
-        }
-        for bad in
-            ["postgres://u:hunter2@h/erp?sslmode=maybe", "postgres://u:hunter2@h/erp?colour=red", "hunter2"]
-        {
-            let error = config(bad).unwrap_err();
-            assert!(matches!(error, PgError::Setup(_)), "{bad}");
-            assert!(!error.to_string().contains("hunter2"), "{error}");
-        }
-    }
 }

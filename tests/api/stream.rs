@@ -8,6 +8,7 @@ use tailhook::clock::SystemClock;
 use tailhook::domain::{Lsn, Transaction};
 use tailhook::postgres::session::Patience;
 use tailhook::postgres::snapshot::{Rows as SnapshotRows, SUBSCRIPTION_COLUMNS, Snapshot};
+use tailhook::postgres::url::Address;
 use tailhook::postgres::{PgError, Session, catalog};
 use tailhook::registry::Routing;
 use tailhook::registry::rows::{RowChange, RowRules, changes, snapshot_row};
@@ -74,7 +75,7 @@ pub async fn follow(
     routing: watch::Sender<Arc<Routing>>,
     mut held: watch::Receiver<bool>,
 ) {
-    let settings = Settings::new(&url, "tailhook", "tailhook").unwrap();
+    let settings = Settings::new(Address::parse(&url).unwrap(), "tailhook", "tailhook");
     let mut source = PostgresSource::new(settings, lookups(&url, &sealer), Arc::new(SystemClock));
     source.survey().await.unwrap();
     let point = source.create_slot(&[]).await.unwrap();

@@ -11,6 +11,7 @@ use tailhook::clock::SystemClock;
 use tailhook::domain::{Cell, Change, Lsn, Transaction};
 use tailhook::postgres::catalog::{self, Which};
 use tailhook::postgres::session::Patience;
+use tailhook::postgres::url::Address;
 use tailhook::postgres::{PgError, Session};
 
 /// No test waits longer for anything.
@@ -23,7 +24,8 @@ pub fn source(cluster: &Arc<Cluster>, url: &str) -> PostgresSource {
 
 /// A source for a slot and publication of this name.
 pub fn named(cluster: &Arc<Cluster>, url: &str, name: &str) -> PostgresSource {
-    let settings = Settings::new(url, name, name).expect("a good URL");
+    let address = Address::parse(url).expect("a good URL");
+    let settings = Settings::new(address, name, name);
     let (url, publication, rows) = (url.to_owned(), name.to_owned(), Arc::clone(cluster));
     let lookups = Lookups {
         describe: Box::new(move |oid| {

@@ -2,9 +2,9 @@
 use crate::cluster::{Cluster, Options};
 use crate::follower::{named, source};
 use std::sync::Arc;
-use tailhook::capture::wire::address::Address;
 use tailhook::capture::wire::connection::Connection;
 use tailhook::capture::{Source, SourceError};
+use tailhook::postgres::url::Address;
 
 const ROLES: &str = "SET password_encryption = 'scram-sha-256';
     CREATE ROLE streamer LOGIN REPLICATION PASSWORD 'p@ss/w:rd';

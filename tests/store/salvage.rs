@@ -190,6 +190,7 @@ async fn a_lost_beginning_is_refused_and_salvaged() {
     assert_eq!(house.store.identity().map(|identity| identity.epoch), Some(Identity::LOST));
     assert_eq!(house.store.position(), Some(done.position.unwrap_or(Lsn(0))));
     // what stood in good frames goes on
+    house.store.lanes().await.unwrap();
     assert_eq!(house.store.vitals().pending, 15);
     house.commit(captured(90, lane(1))).await;
     let (disk, index) = house.close().await;

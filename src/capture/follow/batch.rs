@@ -1,7 +1,7 @@
 //! Purpose: transactions → frames for the journal: subscription changes first, then events, routed, with shadow and position.
 //! Must not: depend on a connection, or write.
 use crate::capture::follow::memory::Memory;
-use crate::domain::{DeliveryId, DeliveryKey, Event, Lsn, TenantId, Transaction};
+use crate::domain::{Event, Lsn, Routed, TenantId, Transaction};
 use crate::fault;
 use crate::mapping::{Context, Fault, Mapping, ShadowChange};
 use crate::registry::rows::RowChange;
@@ -197,27 +197,16 @@ fn follow_subscriptions(
 fn route(event: Event, routing: &Routing, records: &mut Vec<Record>) -> (Arc<str>, bool) {
     let name: Arc<str> = Arc::from(event.name.as_str());
     let event = Arc::new(event);
-    let mut asked = routing.route(&event.tenant, &event.name).peekable();
-    if asked.peek().is_none() {
-        return (name, false);
-    }
-    records.push(Record::Event(event.clone()));
-    for subscription in asked {
-        let id = DeliveryId::derive(event.id, subscription.id, event.timestamp_us);
-        records.push(Record::Delivery {
-            event: event.id,
-            subscription: subscription.id,
-            key: DeliveryKey { tenant: event.tenant.clone(), id },
-            target_url: subscription.url.clone(),
-        });
-    }
-    (name, true)
+    let routed = Routed::new(event.clone(), routing.route(&event.tenant, &event.name));
+    let asked = routed.is_some();
+    records.extend(routed.into_iter().flat_map(Record::routed));
+    (name, asked)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{EventId, EventName, Sequence, SubscriptionId, TenantId};
+    use crate::domain::{DeliveryId, DeliveryKey, EventId, EventName, Sequence, SubscriptionId};
     use uuid::Uuid;
 
     fn event(body: usize) -> [Record; 2] {

@@ -3,9 +3,9 @@
 //!
 //! Every read and write can be cancelled without losing a byte: what was read stays in `incoming`, what was not yet
 //! written in `outgoing`.
-use crate::capture::wire::address::{Address, Host};
 use crate::capture::wire::frames::{self, AnswerRow, Packet, ServerError};
 use crate::capture::wire::pace::Pace;
+use crate::postgres::url::{Address, Host};
 use bytes::{Bytes, BytesMut};
 use postgres_protocol::authentication::{md5_hash, sasl};
 use postgres_protocol::message::frontend;

@@ -1,9 +1,9 @@
 //! What the server or the network said → one clear line with the remedy, and what may be done about it (the SQLSTATE
 //! table of DESIGN 3). Pure. Names roles and slots, never a password.
 use crate::capture::SourceError;
-use crate::capture::wire::address::Address;
 use crate::capture::wire::connection::{ConnectionError, identifier};
 use crate::capture::wire::frames::ServerError;
+use crate::postgres::url::Address;
 
 /// What we were about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,4 @@
 //! Purpose: bytes to and from Postgres: the replication connection and its failures. Must not: depend on rules or the store.
-pub mod address;
 pub mod connection;
 pub(in crate::capture) mod failure;
 pub(in crate::capture) mod frames;

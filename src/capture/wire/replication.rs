@@ -1,6 +1,5 @@
 //! The real `Source`: one slot on one Postgres server. Knows the replication commands; ordinary SQL (the catalog, the
 //! rows of the first snapshot) is lent to it, see `Lookups`. Judges nothing: `slot` does.
-use crate::capture::wire::address::Address;
 use crate::capture::wire::connection::{Connection, ConnectionError, identifier, literal};
 use crate::capture::wire::failure::{ConnectionStage, FailurePlace, explain, wal_level};
 use crate::capture::wire::frames;
@@ -9,6 +8,7 @@ use crate::capture::{Feedback, FillRow, Frame, SlotState, Source, SourceError, S
 use crate::clock::SharedClock;
 use crate::domain::{Lsn, ReplicaIdentity, Table};
 use crate::mapping::rows::shadow::TablePlan;
+use crate::postgres::url::Address;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -67,9 +67,8 @@ pub struct Settings {
 
 impl Settings {
     /// With the default limit.
-    pub fn new(url: &str, slot: &str, publication: &str) -> Result<Self, String> {
-        let address = Address::parse(url)?;
-        Ok(Self { address, slot: slot.into(), publication: publication.into(), max_frame: DEFAULT_MAX_FRAME })
+    pub fn new(address: Address, slot: &str, publication: &str) -> Self {
+        Self { address, slot: slot.into(), publication: publication.into(), max_frame: DEFAULT_MAX_FRAME }
     }
 }
 

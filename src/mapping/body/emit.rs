@@ -1,9 +1,8 @@
-//! One match → one event; one failure → one `error.occurred`. Knows what `derive` found, not how.
+//! Purpose: one match → one event; one failure → one `error.occurred`. Must not: judge.
 use crate::domain::{Event, EventName, Resource, Sequence, Transaction};
 use crate::mapping::Context;
-use crate::mapping::body::payload::{
-    self, BodyRefusal, Envelope, Subject, event_id, write_data, write_strings,
-};
+use crate::mapping::body::envelope::Envelope;
+use crate::mapping::body::payload::{self, BodyRefusal, Subject, event_id, write_data, write_strings};
 use crate::mapping::rules::Rule;
 use bytes::Bytes;
 
@@ -49,7 +48,7 @@ impl<'a> Emitter<'a> {
             timestamp: &self.timestamp,
             event: rule.event.as_str(),
             tenant: &tenant,
-            kind: &rule.kind,
+            kind: Some(&rule.kind),
             resource_id: resource.as_ref().map(|resource| resource.id.as_str()),
             source: &self.context.source,
             version: &rule.version,
@@ -86,7 +85,7 @@ impl<'a> Emitter<'a> {
             timestamp: &self.timestamp,
             event: name.as_str(),
             tenant: &context.operations,
-            kind: "rule",
+            kind: Some("rule"),
             resource_id: Some(rule),
             source: &context.source,
             version: "1.0",

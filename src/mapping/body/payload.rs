@@ -1,4 +1,4 @@
-//! The wire body, byte for byte (SPEC 4), and the ids in it. Knows images, not where they come from.
+//! Purpose: what a rule puts into a body (SPEC 4), and the ids in it. Must not: depend on where images come from.
 use crate::domain::{Cell, EventId, Operation, Resource, Table, TenantId, Transaction, event::derived_uuid};
 use crate::fault;
 use crate::mapping::rows::cell::{self, push_string};
@@ -27,72 +27,6 @@ pub(in crate::mapping) struct Subject<'a> {
     pub(in crate::mapping) image: &'a [Cell],
     /// The operation that matched.
     pub(in crate::mapping) op: Operation,
-}
-
-/// What every body has beside its row.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::mapping) struct Envelope<'a> {
-    /// Event id.
-    pub(in crate::mapping) id: EventId,
-    /// RFC 3339.
-    pub(in crate::mapping) timestamp: &'a str,
-    /// Event name.
-    pub(in crate::mapping) event: &'a str,
-    /// Whose.
-    pub(in crate::mapping) tenant: &'a TenantId,
-    /// Resource type.
-    pub(in crate::mapping) kind: &'a str,
-    /// Resource id; `None`: null.
-    pub(in crate::mapping) resource_id: Option<&'a str>,
-    /// `metadata.source`
-    pub(in crate::mapping) source: &'a str,
-    /// `metadata.version`
-    pub(in crate::mapping) version: &'a str,
-}
-
-impl Envelope<'_> {
-    /// The body; `data` writes an object and names what it had to leave out.
-    pub(in crate::mapping) fn body<E>(
-        &self,
-        size: usize,
-        data: impl FnOnce(&mut Vec<u8>) -> Result<Vec<String>, E>,
-    ) -> Result<Vec<u8>, E> {
-        let mut out = Vec::with_capacity(size);
-        out.extend_from_slice(b"{\"id\":\"");
-        let mut hyphenated = uuid::Uuid::encode_buffer();
-        out.extend_from_slice(self.id.0.hyphenated().encode_lower(&mut hyphenated).as_bytes());
-        out.extend_from_slice(b"\",\"timestamp\":\"");
-        out.extend_from_slice(self.timestamp.as_bytes());
-        out.extend_from_slice(b"\",\"event\":");
-        push_string(&mut out, self.event);
-        out.extend_from_slice(b",\"tenant_id\":");
-        push_string(&mut out, self.tenant.as_str());
-        out.extend_from_slice(b",\"resource_type\":");
-        push_string(&mut out, self.kind);
-        out.extend_from_slice(b",\"resource_id\":");
-        match self.resource_id {
-            Some(id) => push_string(&mut out, id),
-            None => out.extend_from_slice(b"null"),
-        }
-        out.extend_from_slice(b",\"data\":");
-        let unchanged = data(&mut out)?;
-        out.extend_from_slice(b",\"metadata\":{\"tenant_id\":");
-        push_string(&mut out, self.tenant.as_str());
-        out.extend_from_slice(b",\"source\":");
-        push_string(&mut out, self.source);
-        out.extend_from_slice(b",\"version\":");
-        push_string(&mut out, self.version);
-        out.push(b'}');
-        for (at, column) in unchanged.iter().enumerate() {
-            out.extend_from_slice(if at == 0 { b",\"unchanged\":[" } else { b"," });
-            push_string(&mut out, column);
-        }
-        if !unchanged.is_empty() {
-            out.push(b']');
-        }
-        out.push(b'}');
-        Ok(out)
-    }
 }
 
 /// An object from strings, for `error.occurred`.

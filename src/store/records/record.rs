@@ -1,6 +1,7 @@
 //! What a frame of the journal says. Knows the meaning, not the bytes (`codec`) nor the files (`journal`).
 use crate::domain::{
-    Attempt, DeliveryKey, Event, Lsn, Next, Resource, Subscription, SubscriptionId, TenantId,
+    Attempt, DeliveryKey, Event, Lsn, NewDelivery, Next, Resource, Routed, Subscription, SubscriptionId,
+    TenantId,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -118,6 +119,21 @@ pub enum Record {
     SubscriptionsCleared,
     /// An answer to remember.
     Idempotent(Box<Idempotent>),
+}
+
+impl Record {
+    /// The event and then its deliveries, for one batch: all or nothing.
+    pub fn routed(routed: Routed) -> impl Iterator<Item = Self> {
+        let (event, deliveries) = routed.into_parts();
+        let id = event.id;
+        let delivery = move |NewDelivery { subscription, key, target_url }| Self::Delivery {
+            event: id,
+            subscription,
+            key,
+            target_url,
+        };
+        std::iter::once(Self::Event(event)).chain(deliveries.into_iter().map(delivery))
+    }
 }
 
 /// Records that become durable together.

@@ -86,7 +86,7 @@ impl Server {
     }
 
     fn source(&self) -> PostgresSource {
-        let settings = Settings::new(&self.url(), "th", "th").expect("parses");
+        let settings = Settings::new(self.address(), "th", "th");
         let gone = || SourceError::Retry("not here".into());
         let lookups = Lookups {
             describe: Box::new(move |_| Box::pin(async move { Err(gone()) })),

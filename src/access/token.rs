@@ -1,9 +1,10 @@
-//! Who asks, and for which tenant: bearer tokens, compared by their SHA-256 in constant time. Pure.
-use super::problem::Problem;
+//! Purpose: whose token a request carries, and for which tenant it asks; tokens are compared by their SHA-256 in constant time. Must
+//! not: keep a token's text.
+use crate::access::AccessRefusal;
 use crate::domain::TenantId;
 use crate::fault;
-use crate::settings::AdminToken;
-use http::{HeaderMap, StatusCode, header};
+use crate::settings::{AdminToken, Scope};
+use http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -12,24 +13,24 @@ const LONGEST_TENANT: usize = 200;
 
 /// Whose request it is.
 #[derive(Debug, Clone)]
-pub(super) struct Caller {
-    pub(super) tenant: TenantId,
+pub struct Caller {
+    /// Whose data it may see.
+    pub tenant: TenantId,
 }
 
 /// Is an operator's token one for all tenants?
 #[derive(Debug, Clone, Copy)]
-pub(super) struct SeesAll(pub(super) bool);
+pub struct SeesAll(pub bool);
 
-/// The token that a request carries: 401 if none fits.
-pub(super) fn identify<'a>(headers: &HeaderMap, tokens: &'a [AdminToken]) -> Result<&'a AdminToken, Problem> {
-    let refuse = |detail: &str| Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
+/// The token that a request carries.
+pub fn identify<'a>(headers: &HeaderMap, tokens: &'a [AdminToken]) -> Result<&'a AdminToken, AccessRefusal> {
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (given.next(), given.next()) else {
-        return Err(refuse("a bearer token is needed: Authorization: Bearer …"));
+        return Err(AccessRefusal::NoToken);
     };
-    let text = value.to_str().map_err(|_| refuse("the bearer token is not accepted"))?;
+    let text = value.to_str().map_err(|_| AccessRefusal::WrongToken)?;
     let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let (_, token) = token.ok_or_else(|| refuse("a bearer token is needed: Authorization: Bearer …"))?;
+    let (_, token) = token.ok_or(AccessRefusal::NoToken)?;
     let hash = digest(token.trim().as_bytes());
     // every token is looked at: how long it takes says nothing
     let mut found = None;
@@ -38,31 +39,36 @@ pub(super) fn identify<'a>(headers: &HeaderMap, tokens: &'a [AdminToken]) -> Res
             found = Some(known);
         }
     }
-    found.ok_or_else(|| refuse("the bearer token is not accepted"))
+    found.ok_or(AccessRefusal::WrongToken)
 }
 
 /// SHA-256.
-pub(super) fn digest(bytes: &[u8]) -> [u8; 32] {
+pub fn digest(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// The tenant that a request is about: 403 if none is named or another's is.
-pub(super) fn tenant(headers: &HeaderMap, token: &AdminToken) -> Result<TenantId, Problem> {
-    let refuse = |code, detail: &str| Err(Problem::new(StatusCode::FORBIDDEN, code, detail));
+/// A request that changes something.
+pub fn may_write(token: &AdminToken) -> Result<(), AccessRefusal> {
+    if token.scope == Scope::Write { Ok(()) } else { Err(AccessRefusal::ReadOnly) }
+}
+
+/// The tenant that a request is about.
+pub fn tenant(headers: &HeaderMap, token: &AdminToken) -> Result<TenantId, AccessRefusal> {
+    let invalid = |detail| Err(AccessRefusal::TenantInvalid(detail));
     let fits = |text: &str| (1..=LONGEST_TENANT).contains(&text.len()) || fault::planted("tenant-believed");
     let mut named = headers.get_all("x-tenant-id").iter();
     let tenant = match (named.next(), named.next()) {
         (None, _) => None,
         (Some(value), None) => match value.to_str().map(str::trim) {
             Ok(text) if fits(text) => Some(text),
-            _ => return refuse("tenant_invalid", "X-Tenant-Id must be 1 to 200 printable ASCII characters"),
+            _ => return invalid("X-Tenant-Id must be 1 to 200 printable ASCII characters"),
         },
-        (Some(_), Some(_)) => return refuse("tenant_invalid", "X-Tenant-Id is given twice"),
+        (Some(_), Some(_)) => return invalid("X-Tenant-Id is given twice"),
     };
     match tenant {
         Some(tenant) if token.tenant == "*" || token.tenant == tenant => Ok(TenantId::new(tenant)),
-        Some(_) => refuse("tenant_forbidden", "this token is for another tenant"),
-        None if token.tenant == "*" => refuse("tenant_missing", "this token needs the header X-Tenant-Id"),
+        Some(_) => Err(AccessRefusal::TenantForbidden),
+        None if token.tenant == "*" => Err(AccessRefusal::TenantMissing),
         None => Ok(TenantId::new(&token.tenant)),
     }
 }
@@ -70,7 +76,6 @@ pub(super) fn tenant(headers: &HeaderMap, token: &AdminToken) -> Result<TenantId
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Scope;
     use http::HeaderValue;
 
     fn token(text: &str, tenant: &str) -> AdminToken {
@@ -107,16 +112,19 @@ mod tests {
     fn a_tenant_is_named_by_the_request_or_by_the_token() {
         for (of_token, named, expected) in [
             ("*", Some("a"), Ok("a")),
-            ("*", None, Err("tenant_missing")),
-            ("*", Some(" "), Err("tenant_invalid")),
+            ("*", None, Err("needs the header")),
+            ("*", Some(" "), Err("must be 1 to 200")),
             ("a", None, Ok("a")),
             ("a", Some("a"), Ok("a")),
-            ("a", Some("b"), Err("tenant_forbidden")),
+            ("a", Some("b"), Err("another tenant")),
         ] {
             let headers = named.map_or_else(HeaderMap::new, |named| headers(&[("x-tenant-id", named)]));
             let found = tenant(&headers, &token("x", of_token));
-            let found = found.as_ref().map(TenantId::as_str).map_err(|p| p.code);
-            assert_eq!(found, expected, "{of_token} {named:?}");
+            match (found, expected) {
+                (Ok(tenant), Ok(expected)) => assert_eq!(tenant.as_str(), expected),
+                (Err(refused), Err(part)) => assert!(refused.to_string().contains(part), "{refused}"),
+                (found, expected) => panic!("{of_token} {named:?}: {found:?} instead of {expected:?}"),
+            }
         }
     }
 }
