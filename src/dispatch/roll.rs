@@ -3,7 +3,6 @@ use crate::dispatch::run::Dispatch;
 use crate::dispatch::scheduler::Facts;
 use crate::domain::{Subscription, SubscriptionId};
 use crate::egress::Transport;
-use crate::store::StoreError;
 use std::sync::Arc;
 
 /// Lanes that are looked at in one turn after a change.
@@ -20,15 +19,8 @@ pub(in crate::dispatch) enum Review {
 }
 
 impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
-    /// Lists lanes at start and after an overflow; goes on with a review.
-    pub(in crate::dispatch) fn keep_lanes(&mut self) -> Result<(), StoreError> {
-        if self.list_lanes {
-            for lane in self.parts.store.lanes()? {
-                self.refresh_lane(lane);
-                self.scheduler.backlog(lane);
-            }
-            self.list_lanes = false;
-        }
+    /// Goes on with a review.
+    pub(in crate::dispatch) fn review_lanes(&mut self) {
         if let Review::After(after) = std::mem::take(&mut self.review) {
             let lanes = self.scheduler.lanes_after(after, REVIEWED);
             if lanes.len() == REVIEWED {
@@ -41,7 +33,6 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
                 }
             }
         }
-        Ok(())
     }
 
     /// Opens, moves or closes a lane as its subscription says now.

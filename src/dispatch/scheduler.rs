@@ -4,14 +4,14 @@
 //!
 //! Every step costs O(log n) in lanes, endpoints and deliveries in memory. Debug builds check after each step that the owners
 //! agree.
-use crate::dispatch::backlog::lane::{AttemptEnd, Lead, Offered};
+use crate::dispatch::backlog::items::AttemptEnd;
 use crate::dispatch::backlog::lanes::Backlog;
-use crate::dispatch::backlog::refill::Want;
-use crate::dispatch::message::{GivenUp, Message};
+use crate::dispatch::backlog::refill::{BegunRead, Offered};
+use crate::dispatch::message::{GivenUp, OwnerMessage};
 use crate::dispatch::now::Now;
 use crate::dispatch::retry::{RetryVerdict, judge};
 use crate::dispatch::rounds::pick::{Rounds, Started};
-use crate::dispatch::ticket::{EndpointId, Ticket};
+use crate::dispatch::ticket::{EndpointId, Lead, Ticket};
 use crate::dispatch::timers::{Timer, Timers};
 use crate::domain::{Attempt, DeliveryKey, EndpointKey, Next, Ordering, Outcome, Pending, SubscriptionId};
 use crate::fault;
@@ -157,32 +157,29 @@ impl Scheduler {
         self.backlog.mark(id);
         self.step();
     }
-    /// What to read from the store, most urgent first.
-    pub fn wants(&mut self, limit: usize) -> Vec<Want> {
-        self.backlog.wants(limit)
-    }
-    /// Would `wants` give something now?
-    pub fn wants_more(&self) -> bool {
-        self.backlog.wants_more()
-    }
-    /// The answer to `Want::Page`.
-    pub fn filled(&mut self, id: SubscriptionId, page: Vec<Pending>, limit: usize, now: Now) {
-        self.backlog.filled(id, page, limit, now);
+    /// The feed has lost deliveries of any lane: what is offered from now on must not overtake what the store has.
+    pub fn backlog_of_all(&mut self) {
+        self.backlog.mark_all();
         self.step();
     }
-    /// The answer to `Want::First`.
-    pub fn first(&mut self, id: SubscriptionId, order: u64, found: Option<Pending>, now: Now) {
-        self.backlog.first(id, order, found, now);
-        self.step();
+    /// Begins so many reads of the store. Each may take any time; meanwhile everything else goes on.
+    pub fn begin_reads(&mut self, limit: usize) -> Vec<BegunRead> {
+        self.backlog.begin_reads(limit)
     }
-    /// The answer to `Want::Count`.
-    pub fn counted(&mut self, id: SubscriptionId, page: &[Pending], limit: usize) {
-        self.backlog.counted(id, page, limit);
+    /// Would `begin_reads` begin something now?
+    pub fn wants_reads(&self) -> bool {
+        self.backlog.wants_reads()
+    }
+    /// What the store has answered to a read; of an order key the first alone. It is as old as the read: what ended since does not come
+    /// back, and what came since is read later.
+    pub fn answered(&mut self, read: &BegunRead, found: Vec<Pending>, now: Now) {
+        self.backlog.answered(read, found, now);
         self.step();
     }
     /// The store could not be asked: ask again later.
-    pub fn not_read(&mut self, want: Want) {
-        self.backlog.not_read(want);
+    pub fn not_read(&mut self, read: &BegunRead) {
+        self.backlog.not_read(read);
+        self.step();
     }
 
     /// The next attempt, if one may start now.
@@ -257,17 +254,17 @@ impl Scheduler {
     fn pass_on(&mut self) {
         for message in self.backlog.messages() {
             match message {
-                Message::Ready(endpoint, ready) => self.rounds.ready(endpoint, ready),
-                Message::Unready(endpoint, ready) => self.rounds.unready(endpoint, ready),
-                Message::Set(at, timer) => self.timers.set(at, timer),
-                Message::Cancel(at, timer) => self.timers.cancel(at, timer),
-                Message::GiveUp(given_up) => self.given_up.push(given_up),
+                OwnerMessage::Ready(endpoint, ready) => self.rounds.ready(endpoint, ready),
+                OwnerMessage::Unready(endpoint, ready) => self.rounds.unready(endpoint, ready),
+                OwnerMessage::Set(at, timer) => self.timers.set(at, timer),
+                OwnerMessage::Cancel(at, timer) => self.timers.cancel(at, timer),
+                OwnerMessage::GiveUp(given_up) => self.given_up.push(given_up),
             }
         }
         for message in self.rounds.messages() {
             match message {
-                Message::Set(at, timer) => self.timers.set(at, timer),
-                Message::Cancel(at, timer) => self.timers.cancel(at, timer),
+                OwnerMessage::Set(at, timer) => self.timers.set(at, timer),
+                OwnerMessage::Cancel(at, timer) => self.timers.cancel(at, timer),
                 other => debug_assert!(false, "the rounds say {other:?}"),
             }
         }

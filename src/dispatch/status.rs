@@ -1,9 +1,7 @@
 //! Purpose: what others may see of dispatch: a few numbers and the metrics of SPEC 8. Must not: decide anything.
-use crate::dispatch::message::GivenUp;
 use crate::dispatch::run::DispatchParts;
 use crate::dispatch::scheduler::{Done, Scheduler};
 use crate::domain::{EventName, Failure, Next};
-use crate::store::Store;
 use crate::telemetry::Metrics;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -40,7 +38,6 @@ impl DispatchStatus {
 
 /// Writes status and metrics.
 pub(in crate::dispatch) struct Observer {
-    store: Store,
     status: DispatchStatus,
     metrics: Metrics,
     names: watch::Receiver<Arc<BTreeSet<EventName>>>,
@@ -48,12 +45,7 @@ pub(in crate::dispatch) struct Observer {
 
 impl Observer {
     pub(in crate::dispatch) fn new<T, J>(parts: &DispatchParts<T, J>) -> Self {
-        Self {
-            store: parts.store.clone(),
-            status: parts.status.clone(),
-            metrics: parts.metrics.clone(),
-            names: parts.names.clone(),
-        }
+        Self { status: parts.status.clone(), metrics: parts.metrics.clone(), names: parts.names.clone() }
     }
 
     pub(in crate::dispatch) fn levels(&self, scheduler: &Scheduler) {
@@ -88,10 +80,9 @@ impl Observer {
         }
     }
 
-    pub(in crate::dispatch) fn given_up(&self, given_up: &GivenUp) {
-        tracing::warn!(delivery = %given_up.key.id, reason = given_up.reason, "delivery abandoned");
-        let delivery = self.store.delivery(&given_up.key).ok().flatten();
-        self.ended(&self.label(delivery.as_ref().map(|delivery| &delivery.event)), "abandoned");
+    /// A delivery of this event was given up.
+    pub(in crate::dispatch) fn abandoned(&self, event: Option<&EventName>) {
+        self.ended(&self.label(event), "abandoned");
     }
 
     fn ended(&self, label: &str, status: &str) {

@@ -1,11 +1,12 @@
 //! Purpose: all lanes: what is in memory, what must be read, and what is owed to each endpoint (SPEC 5.5, 5.8), pure. Must not: depend
 //! on whose turn it is, or import the scheduler.
-use crate::dispatch::backlog::lane::{AttemptEnd, Lane, Lead, Offered};
-use crate::dispatch::backlog::refill::{ReadQueue, Want};
+use crate::dispatch::backlog::items::AttemptEnd;
+use crate::dispatch::backlog::lane::Lane;
+use crate::dispatch::backlog::refill::{BegunRead, Offered, ReadQueue, Want};
 use crate::dispatch::backlog::waits::Waits;
-use crate::dispatch::message::Message;
+use crate::dispatch::message::OwnerMessage;
 use crate::dispatch::now::Now;
-use crate::dispatch::ticket::{EndpointId, Ticket};
+use crate::dispatch::ticket::{EndpointId, Lead, Ticket};
 use crate::domain::{Ordering, Pending, SubscriptionId};
 use crate::settings::DispatchSettings;
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,7 +44,7 @@ pub(in crate::dispatch) struct Backlog {
     /// Deliveries in memory, all lanes.
     held: usize,
     reads: ReadQueue,
-    messages: Vec<Message>,
+    messages: Vec<OwnerMessage>,
 }
 
 impl Backlog {
@@ -64,7 +65,7 @@ impl Backlog {
         self.held
     }
     /// What is to be passed on.
-    pub(in crate::dispatch) fn messages(&mut self) -> std::vec::Drain<'_, Message> {
+    pub(in crate::dispatch) fn messages(&mut self) -> std::vec::Drain<'_, OwnerMessage> {
         self.messages.drain(..)
     }
     pub(in crate::dispatch) fn has_lane(&self, id: SubscriptionId) -> bool {
@@ -146,79 +147,65 @@ impl Backlog {
     /// The store holds more for this lane than was offered: at start, and after the feed has overflowed.
     pub(in crate::dispatch) fn mark(&mut self, id: SubscriptionId) {
         if self.on(id, |lane, _| lane.has_backlog()) == Some(true) {
-            self.reads.add_count(id);
+            self.reads.ask_count(id);
         }
         self.touch(id);
     }
+    /// The store may hold more for any lane: what is offered from now on must not overtake it.
+    pub(in crate::dispatch) fn mark_all(&mut self) {
+        let all: Vec<SubscriptionId> = self.lanes.keys().copied().collect();
+        all.into_iter().for_each(|id| self.mark(id));
+    }
 
-    /// What to read from the store, most urgent first.
-    pub(in crate::dispatch) fn wants(&mut self, limit: usize) -> Vec<Want> {
-        let mut wants = Vec::new();
-        while wants.len() < limit {
-            let Some((lane, order)) = self.reads.next_first() else { break };
-            wants.push(Want::First { lane, order });
-        }
-        while wants.len() < limit {
-            let Some(id) = self.reads.next_page() else { break };
-            if let Some((lane, limit)) =
-                self.lanes.get(&id).and_then(|lane| Some((lane, self.appetite(lane)?)))
-            {
-                wants.push(Want::Page { lane: id, after: lane.progress().cursor(), limit });
+    /// Begins so many reads of the store, of lanes in turns. Counting is for `max_pending` alone: when there is nothing else to do, one
+    /// page at a time.
+    pub(in crate::dispatch) fn begin_reads(&mut self, limit: usize) -> Vec<BegunRead> {
+        let mut begun = Vec::new();
+        while begun.len() < limit {
+            let Some(id) = self.reads.next() else { break };
+            let room = self.lanes.get(&id).and_then(|lane| self.appetite(lane));
+            let number = self.reads.next_number();
+            // legal: it has no room any more, or has left
+            let want = self.lanes.get_mut(&id).and_then(|lane| lane.begin_read(number, room));
+            if let Some(want) = want {
+                begun.push(BegunRead { lane: id, want, number });
+                self.touch(id);
             }
         }
-        // Counting is for `max_pending` alone: when there is nothing else to do, one page at a time.
-        if wants.is_empty()
+        if begun.is_empty()
+            && limit > 0
             && let Some(id) = self.reads.next_count()
-            && let Some(lane) = self.lanes.get(&id)
+            && let Some(lane) = self.lanes.get_mut(&id)
         {
-            wants.push(Want::Count { lane: id, after: lane.owed().high(), limit: PAGE });
+            let number = self.reads.next_number();
+            begun.push(BegunRead { lane: id, want: lane.begin_count(number, PAGE), number });
         }
-        wants
+        begun
     }
-    /// Would `wants` give something now?
-    pub(in crate::dispatch) fn wants_more(&self) -> bool {
+    /// Would `begin_reads` begin something now?
+    pub(in crate::dispatch) fn wants_reads(&self) -> bool {
         !self.reads.is_empty()
     }
-
-    /// The answer to `Want::Page`.
-    pub(in crate::dispatch) fn filled(
-        &mut self,
-        id: SubscriptionId,
-        page: Vec<Pending>,
-        limit: usize,
-        now: Now,
-    ) {
-        let (more, at) = (page.len() >= limit, self.waits.at(now));
-        self.on(id, |lane, out| lane.filled(page, more, at, out));
-        self.crowd_out(id);
-        self.touch(id);
-    }
-    /// The answer to `Want::First`.
-    pub(in crate::dispatch) fn first(
-        &mut self,
-        id: SubscriptionId,
-        order: u64,
-        found: Option<Pending>,
-        now: Now,
-    ) {
-        let at = self.waits.at(now);
-        self.on(id, |lane, out| lane.first(order, found, at, out));
-        self.touch(id);
-    }
-    /// The answer to `Want::Count`.
-    pub(in crate::dispatch) fn counted(&mut self, id: SubscriptionId, page: &[Pending], limit: usize) {
-        if self.on(id, |lane, _| lane.counted(page, page.len() < limit)) == Some(true) {
-            self.reads.add_count(id);
-        }
+    /// The answer to a read; of an order key the first alone.
+    pub(in crate::dispatch) fn answered(&mut self, read: &BegunRead, found: Vec<Pending>, now: Now) {
+        let (id, at) = (read.lane, self.waits.at(now));
+        let goes_on = self.on(id, |lane, out| lane.answered((read.number, read.want), found, at, out));
+        self.read_ended(read, goes_on == Some(true));
         self.crowd_out(id);
     }
     /// The store could not be asked: ask again later.
-    pub(in crate::dispatch) fn not_read(&mut self, want: Want) {
-        match want {
-            Want::First { lane, order } => self.reads.add_first(lane, order),
-            Want::Page { lane, .. } => self.touch(lane),
-            Want::Count { lane, .. } => self.reads.add_count(lane),
+    pub(in crate::dispatch) fn not_read(&mut self, read: &BegunRead) {
+        self.on(read.lane, |lane, _| lane.not_read(read.number, read.want));
+        self.read_ended(read, matches!(read.want, Want::Count { .. }));
+    }
+    fn read_ended(&mut self, read: &BegunRead, goes_on: bool) {
+        if matches!(read.want, Want::Count { .. }) {
+            self.reads.count_ended();
         }
+        if goes_on {
+            self.reads.ask_count(read.lane);
+        }
+        self.touch(read.lane);
     }
 
     /// An attempt begins.
@@ -238,10 +225,7 @@ impl Backlog {
     /// What was decided about a delivery is durable.
     pub(in crate::dispatch) fn settled(&mut self, ticket: Ticket, now: Now) {
         let at = self.waits.at(now);
-        let first = self.on(ticket.lane, |lane, out| lane.settled(ticket.seq, at, out)).flatten();
-        if let Some(order) = first {
-            self.reads.add_first(ticket.lane, order);
-        }
+        self.on(ticket.lane, |lane, out| lane.settled(ticket.seq, at, out));
         self.touch(ticket.lane);
     }
     /// A delivery's timer has come: it is due.
@@ -271,8 +255,8 @@ impl Backlog {
 
     /// Marks a lane to be read, if it has room and the store has more.
     fn touch(&mut self, id: SubscriptionId) {
-        if self.lanes.get(&id).is_some_and(|lane| self.appetite(lane).is_some()) {
-            self.reads.add_page(id);
+        if self.lanes.get(&id).is_some_and(|lane| lane.wants_read(self.appetite(lane))) {
+            self.reads.ask(id);
         }
     }
 
@@ -307,7 +291,7 @@ impl Backlog {
     fn on<R>(
         &mut self,
         id: SubscriptionId,
-        work: impl FnOnce(&mut Lane, &mut Vec<Message>) -> R,
+        work: impl FnOnce(&mut Lane, &mut Vec<OwnerMessage>) -> R,
     ) -> Option<R> {
         let lane = self.lanes.get_mut(&id)?;
         let before = (lane.items().len(), lane.owed().count(), lane.items().endpoint());
@@ -321,7 +305,7 @@ impl Backlog {
     }
 
     /// Works on one lane that may lead elsewhere afterwards.
-    fn redirect(&mut self, id: SubscriptionId, work: impl FnOnce(&mut Lane, &mut Vec<Message>)) {
+    fn redirect(&mut self, id: SubscriptionId, work: impl FnOnce(&mut Lane, &mut Vec<OwnerMessage>)) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         if let Some(from) = lane.items().endpoint()
             && let Some(endpoint) = self.endpoints.get_mut(&from)
@@ -353,6 +337,7 @@ impl Backlog {
         let mut owed: BTreeMap<EndpointId, (u64, usize)> = BTreeMap::new();
         for (id, lane) in &self.lanes {
             lane.check();
+            assert!(!lane.is_hungry() || self.reads.has(*id), "nothing will read it: {lane:?}");
             held += lane.items().len();
             let Some(endpoint) = lane.items().endpoint() else { continue };
             let sums = owed.entry(endpoint).or_default();

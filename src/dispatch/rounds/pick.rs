@@ -1,6 +1,6 @@
 //! Purpose: who goes next: rounds over endpoints, with breaker, limiter and the shares of concurrency (SPEC 5.5), pure. Must not:
 //! depend on lanes; a delivery is a ticket here.
-use crate::dispatch::message::{Message, ReadyTicket};
+use crate::dispatch::message::{OwnerMessage, ReadyTicket};
 use crate::dispatch::now::Now;
 use crate::dispatch::rounds::endpoint::{Endpoint, RoundSums, Shares, Turn};
 use crate::dispatch::rounds::standing::{RoundPlace, RoundQueues};
@@ -38,7 +38,7 @@ pub(in crate::dispatch) struct Rounds {
     next_id: EndpointId,
     queues: RoundQueues,
     sums: RoundSums,
-    messages: Vec<Message>,
+    messages: Vec<OwnerMessage>,
 }
 
 impl Rounds {
@@ -59,7 +59,7 @@ impl Rounds {
         self.sums
     }
     /// What is to be passed on.
-    pub(in crate::dispatch) fn messages(&mut self) -> std::vec::Drain<'_, Message> {
+    pub(in crate::dispatch) fn messages(&mut self) -> std::vec::Drain<'_, OwnerMessage> {
         self.messages.drain(..)
     }
     pub(in crate::dispatch) fn key(&self, id: EndpointId) -> Option<&EndpointKey> {

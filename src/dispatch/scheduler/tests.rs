@@ -8,6 +8,7 @@ use world::{World, facts, settings};
 
 mod life;
 mod limits;
+mod races;
 mod world;
 
 #[test]

@@ -1,6 +1,6 @@
 //! A model of the store: what is pending, in order, and nothing else; and time that a test moves by hand.
 use crate::dispatch::backlog::lane::tests::{lane_id, pending};
-use crate::dispatch::{Facts, Job, Now, Scheduler, Want};
+use crate::dispatch::{BegunRead, Facts, Job, Now, Scheduler, Want};
 use crate::domain::{EndpointKey, Failure, Next, Outcome, Pending, SubscriptionId, TenantId};
 use crate::settings::{DispatchSettings, PerEndpoint};
 use std::collections::BTreeMap;
@@ -76,41 +76,48 @@ impl World {
     }
     pub(super) fn answer_wants(&mut self) {
         loop {
-            let wants = self.scheduler.wants(4);
-            if wants.is_empty() {
+            let begun = self.scheduler.begin_reads(4);
+            if begun.is_empty() {
                 return;
             }
-            for want in wants {
-                let time = self.time();
-                match want {
-                    Want::Page { lane, after, limit } => {
-                        let page = self.page(lane, after, limit);
-                        self.scheduler.filled(lane, page, limit, time);
-                    }
-                    Want::Count { lane, after, limit } => {
-                        let page = self.page(lane, after, limit);
-                        self.scheduler.counted(lane, &page, limit);
-                    }
-                    Want::First { lane, order } => {
-                        let of_lane = self.store.get(&lane).into_iter().flat_map(BTreeMap::values);
-                        let found = of_lane.into_iter().find(|p| p.order == Some(order)).cloned();
-                        self.scheduler.first(lane, order, found, time);
-                    }
-                }
+            for read in begun {
+                let found = self.look(&read);
+                self.scheduler.answered(&read, found, self.time());
             }
         }
     }
-    pub(super) fn page(&self, lane: SubscriptionId, after: Option<(u64, u32)>, limit: usize) -> Vec<Pending> {
-        let of_lane = self.store.get(&lane).into_iter().flatten();
-        of_lane.filter(|(seq, _)| Some(**seq) > after).map(|(_, p)| p.clone()).take(limit).collect()
+    /// What the store says to it now.
+    pub(super) fn look(&self, read: &BegunRead) -> Vec<Pending> {
+        let of_lane = self.store.get(&read.lane).into_iter().flatten();
+        match read.want {
+            Want::Page { after, limit } | Want::Count { after, limit } => {
+                of_lane.filter(|(seq, _)| Some(**seq) > after).map(|(_, p)| p.clone()).take(limit).collect()
+            }
+            Want::First { order } => {
+                of_lane.map(|(_, p)| p).filter(|p| p.order == Some(order)).take(1).cloned().collect()
+            }
+        }
     }
-    /// Everything that may start now.
-    pub(super) fn start(&mut self) -> Vec<Job> {
-        self.answer_wants();
+    /// The one read that is wanted begins, and the store is asked; the answer is under way.
+    pub(super) fn begin(&mut self) -> (BegunRead, Vec<Pending>) {
+        let begun = self.scheduler.begin_reads(1);
+        let found = self.look(&begun[0]);
+        (begun[0], found)
+    }
+    pub(super) fn answer(&mut self, (read, found): (BegunRead, Vec<Pending>)) {
+        self.scheduler.answered(&read, found, self.time());
+    }
+    /// Everything that may start now, without reading.
+    pub(super) fn start_unread(&mut self) -> Vec<Job> {
         let time = self.time();
         let jobs: Vec<Job> = std::iter::from_fn(|| self.scheduler.next(time)).collect();
         self.attempts.extend(jobs.iter().map(|job| (job.ticket.lane, job.ticket.seq.0)));
         jobs
+    }
+    /// Everything that may start now.
+    pub(super) fn start(&mut self) -> Vec<Job> {
+        self.answer_wants();
+        self.start_unread()
     }
     /// Ends an attempt; not yet durable.
     pub(super) fn done(&mut self, job: &Job, status: u16) -> Next {
