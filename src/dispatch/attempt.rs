@@ -1,5 +1,6 @@
 //! Purpose: one attempt's course: body, secret, request, answer; what goes wrong is the outcome. Must not: depend on the scheduler.
-use crate::domain::{EventName, Failure, Outcome, Pending, Secret, Subscription};
+use crate::dispatch::parcel::Member;
+use crate::domain::{Event, EventName, Failure, Outcome, Parcel, Secret, Subscription};
 use crate::egress::{Request, Transport};
 use crate::fault;
 use crate::registry::seal::{Field, Sealer};
@@ -18,7 +19,7 @@ pub(in crate::dispatch) struct Attempting<T> {
     pub(in crate::dispatch) transport: T,
     pub(in crate::dispatch) sealer: Sealer,
     pub(in crate::dispatch) subscription: Arc<Subscription>,
-    pub(in crate::dispatch) pending: Pending,
+    pub(in crate::dispatch) parcel: Parcel<Member>,
     pub(in crate::dispatch) timeout: Duration,
     /// Unix milliseconds.
     pub(in crate::dispatch) at_ms: i64,
@@ -28,44 +29,39 @@ pub(in crate::dispatch) struct Attempting<T> {
 #[derive(Debug)]
 pub(in crate::dispatch) struct Attempted {
     pub(in crate::dispatch) outcome: Outcome,
-    /// Name and Unix microseconds of the event, if it could be read.
-    pub(in crate::dispatch) event: Option<(EventName, i64)>,
+    /// Name and Unix microseconds of each event that could be read.
+    pub(in crate::dispatch) events: Vec<(EventName, i64)>,
 }
 
 impl Attempted {
     /// A fault of our own.
-    pub(in crate::dispatch) fn local(detail: String, event: Option<(EventName, i64)>) -> Self {
+    pub(in crate::dispatch) fn local(detail: String, events: Vec<(EventName, i64)>) -> Self {
         let outcome = Outcome {
             answer: Err(Failure::Local),
             detail: Some(detail),
             retry_after_ms: None,
             duration_us: 0,
         };
-        Self { outcome, event }
+        Self { outcome, events }
     }
 }
 
 impl<T: Transport> Attempting<T> {
     /// Makes the attempt. Without its secret or a header of its own a delivery is never sent: it would only look like one.
     pub(in crate::dispatch) async fn make(self) -> Attempted {
-        let event = match self.store.event(&self.pending.key) {
-            Ok(Some(event)) => event,
-            Ok(None) => return Attempted::local("the event's body is not in the store".into(), None),
-            Err(e) => {
-                tracing::error!(delivery = %self.pending.key.id, "not sent, for its body cannot be read: {e}");
-                return Attempted::local(format!("the event's body cannot be read: {e}"), None);
-            }
+        let bodies = match self.bodies() {
+            Ok(bodies) => bodies,
+            Err(why) => return Attempted::local(why, Vec::new()),
         };
-        let about = Some((event.name.clone(), event.timestamp_us));
+        let about = bodies.members().map(|event| (event.name.clone(), event.timestamp_us)).collect();
         let (secrets, headers) = match self.open() {
             Ok(opened) => opened,
             Err(why) => return Attempted::local(why, about),
         };
         let request = Request {
             endpoint: self.subscription.endpoint(),
-            event,
-            delivery: self.pending.key.id,
-            attempt: self.pending.attempts.saturating_add(1),
+            parcel: bodies,
+            attempt: self.parcel.first().pending.attempts.saturating_add(1),
             secrets,
             headers,
             timestamp: self.at_ms / 1000,
@@ -80,7 +76,22 @@ impl<T: Transport> Attempting<T> {
             duration_us: limit.as_micros() as u64,
         });
         fault::crash_point("dispatch.sent");
-        Attempted { outcome, event: about }
+        Attempted { outcome, events: about }
+    }
+
+    /// Reads the events of all members.
+    fn bodies(&self) -> Result<Parcel<Arc<Event>>, String> {
+        let read = |member: &Member| {
+            let key = &member.pending.key;
+            let found = self.store.event(key).map_err(|e| {
+                tracing::error!(delivery = %key.id, "not sent, for its body cannot be read: {e}");
+                format!("the event's body cannot be read: {e}")
+            });
+            found?.ok_or_else(|| "the event's body is not in the store".to_owned())
+        };
+        let first = read(self.parcel.first())?;
+        let rest = self.parcel.members().skip(1).map(read).collect::<Result<_, _>>()?;
+        Ok(self.parcel.with(first, rest))
     }
 
     /// Opens the credentials, for this attempt alone.

@@ -6,7 +6,7 @@ use crate::dispatch::message::GivenUp;
 use crate::dispatch::now::Now;
 use crate::dispatch::reads::{ReadAnswer, Reading, Reads};
 use crate::dispatch::roll::Review;
-use crate::dispatch::scheduler::Job;
+use crate::dispatch::scheduler::{Done, Job};
 use crate::dispatch::status::{DispatchStatus, Observer};
 use crate::dispatch::{Offered, Scheduler};
 use crate::domain::{EventName, Pending};
@@ -173,25 +173,24 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
 
     fn settled(&mut self, tickets: &[crate::dispatch::Ticket]) {
         fault::crash_point("dispatch.outcomes-durable");
-        let now = self.now();
-        for ticket in tickets {
-            self.scheduler.settled(*ticket, now);
-        }
+        self.scheduler.settled(tickets, self.now());
     }
 
     fn attempt_ended(&mut self, joined: Result<(task::Id, Attempted), JoinError>) {
         let (id, came) = match joined {
             Ok(pair) => pair,
-            Err(e) => (e.id(), Attempted::local("the attempt broke off".into(), None)),
+            Err(e) => (e.id(), Attempted::local("the attempt broke off".into(), Vec::new())),
         };
         let Some((job, at_ms)) = self.jobs.remove(&id) else { return };
         fault::crash_point("dispatch.back");
         let now = self.now();
         let jitter = (self.parts.jitter)();
         let done = self.scheduler.done(&job, came.outcome, at_ms, now, jitter);
-        self.observer.attempt(&done, came.event.as_ref(), now.wall);
-        let record = Record::Attempted { key: done.key, attempt: done.attempt, next: done.next };
-        self.ledger.add(record, job.ticket);
+        self.observer.attempt(&done, &came.events, now.wall);
+        let Done { keys, attempt, next } = done;
+        let record = |key| Record::Attempted { key, attempt: attempt.clone(), next };
+        let tickets = job.parcel.members().map(|member| member.ticket).collect();
+        self.ledger.add(keys.into_iter().map(record).collect(), tickets);
     }
 
     /// Begins to read what is wanted; true if there is more to do at once.
@@ -270,7 +269,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         for given_up in self.scheduler.take_given_up() {
             tracing::warn!(delivery = %given_up.key.id, reason = given_up.reason, "delivery abandoned");
             let (key, reason) = (given_up.key.clone(), given_up.reason.to_string());
-            self.ledger.add(Record::Abandoned { key, reason, at_ms }, given_up.ticket);
+            self.ledger.add(vec![Record::Abandoned { key, reason, at_ms }], vec![given_up.ticket]);
             if self.nameless.len() < NAMELESS {
                 self.nameless.push(given_up);
             } else {
@@ -284,7 +283,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         while !self.ledger.is_blocked() {
             let now = self.now();
             let Some(job) = self.scheduler.next(now) else { break };
-            let lane = job.ticket.lane;
+            let lane = job.lane();
             let known = self.current(lane).filter(|current| {
                 self.scheduler
                     .endpoint_of(lane)
@@ -300,7 +299,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
                 transport: self.parts.transport.clone(),
                 sealer: self.parts.sealer.clone(),
                 subscription,
-                pending: job.pending.clone(),
+                parcel: job.parcel.clone(),
                 timeout: self.parts.settings.timeout,
                 at_ms: now.wall,
             };

@@ -56,17 +56,25 @@ impl Observer {
         self.metrics.endpoints_refusing.set(scheduler.refusing() as i64);
     }
 
-    pub(in crate::dispatch) fn attempt(&self, done: &Done, event: Option<&(EventName, i64)>, now_ms: i64) {
-        let label = self.label(event.map(|(name, _)| name));
+    /// An attempt has ended: one of the endpoint's, with what it meant for each delivery of its parcel.
+    pub(in crate::dispatch) fn attempt(&self, done: &Done, events: &[(EventName, i64)], now_ms: i64) {
         let outcome = &done.attempt.outcome;
+        let label = self.label(events.first().map(|(name, _)| name));
         let seconds = outcome.duration_us as f64 / 1e6;
         self.metrics.attempt_seconds.with_label_values(&[label.as_str()]).observe(seconds);
         if let Ok(status) = outcome.answer {
             self.metrics.http_status.with_label_values(&[status.to_string().as_str()]).inc();
         }
+        for at in 0..done.keys.len() {
+            self.outcome(done, events.get(at), now_ms);
+        }
+    }
+
+    fn outcome(&self, done: &Done, event: Option<&(EventName, i64)>, now_ms: i64) {
+        let label = self.label(event.map(|(name, _)| name));
         match done.next {
             Next::RetryAt(_) => {
-                let reason = outcome.answer.map_or_else(Failure::as_str, |_| "http_5xx");
+                let reason = done.attempt.outcome.answer.map_or_else(Failure::as_str, |_| "http_5xx");
                 self.metrics.retries.with_label_values(&[label.as_str(), reason]).inc();
             }
             Next::Delivered => {

@@ -1,6 +1,7 @@
 //! Purpose: the deliveries of one lane that are in memory, and the state of each, pure. Must not: decide what becomes of one.
 use crate::dispatch::backlog::waits::Moment;
 use crate::dispatch::message::{OwnerMessage, ReadyTicket};
+use crate::dispatch::parcel::Member;
 use crate::dispatch::ticket::{EndpointId, Seq, Ticket};
 use crate::dispatch::timers::Timer;
 use crate::domain::{Pending, SubscriptionId};
@@ -177,6 +178,18 @@ impl LaneItems {
         {
             out.push(OwnerMessage::Cancel(item.expires, Timer::Expire(ticket)));
         }
+    }
+
+    /// An attempt begins.
+    pub(in crate::dispatch) fn begin(&mut self, seq: Seq, out: Out<'_>) -> Option<Member> {
+        let item = self.get(seq)?;
+        let TicketState::Ready(due) = item.state else {
+            debug_assert!(false, "{:?} is started and is {:?}", self.ticket(seq), item.state);
+            return None;
+        };
+        let member = Member { ticket: self.ticket(seq), pending: item.pending.clone(), due };
+        self.set_state(seq, TicketState::InFlight, out);
+        Some(member)
     }
 
     /// An attempt has ended: what was decided is to be made durable.

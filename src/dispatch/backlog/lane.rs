@@ -11,6 +11,7 @@ use crate::dispatch::backlog::refill::{Offered, Want};
 use crate::dispatch::backlog::under_way::{LaneReads, ReadNumber};
 use crate::dispatch::backlog::waits::Moment;
 use crate::dispatch::message::{GivenUp, OwnerMessage};
+use crate::dispatch::parcel::Member;
 use crate::dispatch::ticket::{Lead, Seq};
 use crate::domain::{Ordering, Pending, SubscriptionId, TenantId};
 
@@ -308,10 +309,9 @@ impl Lane {
         }
     }
 
-    /// An attempt begins: what was ready is in flight.
-    pub(in crate::dispatch) fn begin(&mut self, seq: Seq, out: Out<'_>) -> Option<Pending> {
-        self.items.set_state(seq, TicketState::InFlight, out);
-        self.items.get(seq).map(|item| item.pending.clone())
+    /// An attempt begins: what was ready, and its endpoint has taken, is in flight.
+    pub(in crate::dispatch) fn begin(&mut self, seq: Seq, out: Out<'_>) -> Option<Member> {
+        self.items.begin(seq, out)
     }
 
     /// An attempt has ended.

@@ -5,9 +5,12 @@ use crate::dispatch::backlog::lane::Lane;
 use crate::dispatch::backlog::refill::{BegunRead, Offered, ReadQueue, Want};
 use crate::dispatch::backlog::waits::Waits;
 use crate::dispatch::message::OwnerMessage;
+#[cfg(test)]
+use crate::dispatch::message::ReadyTicket;
 use crate::dispatch::now::Now;
+use crate::dispatch::parcel::Member;
 use crate::dispatch::ticket::{EndpointId, Lead, Ticket};
-use crate::domain::{Ordering, Pending, SubscriptionId};
+use crate::domain::{Ordering, Parcel, Pending, SubscriptionId};
 use crate::settings::DispatchSettings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -208,19 +211,24 @@ impl Backlog {
         self.touch(read.lane);
     }
 
-    /// An attempt begins.
-    pub(in crate::dispatch) fn begin(&mut self, ticket: Ticket) -> Option<Pending> {
-        self.on(ticket.lane, |lane, out| lane.begin(ticket.seq, out)).flatten()
+    /// An attempt begins: composes the parcel of the delivery that its endpoint has taken. Of one, today.
+    pub(in crate::dispatch) fn compose(&mut self, ticket: Ticket) -> Option<Parcel<Member>> {
+        let member = self.on(ticket.lane, |lane, out| lane.begin(ticket.seq, out)).flatten()?;
+        Some(Parcel::single(member.pending.key.id, member))
     }
-    /// An attempt has ended.
-    pub(in crate::dispatch) fn ended(&mut self, ticket: Ticket, end: AttemptEnd) {
-        self.on(ticket.lane, |lane, out| lane.ended(ticket.seq, end, out));
+    /// An attempt has ended: one end for all.
+    pub(in crate::dispatch) fn ended(&mut self, parcel: &Parcel<Member>, end: AttemptEnd) {
+        for Member { ticket, .. } in parcel.members() {
+            self.on(ticket.lane, |lane, out| lane.ended(ticket.seq, end, out));
+        }
     }
     /// An attempt was not made: as if it had not begun.
-    pub(in crate::dispatch) fn put_back(&mut self, ticket: Ticket, due: i64, now: Now) {
+    pub(in crate::dispatch) fn put_back(&mut self, parcel: &Parcel<Member>, now: Now) {
         let at = self.waits.at(now);
-        self.on(ticket.lane, |lane, out| lane.resume(ticket.seq, due, at, out));
-        self.touch(ticket.lane);
+        for Member { ticket, due, .. } in parcel.members() {
+            self.on(ticket.lane, |lane, out| lane.resume(ticket.seq, *due, at, out));
+            self.touch(ticket.lane);
+        }
     }
     /// What was decided about a delivery is durable.
     pub(in crate::dispatch) fn settled(&mut self, ticket: Ticket, now: Now) {
@@ -326,6 +334,22 @@ impl Backlog {
         {
             self.endpoints.remove(&from);
         }
+    }
+}
+
+#[cfg(test)]
+impl Backlog {
+    /// Another delivery that is ready goes along.
+    pub(in crate::dispatch) fn join(&mut self, parcel: &Parcel<Member>, ticket: Ticket) -> Parcel<Member> {
+        let joined = self.on(ticket.lane, |lane, out| {
+            let member = lane.begin(ticket.seq, out)?;
+            let ready = ReadyTicket { ticket, due: member.due, retry: member.pending.attempts > 0 };
+            // its endpoint has not taken this one
+            out.extend(lane.items().endpoint().map(|endpoint| OwnerMessage::Unready(endpoint, ready)));
+            Some(member)
+        });
+        let rest = parcel.members().skip(1).cloned().chain(joined.flatten()).collect();
+        Parcel::batch(crate::domain::ParcelId(uuid::Uuid::from_u128(77)), parcel.first().clone(), rest)
     }
 }
 

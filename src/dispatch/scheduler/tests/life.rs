@@ -142,13 +142,13 @@ impl Life {
     fn put_one_back(&mut self) {
         let Some(job) = self.flight.pop() else { return };
         self.world.scheduler.put_back(&job, self.world.time());
-        let name = (job.ticket.lane, job.ticket.seq.0);
+        let name = (job.ticket().lane, job.ticket().seq.0);
         let at = self.world.attempts.iter().rposition(|attempt| *attempt == name).unwrap();
         self.world.attempts.remove(at);
     }
     fn check(&self) {
         assert!(self.flight.len() <= 6 && self.world.scheduler.in_flight() == self.flight.len());
-        let mut tickets: Vec<_> = self.flight.iter().map(|job| job.ticket).collect();
+        let mut tickets: Vec<_> = self.flight.iter().map(|job| job.ticket()).collect();
         tickets.sort();
         tickets.dedup();
         assert_eq!(tickets.len(), self.flight.len(), "one attempt at a time of a delivery");

@@ -1,6 +1,6 @@
 //! A model of the store: what is pending, in order, and nothing else; and time that a test moves by hand.
 use crate::dispatch::backlog::lane::tests::{lane_id, pending};
-use crate::dispatch::{BegunRead, Facts, Job, Now, Scheduler, Want};
+use crate::dispatch::{BegunRead, Facts, Job, Now, Scheduler, Ticket, Want};
 use crate::domain::{EndpointKey, Failure, Next, Outcome, Pending, SubscriptionId, TenantId};
 use crate::settings::{DispatchSettings, PerEndpoint};
 use std::collections::BTreeMap;
@@ -37,6 +37,13 @@ pub(super) fn answer(status: u16) -> Outcome {
         status => Ok(status),
     };
     Outcome { answer, detail: None, retry_after_ms: None, duration_us: 1 }
+}
+
+impl Job {
+    /// Of the delivery, if it is one.
+    pub(super) fn ticket(&self) -> Ticket {
+        self.parcel.first().ticket
+    }
 }
 
 impl World {
@@ -111,7 +118,7 @@ impl World {
     pub(super) fn start_unread(&mut self) -> Vec<Job> {
         let time = self.time();
         let jobs: Vec<Job> = std::iter::from_fn(|| self.scheduler.next(time)).collect();
-        self.attempts.extend(jobs.iter().map(|job| (job.ticket.lane, job.ticket.seq.0)));
+        self.attempts.extend(jobs.iter().map(|job| (job.ticket().lane, job.ticket().seq.0)));
         jobs
     }
     /// Everything that may start now.
@@ -126,22 +133,25 @@ impl World {
     pub(super) fn done_with(&mut self, job: &Job, outcome: Outcome) -> Next {
         let status = outcome.answer.unwrap_or_default();
         let done = self.scheduler.done(job, outcome, self.time().wall, self.time(), 0.0);
-        let of_lane = self.store.get_mut(&job.ticket.lane).unwrap();
-        match done.next {
-            Next::RetryAt(at) => {
-                let stored = of_lane.get_mut(&job.ticket.seq).unwrap();
-                (stored.due_ms, stored.attempts) = (at, done.attempt.number);
-                stored.counted_attempts += u32::from(done.attempt.counted);
-            }
-            Next::Delivered | Next::Failed => {
-                of_lane.remove(&job.ticket.seq).unwrap();
-                self.ended.push((job.ticket.lane, job.ticket.seq.0, status));
+        let of_lane = self.store.get_mut(&job.lane()).unwrap();
+        for Ticket { lane, seq } in job.parcel.members().map(|member| member.ticket) {
+            match done.next {
+                Next::RetryAt(at) => {
+                    let stored = of_lane.get_mut(&seq).unwrap();
+                    (stored.due_ms, stored.attempts) = (at, done.attempt.number);
+                    stored.counted_attempts += u32::from(done.attempt.counted);
+                }
+                Next::Delivered | Next::Failed => {
+                    of_lane.remove(&seq).unwrap();
+                    self.ended.push((lane, seq.0, status));
+                }
             }
         }
         done.next
     }
     pub(super) fn settle(&mut self, job: &Job) {
-        self.scheduler.settled(job.ticket, self.time());
+        let tickets: Vec<Ticket> = job.parcel.members().map(|member| member.ticket).collect();
+        self.scheduler.settled(&tickets, self.time());
     }
     pub(super) fn finish(&mut self, job: &Job, status: u16) -> Next {
         let next = self.done(job, status);
@@ -155,7 +165,7 @@ impl World {
             let of_lane = self.store.get_mut(&given_up.ticket.lane).unwrap();
             of_lane.remove(&given_up.ticket.seq).expect("given up twice, or after its end");
             self.ended.push((given_up.ticket.lane, given_up.ticket.seq.0, 0));
-            self.scheduler.settled(given_up.ticket, self.time());
+            self.scheduler.settled(&[given_up.ticket], self.time());
             places.push(given_up.ticket.seq.0);
         }
         places
