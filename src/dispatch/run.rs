@@ -230,7 +230,9 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
                 }
             }
             ReadAnswer::Names(names) => {
-                names.iter().for_each(|name| self.observer.abandoned(name.as_ref()));
+                for name in &names {
+                    self.observer.abandoned(name.as_ref());
+                }
             }
             ReadAnswer::Failed(reading, why) => {
                 match reading {

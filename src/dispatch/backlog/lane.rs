@@ -259,7 +259,7 @@ impl Lane {
         }
         let admission = self.order.enter(order, seq);
         if admission == Admission::Left {
-            order.into_iter().for_each(|order| self.reads.left_behind(order));
+            self.reads.left_behind(order);
             return;
         }
         self.items.insert(pending, order, at, out);

@@ -157,7 +157,9 @@ impl Backlog {
     /// The store may hold more for any lane: what is offered from now on must not overtake it.
     pub(in crate::dispatch) fn mark_all(&mut self) {
         let all: Vec<SubscriptionId> = self.lanes.keys().copied().collect();
-        all.into_iter().for_each(|id| self.mark(id));
+        for id in all {
+            self.mark(id);
+        }
     }
 
     /// Begins so many reads of the store, of lanes in turns. Counting is for `max_pending` alone: when there is nothing else to do, one

@@ -117,8 +117,8 @@ impl LaneReads {
         }
     }
     /// A delivery of this key was left in the store behind its head.
-    pub(in crate::dispatch) fn left_behind(&mut self, order: u64) {
-        if let Some(FirstRead::UnderWay { again, .. }) = self.firsts.get_mut(&order) {
+    pub(in crate::dispatch) fn left_behind(&mut self, order: Option<u64>) {
+        if let Some(FirstRead::UnderWay { again, .. }) = order.and_then(|order| self.firsts.get_mut(&order)) {
             *again = true;
         }
     }

@@ -172,8 +172,7 @@ impl Rounds {
 
     /// An endpoint's timer has come.
     pub(in crate::dispatch) fn timer_came(&mut self, id: EndpointId, at: i64) {
-        let Self { endpoints, queues, .. } = self;
-        let waited = endpoints.get_mut(&id).is_some_and(|e| queues.timer_came(e.standing(), at));
+        let waited = self.endpoints.get_mut(&id).is_some_and(|endpoint| endpoint.standing().timer_came(at));
         debug_assert!(waited, "endpoint {id} does not wait for {at}");
         self.enqueue(id);
     }

@@ -33,6 +33,14 @@ impl RoundStanding {
     pub(in crate::dispatch) fn place(self) -> RoundPlace {
         self.place
     }
+    /// A timer has come, and is gone; false: it does not wait for that one.
+    pub(in crate::dispatch) fn timer_came(&mut self, at: i64) -> bool {
+        let waited = self.place == RoundPlace::Timed(at);
+        if waited {
+            *self = Self::idle();
+        }
+        waited
+    }
 }
 
 type NumberedQueue = BTreeMap<u64, EndpointId>;
@@ -62,15 +70,6 @@ impl RoundQueues {
             out.push(OwnerMessage::Cancel(at, Timer::Endpoint(id)));
         }
         self.enter(id, standing, to, out);
-    }
-
-    /// The same for an endpoint whose timer has come; false: it does not wait for that one.
-    pub(in crate::dispatch) fn timer_came(&mut self, standing: &mut RoundStanding, at: i64) -> bool {
-        let waited = standing.place == RoundPlace::Timed(at);
-        if waited {
-            *standing = RoundStanding::idle();
-        }
-        waited
     }
 
     /// The first of a queue; it stays there.

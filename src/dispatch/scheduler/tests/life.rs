@@ -148,7 +148,7 @@ impl Life {
     }
     fn check(&self) {
         assert!(self.flight.len() <= 6 && self.world.scheduler.in_flight() == self.flight.len());
-        let mut tickets: Vec<_> = self.flight.iter().map(|job| job.ticket()).collect();
+        let mut tickets: Vec<_> = self.flight.iter().map(Job::ticket).collect();
         tickets.sort();
         tickets.dedup();
         assert_eq!(tickets.len(), self.flight.len(), "one attempt at a time of a delivery");

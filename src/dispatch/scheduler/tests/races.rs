@@ -62,9 +62,10 @@ fn what_is_lost_while_a_page_is_read_is_read_later() {
         world.scheduler.backlog(lane_id(ONE));
         let page = world.begin();
         world.create(ONE, Some(2));
-        match all {
-            true => world.scheduler.backlog_of_all(),
-            false => world.scheduler.backlog(lane_id(ONE)),
+        if all {
+            world.scheduler.backlog_of_all();
+        } else {
+            world.scheduler.backlog(lane_id(ONE));
         }
         world.answer(page);
         world.run_dry(200);
