@@ -49,6 +49,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
     /// A closed lane's subscription may be active again, or another tenant's, before the routing says so: what was committed
     /// since is owed.
     pub(in crate::dispatch) fn reopen(&mut self, lane: SubscriptionId) {
+        // legal: the subscription is gone, and stays so
         let Some(current) = self.current(lane) else { return };
         let leads_to = self.scheduler.endpoint_of(lane);
         if self.scheduler.is_gone(lane) || leads_to.is_some_and(|at| at.tenant != current.tenant) {

@@ -181,7 +181,9 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
             Ok(pair) => pair,
             Err(e) => (e.id(), Attempted::local("the attempt broke off".into(), Vec::new())),
         };
-        let Some((job, at_ms)) = self.jobs.remove(&id) else { return };
+        let job = self.jobs.remove(&id);
+        debug_assert!(job.is_some(), "an attempt that did not begin");
+        let Some((job, at_ms)) = job else { return };
         fault::crash_point("dispatch.back");
         let now = self.now();
         let jitter = (self.parts.jitter)();

@@ -7,8 +7,8 @@ use crate::dispatch::backlog::items::{AttemptEnd, Ending, LaneItems, Out, Ticket
 use crate::dispatch::backlog::order::{Admission, OrderKeys, Successor};
 use crate::dispatch::backlog::owed::Owed;
 use crate::dispatch::backlog::progress::LaneProgress;
-use crate::dispatch::backlog::refill::{Offered, Want};
-use crate::dispatch::backlog::under_way::{LaneReads, ReadNumber};
+use crate::dispatch::backlog::refill::{Offered, ReadNumber, Want};
+use crate::dispatch::backlog::under_way::LaneReads;
 use crate::dispatch::backlog::waits::Moment;
 use crate::dispatch::message::{GivenUp, OwnerMessage};
 use crate::dispatch::parcel::Member;
@@ -135,7 +135,7 @@ impl Lane {
 
     /// Does it want to be read, if it has room for so many?
     pub(in crate::dispatch) fn wants_read(&self, room: Option<usize>) -> bool {
-        self.reads.wants_first() || (room.is_some() && !self.reads.has_page())
+        self.reads.wants(room)
     }
     /// Begins its next read.
     pub(in crate::dispatch) fn begin_read(
@@ -143,13 +143,7 @@ impl Lane {
         number: ReadNumber,
         room: Option<usize>,
     ) -> Option<Want> {
-        if let Some(order) = self.reads.begin_first(number) {
-            return Some(Want::First { order });
-        }
-        let limit = room.filter(|_| !self.reads.has_page())?;
-        let after = self.progress.cursor();
-        self.reads.begin_page(number, after);
-        Some(Want::Page { after, limit })
+        self.reads.begin(number, self.progress.cursor(), room)
     }
     /// Begins the next page of its count.
     pub(in crate::dispatch) fn begin_count(&mut self, number: ReadNumber, limit: usize) -> Want {
@@ -276,9 +270,8 @@ impl Lane {
 
     /// A delivery whose turn it is waits until it is due, or is ready.
     fn arm(&mut self, seq: Seq, at: Moment, out: Out<'_>) {
-        if let Some(due) = self.items.get(seq).map(|item| at.due(&item.pending)) {
-            self.wait_until(seq, due, at, out);
-        }
+        let due = self.items.get(seq).map_or(i64::MIN, |item| at.due(&item.pending));
+        self.wait_until(seq, due, at, out);
     }
 
     fn wait_until(&mut self, seq: Seq, due: i64, at: Moment, out: Out<'_>) {

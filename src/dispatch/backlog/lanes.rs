@@ -71,9 +71,6 @@ impl Backlog {
     pub(in crate::dispatch) fn messages(&mut self) -> std::vec::Drain<'_, OwnerMessage> {
         self.messages.drain(..)
     }
-    pub(in crate::dispatch) fn has_lane(&self, id: SubscriptionId) -> bool {
-        self.lanes.contains_key(&id)
-    }
     pub(in crate::dispatch) fn is_gone(&self, id: SubscriptionId) -> bool {
         self.lanes.get(&id).is_some_and(Lane::is_gone)
     }
@@ -107,8 +104,7 @@ impl Backlog {
         rate: u32,
     ) {
         self.endpoints.entry(lead.endpoint).or_default().proven = proven;
-        self.lanes.entry(id).or_insert_with(|| Lane::new(id, ordering));
-        self.redirect(id, |lane, out| lane.open(lead, ordering, rate, out));
+        self.redirect(id, ordering, |lane, out| lane.open(lead, ordering, rate, out));
         self.touch(id);
     }
 
@@ -119,8 +115,7 @@ impl Backlog {
         reason: &'static str,
         ordering: Ordering,
     ) {
-        self.lanes.entry(id).or_insert_with(|| Lane::new(id, ordering));
-        self.redirect(id, |lane, out| lane.close(reason, out));
+        self.redirect(id, ordering, |lane, out| lane.close(reason, out));
         self.touch(id);
     }
 
@@ -139,12 +134,12 @@ impl Backlog {
     /// A delivery that has become pending.
     pub(in crate::dispatch) fn offer(&mut self, pending: Pending, now: Now) -> Offered {
         let (id, at) = (pending.subscription, self.waits.at(now));
-        let room = self.lanes.get(&id).is_some_and(|lane| lane.items().len() < self.room(lane));
-        let room = room && self.held < HELD;
+        let Some(lane) = self.lanes.get(&id) else { return Offered::UnknownLane };
+        let room = lane.items().len() < self.room(lane) && self.held < HELD;
         let offered = self.on(id, |lane, out| lane.offer(pending, room, at, out));
         self.crowd_out(id);
         self.touch(id);
-        offered.unwrap_or(Offered::UnknownLane)
+        offered.unwrap_or(Offered::Left)
     }
 
     /// The store holds more for this lane than was offered: at start, and after the feed has overflowed.
@@ -303,7 +298,9 @@ impl Backlog {
         id: SubscriptionId,
         work: impl FnOnce(&mut Lane, &mut Vec<OwnerMessage>) -> R,
     ) -> Option<R> {
-        let lane = self.lanes.get_mut(&id)?;
+        let lane = self.lanes.get_mut(&id);
+        debug_assert!(lane.is_some(), "lane {id} is not there");
+        let lane = lane?;
         let before = (lane.items().len(), lane.owed().count(), lane.items().endpoint());
         let result = work(lane, &mut self.messages);
         self.held = (self.held + lane.items().len()).saturating_sub(before.0);
@@ -314,9 +311,14 @@ impl Backlog {
         Some(result)
     }
 
-    /// Works on one lane that may lead elsewhere afterwards.
-    fn redirect(&mut self, id: SubscriptionId, work: impl FnOnce(&mut Lane, &mut Vec<OwnerMessage>)) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+    /// Works on one lane, a new one if need be, that may lead elsewhere afterwards.
+    fn redirect(
+        &mut self,
+        id: SubscriptionId,
+        ordering: Ordering,
+        work: impl FnOnce(&mut Lane, &mut Vec<OwnerMessage>),
+    ) {
+        let lane = self.lanes.entry(id).or_insert_with(|| Lane::new(id, ordering));
         if let Some(from) = lane.items().endpoint()
             && let Some(endpoint) = self.endpoints.get_mut(&from)
         {
@@ -357,6 +359,9 @@ impl Backlog {
 
 #[cfg(any(test, debug_assertions))]
 impl Backlog {
+    pub(in crate::dispatch) fn count(&self) -> usize {
+        self.lanes.len()
+    }
     /// Everything that holds between two steps.
     pub(in crate::dispatch) fn check(&self) {
         let mut held = 0;

@@ -1,8 +1,10 @@
 //! Purpose: what is read from the store, and which lane is next (SPEC 5.5), pure. Must not: depend on what a lane does with it.
-use crate::dispatch::backlog::under_way::ReadNumber;
 use crate::dispatch::ticket::Seq;
 use crate::domain::SubscriptionId;
 use std::collections::{BTreeSet, VecDeque};
+
+/// A read's number, greater than that of every read that began before.
+pub(in crate::dispatch) type ReadNumber = u64;
 
 /// What became of an offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,11 +3,9 @@
 //!
 //! A read takes as long as it takes; the lane goes on. Each has a number. An answer whose number is not under way any more is void. What ended
 //! since a read began must not come back by it; what was left in the store since then is not in it.
+use crate::dispatch::backlog::refill::{ReadNumber, Want};
 use crate::dispatch::ticket::Seq;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-/// A read's number, greater than that of every read that began before.
-pub(in crate::dispatch) type ReadNumber = u64;
+use std::collections::{BTreeMap, VecDeque};
 
 /// A page that is being read.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +38,8 @@ pub(in crate::dispatch) struct LaneReads {
     firsts: BTreeMap<u64, FirstRead>,
     page: Option<PageUnderWay>,
     count: Option<(ReadNumber, Option<Seq>)>,
+    /// Whose turn it is when a first and a page are wanted.
+    page_next: bool,
     /// The newest read.
     newest: ReadNumber,
     /// What has ended and may be in an answer; and the newest read that may have it.
@@ -58,24 +58,36 @@ impl LaneReads {
             }
         }
     }
-    pub(in crate::dispatch) fn wants_first(&self) -> bool {
-        !self.wanted.is_empty()
-    }
+    #[cfg(any(test, debug_assertions))]
     pub(in crate::dispatch) fn has_page(&self) -> bool {
         self.page.is_some()
     }
 
-    /// The next read of a first begins; gives its key.
-    pub(in crate::dispatch) fn begin_first(&mut self, number: ReadNumber) -> Option<u64> {
-        let order = self.wanted.pop_front()?;
-        self.newest = number;
-        self.firsts.insert(order, FirstRead::UnderWay { number, again: false });
-        Some(order)
+    /// Is there something to read, if there is room for so many?
+    pub(in crate::dispatch) fn wants(&self, room: Option<usize>) -> bool {
+        !self.wanted.is_empty() || (room.is_some() && self.page.is_none())
     }
-    pub(in crate::dispatch) fn begin_page(&mut self, number: ReadNumber, after: Option<Seq>) {
-        debug_assert!(self.page.is_none(), "two pages of one lane");
+    /// The next read begins: firsts and pages take turns.
+    pub(in crate::dispatch) fn begin(
+        &mut self,
+        number: ReadNumber,
+        after: Option<Seq>,
+        room: Option<usize>,
+    ) -> Option<Want> {
         self.newest = number;
-        self.page = Some(PageUnderWay { number, after, left: None, again: false });
+        let page = room.filter(|_| self.page.is_none());
+        self.page_next = !self.page_next;
+        match page.filter(|_| self.page_next || self.wanted.is_empty()) {
+            Some(limit) => {
+                self.page = Some(PageUnderWay { number, after, left: None, again: false });
+                Some(Want::Page { after, limit })
+            }
+            None => {
+                let order = self.wanted.pop_front()?;
+                self.firsts.insert(order, FirstRead::UnderWay { number, again: false });
+                Some(Want::First { order })
+            }
+        }
     }
     pub(in crate::dispatch) fn begin_count(&mut self, number: ReadNumber, after: Option<Seq>) {
         debug_assert!(self.count.is_none(), "two counts of one lane");
@@ -160,7 +172,7 @@ impl LaneReads {
 #[cfg(any(test, debug_assertions))]
 impl LaneReads {
     /// Order keys whose first is wanted or being read.
-    pub(in crate::dispatch) fn firsts(&self) -> BTreeSet<u64> {
+    pub(in crate::dispatch) fn firsts(&self) -> std::collections::BTreeSet<u64> {
         self.firsts.keys().copied().collect()
     }
     #[cfg(test)]

@@ -157,7 +157,7 @@ impl Rounds {
             let charged = endpoint.ended(outcome, started.probe, &settings, now);
             (charged, was, (endpoint.is_refusing(), endpoint.is_proven()), endpoint.place())
         });
-        debug_assert!(changed.is_some(), "an endpoint with an attempt on its way was forgotten");
+        // it is there: with an attempt on its way it is not forgotten
         let Some((charged, was, is, place)) = changed else {
             return EndpointVerdict { charged: true, proven: None };
         };
@@ -233,7 +233,9 @@ impl Rounds {
 
     /// Works on one endpoint and keeps the sums. `None`: it is not there.
     fn on<R>(&mut self, id: EndpointId, work: impl FnOnce(&mut Endpoint) -> R) -> Option<R> {
-        let endpoint = self.endpoints.get_mut(&id)?;
+        let endpoint = self.endpoints.get_mut(&id);
+        debug_assert!(endpoint.is_some(), "endpoint {id} is not there");
+        let endpoint = endpoint?;
         let before = endpoint.sums();
         let result = work(endpoint);
         self.sums.replace(before, endpoint.sums());
@@ -259,6 +261,9 @@ impl Rounds {
 
 #[cfg(any(test, debug_assertions))]
 impl Rounds {
+    pub(in crate::dispatch) fn count(&self) -> usize {
+        self.endpoints.len()
+    }
     /// Everything that holds between two steps.
     pub(in crate::dispatch) fn check(&mut self) {
         let mut sums = RoundSums::default();

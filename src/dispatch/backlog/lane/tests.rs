@@ -56,7 +56,8 @@ impl Bench {
     /// Answers its next read.
     fn answer(&mut self, found: Vec<Pending>) {
         self.number += 1;
-        let want = self.lane.begin_read(self.number, Some(32)).unwrap();
+        let room = self.lane.progress.has_more().then_some(32);
+        let want = self.lane.begin_read(self.number, room).unwrap();
         self.lane.answered((self.number, want), found, self.at, &mut self.said);
         self.lane.check();
     }

@@ -274,3 +274,26 @@ fn a_lane_that_wants_much_keeps_no_other_waiting() {
     assert!(matches!(count[..], [BegunRead { want: Want::Count { .. }, .. }]), "{count:?}");
     assert!(!world.scheduler.wants_reads());
 }
+
+/// A lane whose keys want their firsts without end is still read on.
+#[test]
+fn firsts_and_pages_of_a_lane_take_turns() {
+    let mut world = World::with_lanes(settings(), 1);
+    for n in 0..10 {
+        for _ in 0..5 {
+            world.add(ONE, Some(n));
+        }
+    }
+    loop {
+        let jobs = world.start_unread();
+        if jobs.is_empty() {
+            break;
+        }
+        for job in jobs {
+            world.finish(&job, 200);
+        }
+    }
+    world.scheduler.backlog(lane_id(ONE));
+    let begun = world.scheduler.begin_reads(2);
+    assert!(begun.iter().any(|read| matches!(read.want, Want::Page { .. })), "{begun:?}");
+}
