@@ -1,5 +1,5 @@
 //! Purpose: one attempt's course: body, secret, request, answer; what goes wrong is the outcome. Must not: depend on the scheduler.
-use crate::dispatch::parcel::Member;
+use crate::dispatch::parcel::ParcelMember;
 use crate::domain::{Event, EventName, Failure, Outcome, Parcel, Secret, Subscription};
 use crate::egress::{Request, Transport};
 use crate::fault;
@@ -19,7 +19,7 @@ pub(in crate::dispatch) struct Attempting<T> {
     pub(in crate::dispatch) transport: T,
     pub(in crate::dispatch) sealer: Sealer,
     pub(in crate::dispatch) subscription: Arc<Subscription>,
-    pub(in crate::dispatch) parcel: Parcel<Member>,
+    pub(in crate::dispatch) parcel: Parcel<ParcelMember>,
     pub(in crate::dispatch) timeout: Duration,
     /// Unix milliseconds.
     pub(in crate::dispatch) at_ms: i64,
@@ -81,7 +81,7 @@ impl<T: Transport> Attempting<T> {
 
     /// Reads the events of all members.
     fn bodies(&self) -> Result<Parcel<Arc<Event>>, String> {
-        let read = |member: &Member| {
+        let read = |member: &ParcelMember| {
             let key = &member.pending.key;
             let found = self.store.event(key).map_err(|e| {
                 tracing::error!(delivery = %key.id, "not sent, for its body cannot be read: {e}");

@@ -21,7 +21,7 @@ mod timers;
 pub use backlog::refill::{BegunRead, Offered, Want};
 pub use message::GivenUp;
 pub use now::Now;
-pub use parcel::Member;
+pub use parcel::ParcelMember;
 pub use run::{DispatchParts, run};
 pub use scheduler::{Done, Facts, Job, Scheduler};
 pub use status::DispatchStatus;

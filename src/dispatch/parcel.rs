@@ -4,7 +4,7 @@ use crate::domain::Pending;
 
 /// One delivery of a parcel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
+pub struct ParcelMember {
     /// Which.
     pub ticket: Ticket,
     /// What it is.

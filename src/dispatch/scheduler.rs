@@ -9,7 +9,7 @@ use crate::dispatch::backlog::lanes::Backlog;
 use crate::dispatch::backlog::refill::{BegunRead, Offered};
 use crate::dispatch::message::{GivenUp, OwnerMessage};
 use crate::dispatch::now::Now;
-use crate::dispatch::parcel::Member;
+use crate::dispatch::parcel::ParcelMember;
 use crate::dispatch::retry::{RetryVerdict, judge};
 use crate::dispatch::rounds::pick::{Rounds, Started};
 use crate::dispatch::ticket::{EndpointId, Lead, Ticket};
@@ -35,7 +35,7 @@ pub struct Facts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
     /// What its request carries.
-    pub parcel: Parcel<Member>,
+    pub parcel: Parcel<ParcelMember>,
     pub(in crate::dispatch) started: Started,
 }
 

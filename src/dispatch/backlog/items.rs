@@ -1,7 +1,7 @@
 //! Purpose: the deliveries of one lane that are in memory, and the state of each, pure. Must not: decide what becomes of one.
 use crate::dispatch::backlog::waits::Moment;
 use crate::dispatch::message::{OwnerMessage, ReadyTicket};
-use crate::dispatch::parcel::Member;
+use crate::dispatch::parcel::ParcelMember;
 use crate::dispatch::ticket::{EndpointId, Seq, Ticket};
 use crate::dispatch::timers::Timer;
 use crate::domain::{Pending, SubscriptionId};
@@ -181,13 +181,13 @@ impl LaneItems {
     }
 
     /// An attempt begins.
-    pub(in crate::dispatch) fn begin(&mut self, seq: Seq, out: Out<'_>) -> Option<Member> {
+    pub(in crate::dispatch) fn begin(&mut self, seq: Seq, out: Out<'_>) -> Option<ParcelMember> {
         let item = self.get(seq)?;
         let TicketState::Ready(due) = item.state else {
             debug_assert!(false, "{:?} is started and is {:?}", self.ticket(seq), item.state);
             return None;
         };
-        let member = Member { ticket: self.ticket(seq), pending: item.pending.clone(), due };
+        let member = ParcelMember { ticket: self.ticket(seq), pending: item.pending.clone(), due };
         self.set_state(seq, TicketState::InFlight, out);
         Some(member)
     }

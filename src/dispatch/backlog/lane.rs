@@ -11,7 +11,7 @@ use crate::dispatch::backlog::refill::{Offered, ReadNumber, Want};
 use crate::dispatch::backlog::under_way::LaneReads;
 use crate::dispatch::backlog::waits::Moment;
 use crate::dispatch::message::{GivenUp, OwnerMessage};
-use crate::dispatch::parcel::Member;
+use crate::dispatch::parcel::ParcelMember;
 use crate::dispatch::ticket::{Lead, Seq};
 use crate::domain::{Ordering, Pending, SubscriptionId, TenantId};
 
@@ -303,7 +303,7 @@ impl Lane {
     }
 
     /// An attempt begins: what was ready, and its endpoint has taken, is in flight.
-    pub(in crate::dispatch) fn begin(&mut self, seq: Seq, out: Out<'_>) -> Option<Member> {
+    pub(in crate::dispatch) fn begin(&mut self, seq: Seq, out: Out<'_>) -> Option<ParcelMember> {
         self.items.begin(seq, out)
     }
 

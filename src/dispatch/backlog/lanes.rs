@@ -8,7 +8,7 @@ use crate::dispatch::message::OwnerMessage;
 #[cfg(test)]
 use crate::dispatch::message::ReadyTicket;
 use crate::dispatch::now::Now;
-use crate::dispatch::parcel::Member;
+use crate::dispatch::parcel::ParcelMember;
 use crate::dispatch::ticket::{EndpointId, Lead, Ticket};
 use crate::domain::{Ordering, Parcel, Pending, SubscriptionId};
 use crate::settings::DispatchSettings;
@@ -209,20 +209,20 @@ impl Backlog {
     }
 
     /// An attempt begins: composes the parcel of the delivery that its endpoint has taken. Of one, today.
-    pub(in crate::dispatch) fn compose(&mut self, ticket: Ticket) -> Option<Parcel<Member>> {
+    pub(in crate::dispatch) fn compose(&mut self, ticket: Ticket) -> Option<Parcel<ParcelMember>> {
         let member = self.on(ticket.lane, |lane, out| lane.begin(ticket.seq, out)).flatten()?;
         Some(Parcel::single(member.pending.key.id, member))
     }
     /// An attempt has ended: one end for all.
-    pub(in crate::dispatch) fn ended(&mut self, parcel: &Parcel<Member>, end: AttemptEnd) {
-        for Member { ticket, .. } in parcel.members() {
+    pub(in crate::dispatch) fn ended(&mut self, parcel: &Parcel<ParcelMember>, end: AttemptEnd) {
+        for ParcelMember { ticket, .. } in parcel.members() {
             self.on(ticket.lane, |lane, out| lane.ended(ticket.seq, end, out));
         }
     }
     /// An attempt was not made: as if it had not begun.
-    pub(in crate::dispatch) fn put_back(&mut self, parcel: &Parcel<Member>, now: Now) {
+    pub(in crate::dispatch) fn put_back(&mut self, parcel: &Parcel<ParcelMember>, now: Now) {
         let at = self.waits.at(now);
-        for Member { ticket, due, .. } in parcel.members() {
+        for ParcelMember { ticket, due, .. } in parcel.members() {
             self.on(ticket.lane, |lane, out| lane.resume(ticket.seq, *due, at, out));
             self.touch(ticket.lane);
         }
@@ -344,7 +344,11 @@ impl Backlog {
 #[cfg(test)]
 impl Backlog {
     /// Another delivery that is ready goes along.
-    pub(in crate::dispatch) fn join(&mut self, parcel: &Parcel<Member>, ticket: Ticket) -> Parcel<Member> {
+    pub(in crate::dispatch) fn join(
+        &mut self,
+        parcel: &Parcel<ParcelMember>,
+        ticket: Ticket,
+    ) -> Parcel<ParcelMember> {
         let joined = self.on(ticket.lane, |lane, out| {
             let member = lane.begin(ticket.seq, out)?;
             let ready = ReadyTicket { ticket, due: member.due, retry: member.pending.attempts > 0 };

@@ -297,3 +297,23 @@ fn firsts_and_pages_of_a_lane_take_turns() {
     let begun = world.scheduler.begin_reads(2);
     assert!(begun.iter().any(|read| matches!(read.want, Want::Page { .. })), "{begun:?}");
 }
+
+/// While a page of the count is read another delivery comes and ends: it is not owed, whether the page has it or not.
+#[test]
+fn what_comes_and_ends_while_the_count_is_read_is_not_owed() {
+    let mut world = World::with_lanes(settings(), 1);
+    world.create(ONE, Some(1));
+    world.scheduler.backlog(lane_id(ONE));
+    let page = world.begin();
+    world.answer(page);
+    let flight = world.start_unread();
+    let count = world.begin();
+    assert!(matches!(count.0.want, Want::Count { .. }), "{count:?}");
+    world.finish(&flight[0], 200);
+    world.add(ONE, Some(2));
+    let late = world.start_unread();
+    assert_eq!(late[0].ticket().seq, (2, 0));
+    world.finish(&late[0], 200);
+    world.answer(count);
+    assert_eq!(owed(&world, lane_id(ONE)), (0, 0));
+}
