@@ -75,7 +75,7 @@ impl Desk {
                 let outcome =
                     Outcome { answer: Ok(200), detail: None, retry_after_ms: None, duration_us: 900 };
                 self.scheduler.done(&job, outcome, now.wall, now, 0.0);
-                self.scheduler.settled(job.ticket, now);
+                self.scheduler.settled(&[job.parcel.first().ticket], now);
                 ended += 1;
             }
         }

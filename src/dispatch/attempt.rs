@@ -1,5 +1,7 @@
 //! Purpose: one attempt's course: body, secret, request, answer; what goes wrong is the outcome. Must not: depend on the scheduler.
-use crate::domain::{EventName, Failure, Outcome, Pending, Secret, Subscription};
+use crate::clock::SharedClock;
+use crate::dispatch::parcel::ParcelMember;
+use crate::domain::{Event, EventName, Failure, Outcome, Parcel, Secret, Subscription};
 use crate::egress::{Request, Transport};
 use crate::fault;
 use crate::registry::seal::{Field, Sealer};
@@ -18,57 +20,56 @@ pub(in crate::dispatch) struct Attempting<T> {
     pub(in crate::dispatch) transport: T,
     pub(in crate::dispatch) sealer: Sealer,
     pub(in crate::dispatch) subscription: Arc<Subscription>,
-    pub(in crate::dispatch) pending: Pending,
+    pub(in crate::dispatch) parcel: Parcel<ParcelMember>,
     pub(in crate::dispatch) timeout: Duration,
-    /// Unix milliseconds.
-    pub(in crate::dispatch) at_ms: i64,
+    pub(in crate::dispatch) clock: SharedClock,
 }
 
 /// What it came to.
 #[derive(Debug)]
 pub(in crate::dispatch) struct Attempted {
     pub(in crate::dispatch) outcome: Outcome,
-    /// Name and Unix microseconds of the event, if it could be read.
-    pub(in crate::dispatch) event: Option<(EventName, i64)>,
+    /// When the request left, or would have: Unix milliseconds.
+    pub(in crate::dispatch) at_ms: i64,
+    /// Name and Unix microseconds of each event that could be read.
+    pub(in crate::dispatch) events: Vec<(EventName, i64)>,
 }
 
 impl Attempted {
     /// A fault of our own.
-    pub(in crate::dispatch) fn local(detail: String, event: Option<(EventName, i64)>) -> Self {
+    pub(in crate::dispatch) fn local(detail: String, at_ms: i64, events: Vec<(EventName, i64)>) -> Self {
         let outcome = Outcome {
             answer: Err(Failure::Local),
             detail: Some(detail),
             retry_after_ms: None,
             duration_us: 0,
         };
-        Self { outcome, event }
+        Self { outcome, at_ms, events }
     }
 }
 
 impl<T: Transport> Attempting<T> {
     /// Makes the attempt. Without its secret or a header of its own a delivery is never sent: it would only look like one.
     pub(in crate::dispatch) async fn make(self) -> Attempted {
-        let event = match self.store.event(&self.pending).await {
-            Ok(Some(event)) => event,
-            Ok(None) => return Attempted::local("the event's body is not in the store".into(), None),
-            Err(e) => {
-                tracing::error!(delivery = %self.pending.key.id, "not sent, for its body cannot be read: {e}");
-                return Attempted::local(format!("the event's body cannot be read: {e}"), None);
-            }
+        let bodies = self.bodies().await;
+        // reading may have taken its time, and receivers judge the signature by this one
+        let at_ms = self.clock.now_ms();
+        let bodies = match bodies {
+            Ok(bodies) => bodies,
+            Err(why) => return Attempted::local(why, at_ms, Vec::new()),
         };
-        let about = Some((event.name.clone(), event.timestamp_us));
+        let about = bodies.members().map(|event| (event.name.clone(), event.timestamp_us)).collect();
         let (secrets, headers) = match self.open() {
             Ok(opened) => opened,
-            Err(why) => return Attempted::local(why, about),
+            Err(why) => return Attempted::local(why, at_ms, about),
         };
         let request = Request {
             endpoint: self.subscription.endpoint(),
-            event,
-            delivery: self.pending.key.id,
-            attempt: self.pending.attempts.saturating_add(1),
+            parcel: bodies,
+            attempt: self.parcel.first().pending.attempts.saturating_add(1),
             secrets,
             headers,
-            timestamp: self.at_ms / 1000,
+            timestamp: at_ms / 1000,
             deadline: self.timeout,
         };
         fault::crash_point("dispatch.before-send");
@@ -80,7 +81,25 @@ impl<T: Transport> Attempting<T> {
             duration_us: limit.as_micros() as u64,
         });
         fault::crash_point("dispatch.sent");
-        Attempted { outcome, event: about }
+        Attempted { outcome, at_ms, events: about }
+    }
+
+    /// Reads the events of all members.
+    async fn bodies(&self) -> Result<Parcel<Arc<Event>>, String> {
+        let first = self.body(self.parcel.first()).await?;
+        let mut rest = Vec::new();
+        for member in self.parcel.members().skip(1) {
+            rest.push(self.body(member).await?);
+        }
+        Ok(self.parcel.with(first, rest))
+    }
+
+    async fn body(&self, member: &ParcelMember) -> Result<Arc<Event>, String> {
+        let found = self.store.event(&member.pending).await.map_err(|e| {
+            tracing::error!(delivery = %member.pending.key.id, "not sent, for its body cannot be read: {e}");
+            format!("the event's body cannot be read: {e}")
+        });
+        found?.ok_or_else(|| "the event's body is not in the store".to_owned())
     }
 
     /// Opens the credentials, for this attempt alone.

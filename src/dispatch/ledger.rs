@@ -13,20 +13,21 @@ use tokio::time::Instant;
 const PIPELINE: usize = 4;
 /// Under load outcomes are gathered this long, so that they share an fdatasync; the first after a pause goes at once.
 const GATHER: Duration = Duration::from_millis(5);
-/// Records in one commit.
+/// Outcomes in one commit.
 const BATCH: usize = 512;
 
-type GatheredRecord = (Record, Ticket);
+/// What becomes durable together, and the deliveries that it settles: one, or those of a parcel.
+type Settlement = (Vec<Record>, Vec<Ticket>);
 
 struct Commit {
-    entries: Vec<GatheredRecord>,
+    entries: Vec<Settlement>,
     result: Result<(), StoreError>,
 }
 
 /// Gathered records and commits on their way.
 pub(in crate::dispatch) struct Ledger {
     store: Store,
-    gathered: Vec<GatheredRecord>,
+    gathered: Vec<Settlement>,
     commits: JoinSet<Commit>,
     blocked: bool,
     /// When the newest commit was sent off.
@@ -37,9 +38,9 @@ impl Ledger {
     pub(in crate::dispatch) fn new(store: Store) -> Self {
         Self { store, gathered: Vec::new(), commits: JoinSet::new(), blocked: false, sent: None }
     }
-    /// Gathers a record; its ticket comes back from `finished` when it is durable.
-    pub(in crate::dispatch) fn add(&mut self, record: Record, ticket: Ticket) {
-        self.gathered.push((record, ticket));
+    /// Gathers records that become durable together; their tickets come back from `finished` when they are.
+    pub(in crate::dispatch) fn add(&mut self, records: Vec<Record>, tickets: Vec<Ticket>) {
+        self.gathered.push((records, tickets));
     }
     /// The store takes nothing.
     pub(in crate::dispatch) fn is_blocked(&self) -> bool {
@@ -74,7 +75,7 @@ impl Ledger {
             let entries = std::mem::replace(&mut self.gathered, rest);
             self.sent = Some(Instant::now());
             let store = self.store.clone();
-            let batch = Batch { records: entries.iter().map(|(record, _)| record.clone()).collect() };
+            let batch = Batch { records: entries.iter().flat_map(|(records, _)| records.clone()).collect() };
             self.commits.spawn(async move {
                 fault::crash_point("dispatch.before-commit");
                 let result = store.commit(batch).await;
@@ -102,7 +103,7 @@ impl Ledger {
 
     fn close(&mut self, commit: Commit) -> Result<Vec<Ticket>, StoreError> {
         match commit.result {
-            Ok(()) => Ok(commit.entries.into_iter().map(|(_, ticket)| ticket).collect()),
+            Ok(()) => Ok(commit.entries.into_iter().flat_map(|(_, tickets)| tickets).collect()),
             Err(error @ (StoreError::Blocked(_) | StoreError::Index(_))) => {
                 if !self.blocked {
                     tracing::warn!(%error, "outcomes wait in memory until the store takes them");

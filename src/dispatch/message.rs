@@ -26,7 +26,7 @@ pub struct GivenUp {
 
 /// One message. They are passed on in order, at the end of each step.
 #[derive(Debug)]
-pub(in crate::dispatch) enum Message {
+pub(in crate::dispatch) enum OwnerMessage {
     /// A delivery may go to this endpoint.
     Ready(EndpointId, ReadyTicket),
     /// It may not any more, and was not taken.

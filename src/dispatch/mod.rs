@@ -1,12 +1,14 @@
 //! Purpose: when a delivery goes: lanes, order, retries, breaker, limits. Must not: depend on rows or sockets.
 //!
-//! `scheduler` is pure: it passes messages between `backlog`, `rounds` and `timers`; `run` is the thin loop around it, `attempt` one
-//! attempt's course.
+//! `scheduler` is pure: it passes messages between `backlog`, `rounds` and `timers`; `run` is the thin loop around it with `reads` of
+//! the store, `attempt`s and the `ledger` as tasks.
 mod attempt;
 pub mod backlog;
 mod ledger;
 pub mod message;
 pub mod now;
+pub mod parcel;
+mod reads;
 pub mod retry;
 mod roll;
 pub mod rounds;
@@ -16,10 +18,10 @@ pub mod status;
 pub mod ticket;
 mod timers;
 
-pub use backlog::lane::Offered;
-pub use backlog::refill::Want;
+pub use backlog::refill::{BegunRead, Offered, Want};
 pub use message::GivenUp;
 pub use now::Now;
+pub use parcel::ParcelMember;
 pub use run::{DispatchParts, run};
 pub use scheduler::{Done, Facts, Job, Scheduler};
 pub use status::DispatchStatus;

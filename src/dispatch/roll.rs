@@ -3,7 +3,6 @@ use crate::dispatch::run::Dispatch;
 use crate::dispatch::scheduler::Facts;
 use crate::domain::{Subscription, SubscriptionId};
 use crate::egress::Transport;
-use crate::store::StoreError;
 use std::sync::Arc;
 
 /// Lanes that are looked at in one turn after a change.
@@ -20,15 +19,8 @@ pub(in crate::dispatch) enum Review {
 }
 
 impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
-    /// Lists lanes at start and after an overflow; goes on with a review.
-    pub(in crate::dispatch) async fn keep_lanes(&mut self) -> Result<(), StoreError> {
-        if self.list_lanes {
-            for lane in self.parts.store.lanes().await? {
-                self.refresh_lane(lane);
-                self.scheduler.backlog(lane);
-            }
-            self.list_lanes = false;
-        }
+    /// Goes on with a review.
+    pub(in crate::dispatch) fn review_lanes(&mut self) {
         if let Review::After(after) = std::mem::take(&mut self.review) {
             let lanes = self.scheduler.lanes_after(after, REVIEWED);
             if lanes.len() == REVIEWED {
@@ -41,7 +33,6 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
                 }
             }
         }
-        Ok(())
     }
 
     /// Opens, moves or closes a lane as its subscription says now.
@@ -58,6 +49,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
     /// A closed lane's subscription may be active again, or another tenant's, before the routing says so: what was committed
     /// since is owed.
     pub(in crate::dispatch) fn reopen(&mut self, lane: SubscriptionId) {
+        // legal: the subscription is gone, and stays so
         let Some(current) = self.current(lane) else { return };
         let leads_to = self.scheduler.endpoint_of(lane);
         if self.scheduler.is_gone(lane) || leads_to.is_some_and(|at| at.tenant != current.tenant) {

@@ -1,11 +1,12 @@
 //! Purpose: the thin loop around the scheduler: store in, attempts out, outcomes back. Must not: decide anything itself.
 use crate::clock::SharedClock;
 use crate::dispatch::attempt::{Attempted, Attempting};
-use crate::dispatch::backlog::refill::Want;
 use crate::dispatch::ledger::Ledger;
+use crate::dispatch::message::GivenUp;
 use crate::dispatch::now::Now;
+use crate::dispatch::reads::{ReadAnswer, Reading, Reads};
 use crate::dispatch::roll::Review;
-use crate::dispatch::scheduler::Job;
+use crate::dispatch::scheduler::{Done, Job};
 use crate::dispatch::status::{DispatchStatus, Observer};
 use crate::dispatch::{Offered, Scheduler};
 use crate::domain::{EventName, Pending};
@@ -28,8 +29,9 @@ const DRAIN: Duration = Duration::from_secs(5);
 const SETTLE: Duration = Duration::from_millis(800);
 /// When a store that failed is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Reads of the store in one turn: the loop must not be held up.
-const READS: usize = 8;
+
+/// Deliveries whose events' names are not read yet, for the metrics; more are another's.
+const NAMELESS: usize = 8192;
 
 /// What dispatch works with.
 pub struct DispatchParts<T, J> {
@@ -66,14 +68,17 @@ where
     Dispatch::new(parts, shutdown).run().await
 }
 
-/// Attempts under way: the job, and when it began (Unix milliseconds).
-type Jobs = BTreeMap<task::Id, (Job, i64)>;
+/// Attempts under way.
+type Jobs = BTreeMap<task::Id, Job>;
 
 pub(in crate::dispatch) struct Dispatch<T, J> {
     pub(in crate::dispatch) parts: DispatchParts<T, J>,
     pub(in crate::dispatch) scheduler: Scheduler,
     ledger: Ledger,
     observer: Observer,
+    reads: Reads,
+    /// Their events' names are to be read, for the metrics.
+    nameless: Vec<GivenUp>,
     attempts: JoinSet<Attempted>,
     jobs: Jobs,
     shutdown: watch::Receiver<bool>,
@@ -96,6 +101,8 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
             scheduler: Scheduler::new(parts.settings.clone()),
             ledger: Ledger::new(parts.store.clone()),
             observer: Observer::new(&parts),
+            reads: Reads::new(parts.store.clone()),
+            nameless: Vec::new(),
             attempts: JoinSet::new(),
             jobs: Jobs::new(),
             shutdown,
@@ -117,9 +124,9 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         self.followed().await;
         while self.is_wanted() {
             self.ended()?;
-            let busy = self.read().await;
-            self.give_up().await;
-            self.start().await;
+            let busy = self.begin_reads();
+            self.give_up();
+            self.start();
             self.ledger.flush_due();
             self.observer.levels(&self.scheduler);
             if !self.wait(busy).await? {
@@ -158,34 +165,39 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
             }
             self.settled(&tickets);
         }
+        while let Some(answer) = self.reads.finished_now() {
+            self.read_ended(answer);
+        }
         Ok(())
     }
 
     fn settled(&mut self, tickets: &[crate::dispatch::Ticket]) {
         fault::crash_point("dispatch.outcomes-durable");
-        let now = self.now();
-        for ticket in tickets {
-            self.scheduler.settled(*ticket, now);
-        }
+        self.scheduler.settled(tickets, self.now());
     }
 
     fn attempt_ended(&mut self, joined: Result<(task::Id, Attempted), JoinError>) {
+        let at_ms = self.parts.clock.now_ms();
         let (id, came) = match joined {
             Ok(pair) => pair,
-            Err(e) => (e.id(), Attempted::local("the attempt broke off".into(), None)),
+            Err(e) => (e.id(), Attempted::local("the attempt broke off".into(), at_ms, Vec::new())),
         };
-        let Some((job, at_ms)) = self.jobs.remove(&id) else { return };
+        let job = self.jobs.remove(&id);
+        debug_assert!(job.is_some(), "an attempt that did not begin");
+        let Some(job) = job else { return };
         fault::crash_point("dispatch.back");
         let now = self.now();
         let jitter = (self.parts.jitter)();
-        let done = self.scheduler.done(&job, came.outcome, at_ms, now, jitter);
-        self.observer.attempt(&done, came.event.as_ref(), now.wall);
-        let record = Record::Attempted { key: done.key, attempt: done.attempt, next: done.next };
-        self.ledger.add(record, job.ticket);
+        let done = self.scheduler.done(&job, came.outcome, came.at_ms, now, jitter);
+        self.observer.attempt(&done, &came.events, now.wall);
+        let Done { keys, attempt, next } = done;
+        let record = |key| Record::Attempted { key, attempt: attempt.clone(), next };
+        let tickets = job.parcel.members().map(|member| member.ticket).collect();
+        self.ledger.add(keys.into_iter().map(record).collect(), tickets);
     }
 
-    /// Reads what the scheduler wants; true if it may want more at once.
-    async fn read(&mut self) -> bool {
+    /// Begins to read what is wanted; true if there is more to do at once.
+    fn begin_reads(&mut self) -> bool {
         let resting = self.again.is_some_and(|again| Instant::now() < again);
         if resting {
             return false;
@@ -193,49 +205,51 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         if self.again.take().is_some() {
             self.ledger.unblock();
         }
-        let read = match self.keep_lanes().await {
-            Ok(()) => self.read_wants().await,
-            failed => failed,
-        };
-        if let Err(error) = read {
-            tracing::warn!(%error, "pending deliveries cannot be read, trying again");
-            self.again = Some(Instant::now() + AGAIN);
-            return false;
+        self.review_lanes();
+        if self.list_lanes && self.reads.begin_lanes() {
+            self.list_lanes = false;
         }
-        self.review != Review::Done || self.list_lanes || self.scheduler.wants_more()
+        if !self.nameless.is_empty() && self.reads.begin_names(&self.nameless) {
+            self.nameless.clear();
+        }
+        for read in self.scheduler.begin_reads(self.reads.room()) {
+            self.reads.begin(read);
+        }
+        self.review != Review::Done || (self.scheduler.wants_reads() && self.reads.room() > 0)
     }
 
-    async fn read_wants(&mut self) -> Result<(), StoreError> {
-        let mut wants = self.scheduler.wants(READS).into_iter();
-        while let Some(want) = wants.next() {
-            if let Err(error) = self.read_one(want).await {
-                std::iter::once(want).chain(wants).for_each(|want| self.scheduler.not_read(want));
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    async fn read_one(&mut self, want: Want) -> Result<(), StoreError> {
+    /// The store has answered, or has not.
+    fn read_ended(&mut self, answer: ReadAnswer) {
         let now = self.now();
-        let store = &self.parts.store;
-        match want {
-            Want::Page { lane, after, limit } => {
-                let page = store.due(lane, after, limit).await?;
-                fault::crash_point("dispatch.page-read");
-                self.reopen(lane);
-                self.scheduler.filled(lane, page, limit, now);
+        match answer {
+            ReadAnswer::Wanted(read, found) => {
+                self.reopen(read.lane);
+                self.scheduler.answered(&read, found, now);
             }
-            Want::First { lane, order } => {
-                let found = store.first_in_order(lane, order).await?;
-                self.scheduler.first(lane, order, found, now);
+            ReadAnswer::Lanes(lanes) => {
+                for lane in lanes {
+                    self.refresh_lane(lane);
+                    self.scheduler.backlog(lane);
+                }
             }
-            Want::Count { lane, after, limit } => {
-                let page = store.due(lane, after, limit).await?;
-                self.scheduler.counted(lane, &page, limit);
+            ReadAnswer::Names(names) => {
+                for name in &names {
+                    self.observer.abandoned(name.as_ref());
+                }
+            }
+            ReadAnswer::Failed(reading, why) => {
+                match reading {
+                    Reading::Wanted(read) => self.scheduler.not_read(&read),
+                    Reading::Lanes => self.list_lanes = true,
+                    // a number of the metrics less
+                    Reading::Names => {}
+                }
+                if self.again.is_none() {
+                    tracing::warn!(error = why, "pending deliveries cannot be read, trying again");
+                }
+                self.again = Some(Instant::now() + AGAIN);
             }
         }
-        Ok(())
     }
 
     fn offered(&mut self, pending: Vec<Pending>, overflowed: bool) {
@@ -248,24 +262,33 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
                 self.scheduler.backlog(lane);
             }
         }
-        self.list_lanes |= overflowed;
+        if overflowed {
+            // which lanes have something must be asked, and that takes its time
+            self.scheduler.backlog_of_all();
+            self.list_lanes = true;
+        }
     }
 
-    async fn give_up(&mut self) {
+    fn give_up(&mut self) {
         let at_ms = self.parts.clock.now_ms();
         for given_up in self.scheduler.take_given_up() {
-            self.observer.given_up(&given_up).await;
-            let reason = given_up.reason.to_string();
-            self.ledger.add(Record::Abandoned { key: given_up.key, reason, at_ms }, given_up.ticket);
+            tracing::warn!(delivery = %given_up.key.id, reason = given_up.reason, "delivery abandoned");
+            let (key, reason) = (given_up.key.clone(), given_up.reason.to_string());
+            self.ledger.add(vec![Record::Abandoned { key, reason, at_ms }], vec![given_up.ticket]);
+            if self.nameless.len() < NAMELESS {
+                self.nameless.push(given_up);
+            } else {
+                self.observer.abandoned(None);
+            }
         }
     }
 
     /// Starts what may start. Not while the store takes nothing: what cannot be recorded would be repeated.
-    async fn start(&mut self) {
+    fn start(&mut self) {
         while !self.ledger.is_blocked() {
             let now = self.now();
             let Some(job) = self.scheduler.next(now) else { break };
-            let lane = job.ticket.lane;
+            let lane = job.lane();
             let known = self.current(lane).filter(|current| {
                 self.scheduler
                     .endpoint_of(lane)
@@ -281,16 +304,16 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
                 transport: self.parts.transport.clone(),
                 sealer: self.parts.sealer.clone(),
                 subscription,
-                pending: job.pending.clone(),
+                parcel: job.parcel.clone(),
                 timeout: self.parts.settings.timeout,
-                at_ms: now.wall,
+                clock: self.parts.clock.clone(),
             };
             fault::crash_point("dispatch.picked");
             let handle = self.attempts.spawn(attempting.make());
-            self.jobs.insert(handle.id(), (job, now.wall));
+            self.jobs.insert(handle.id(), job);
         }
         // what `next` gave up on the way
-        self.give_up().await;
+        self.give_up();
     }
 
     /// Waits for something to happen; false: stop.
@@ -313,6 +336,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
                 self.settled(&tickets);
             }
             Some(joined) = self.attempts.join_next_with_id() => self.attempt_ended(joined),
+            Some(answer) = self.reads.finished() => self.read_ended(answer),
             // Without a publisher (capture has stopped) the last routing holds; pending deliveries go on.
             changed = self.parts.routing.changed(), if self.routed => {
                 self.routed = changed.is_ok();

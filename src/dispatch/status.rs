@@ -1,9 +1,7 @@
 //! Purpose: what others may see of dispatch: a few numbers and the metrics of SPEC 8. Must not: decide anything.
-use crate::dispatch::message::GivenUp;
 use crate::dispatch::run::DispatchParts;
 use crate::dispatch::scheduler::{Done, Scheduler};
 use crate::domain::{EventName, Failure, Next};
-use crate::store::Store;
 use crate::telemetry::Metrics;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -40,7 +38,6 @@ impl DispatchStatus {
 
 /// Writes status and metrics.
 pub(in crate::dispatch) struct Observer {
-    store: Store,
     status: DispatchStatus,
     metrics: Metrics,
     names: watch::Receiver<Arc<BTreeSet<EventName>>>,
@@ -48,12 +45,7 @@ pub(in crate::dispatch) struct Observer {
 
 impl Observer {
     pub(in crate::dispatch) fn new<T, J>(parts: &DispatchParts<T, J>) -> Self {
-        Self {
-            store: parts.store.clone(),
-            status: parts.status.clone(),
-            metrics: parts.metrics.clone(),
-            names: parts.names.clone(),
-        }
+        Self { status: parts.status.clone(), metrics: parts.metrics.clone(), names: parts.names.clone() }
     }
 
     pub(in crate::dispatch) fn levels(&self, scheduler: &Scheduler) {
@@ -64,17 +56,25 @@ impl Observer {
         self.metrics.endpoints_refusing.set(scheduler.refusing() as i64);
     }
 
-    pub(in crate::dispatch) fn attempt(&self, done: &Done, event: Option<&(EventName, i64)>, now_ms: i64) {
-        let label = self.label(event.map(|(name, _)| name));
+    /// An attempt has ended: one of the endpoint's, with what it meant for each delivery of its parcel.
+    pub(in crate::dispatch) fn attempt(&self, done: &Done, events: &[(EventName, i64)], now_ms: i64) {
         let outcome = &done.attempt.outcome;
+        let label = self.label(events.first().map(|(name, _)| name));
         let seconds = outcome.duration_us as f64 / 1e6;
         self.metrics.attempt_seconds.with_label_values(&[label.as_str()]).observe(seconds);
         if let Ok(status) = outcome.answer {
             self.metrics.http_status.with_label_values(&[status.to_string().as_str()]).inc();
         }
+        for at in 0..done.keys.len() {
+            self.outcome(done, events.get(at), now_ms);
+        }
+    }
+
+    fn outcome(&self, done: &Done, event: Option<&(EventName, i64)>, now_ms: i64) {
+        let label = self.label(event.map(|(name, _)| name));
         match done.next {
             Next::RetryAt(_) => {
-                let reason = outcome.answer.map_or_else(Failure::as_str, |_| "http_5xx");
+                let reason = done.attempt.outcome.answer.map_or_else(Failure::as_str, |_| "http_5xx");
                 self.metrics.retries.with_label_values(&[label.as_str(), reason]).inc();
             }
             Next::Delivered => {
@@ -88,10 +88,9 @@ impl Observer {
         }
     }
 
-    pub(in crate::dispatch) async fn given_up(&self, given_up: &GivenUp) {
-        tracing::warn!(delivery = %given_up.key.id, reason = given_up.reason, "delivery abandoned");
-        let delivery = self.store.delivery(&given_up.key).await.ok().flatten();
-        self.ended(&self.label(delivery.as_ref().map(|delivery| &delivery.event)), "abandoned");
+    /// A delivery of this event was given up.
+    pub(in crate::dispatch) fn abandoned(&self, event: Option<&EventName>) {
+        self.ended(&self.label(event), "abandoned");
     }
 
     fn ended(&self, label: &str, status: &str) {

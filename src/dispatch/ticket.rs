@@ -1,5 +1,5 @@
 //! Purpose: names of deliveries and endpoints in the scheduler, pure. Must not: depend on what they name.
-use crate::domain::SubscriptionId;
+use crate::domain::{SubscriptionId, TenantId};
 
 /// Place in a lane: journal frame and number in it.
 pub type Seq = (u64, u32);
@@ -14,4 +14,11 @@ pub struct Ticket {
     pub lane: SubscriptionId,
     /// Its place there.
     pub seq: Seq,
+}
+
+/// Where a lane leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::dispatch) struct Lead {
+    pub(in crate::dispatch) endpoint: EndpointId,
+    pub(in crate::dispatch) tenant: TenantId,
 }

@@ -1,6 +1,6 @@
 //! One attempt, described. Signing and headers (SPEC 4) are made from this alone. Knows no connection.
 use super::sign;
-use crate::domain::{DeliveryId, EndpointKey, Event, Secret, is_reserved};
+use crate::domain::{EndpointKey, Event, Parcel, Secret, is_reserved};
 use http::{HeaderName, HeaderValue};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,10 +11,8 @@ use std::time::Duration;
 pub struct Request {
     /// Tenant and URL.
     pub endpoint: EndpointKey,
-    /// The event with its frozen body.
-    pub event: Arc<Event>,
-    /// `X-Delivery-Id`.
-    pub delivery: DeliveryId,
+    /// The events with their frozen bodies; its id is `X-Delivery-Id`.
+    pub parcel: Parcel<Arc<Event>>,
     /// `X-Attempt`.
     pub attempt: u32,
     /// Live secrets, the newest first; empty: no signature headers.
@@ -28,9 +26,15 @@ pub struct Request {
 }
 
 impl Request {
+    /// The event. Nobody composes parcels of several yet.
+    pub fn event(&self) -> &Arc<Event> {
+        debug_assert_eq!(self.parcel.count(), 1, "a batch has a body and an id of its own");
+        self.parcel.first()
+    }
+
     /// The whole request as it goes onto the connection. Names and values are checked, so nothing can break out of its line.
     pub(super) fn wire(&self, user_agent: &HeaderValue, authority: &str, path: &str) -> Vec<u8> {
-        let body = &self.event.body;
+        let body = &self.event().body;
         let mut wire = Vec::with_capacity(640 + path.len() + body.len());
         let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| wire.extend_from_slice(part));
         put(&[b"POST ", path.as_bytes(), b" HTTP/1.1\r\nHost: ", authority.as_bytes(), b"\r\n"]);
@@ -44,7 +48,7 @@ impl Request {
     /// All headers of SPEC 4 in the old module's spelling, then the subscription's own. A custom header that is
     /// reserved or no valid HTTP was refused when it was written: a second guard, for what an earlier version took.
     pub fn headers(&self, user_agent: &HeaderValue) -> Vec<(&str, HeaderValue)> {
-        let event = &self.event;
+        let event = self.event();
         let id = event.id.to_string();
         let mut list: Vec<(&str, HeaderValue)> = vec![
             ("Content-Type", HeaderValue::from_static("application/json")),
@@ -56,7 +60,7 @@ impl Request {
             }
         };
         add("X-Event", event.name.as_str());
-        add("X-Delivery-Id", &self.delivery.to_string());
+        add("X-Delivery-Id", &self.parcel.id().to_string());
         add("X-Attempt", &self.attempt.to_string());
         add("X-Event-Sequence", &event.sequence.to_string());
         add("webhook-id", &id);
@@ -79,23 +83,23 @@ impl Request {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::domain::{EventId, EventName, Lsn, Sequence, TenantId};
+    use crate::domain::{DeliveryId, EventId, EventName, Lsn, Sequence, TenantId};
     use uuid::Uuid;
 
     pub(crate) fn request(url: &str, body: &'static [u8]) -> Request {
         let tenant = TenantId::new("t1");
+        let event = Event {
+            id: EventId(Uuid::from_u128(7)),
+            name: EventName::parse("invoice.created").unwrap(),
+            tenant: tenant.clone(),
+            resource: None,
+            timestamp_us: 1,
+            sequence: Sequence { lsn: Lsn(0x16_B374_D848), number: 3 },
+            body: bytes::Bytes::from_static(body),
+        };
         Request {
-            endpoint: EndpointKey { tenant: tenant.clone(), url: url.into() },
-            event: Arc::new(Event {
-                id: EventId(Uuid::from_u128(7)),
-                name: EventName::parse("invoice.created").unwrap(),
-                tenant,
-                resource: None,
-                timestamp_us: 1,
-                sequence: Sequence { lsn: Lsn(0x16_B374_D848), number: 3 },
-                body: bytes::Bytes::from_static(body),
-            }),
-            delivery: DeliveryId(Uuid::from_u128(9)),
+            endpoint: EndpointKey { tenant, url: url.into() },
+            parcel: Parcel::single(DeliveryId(Uuid::from_u128(9)), Arc::new(event)),
             attempt: 2,
             secrets: vec![Secret::new("a secret")],
             headers: BTreeMap::new(),

@@ -122,7 +122,7 @@ impl Net {
             |there, back, status| Fate { there: Some(there), back, answer: Ok(status), retry_after_ms: None };
         let deadline = request.deadline.as_millis() as u64;
         // a few events are never welcome: the same answer whenever they come
-        if request.event.id.0.as_bytes()[15] < 10 {
+        if request.event().id.0.as_bytes()[15] < 10 {
             return answered(rng.below(20), rng.below(20), *rng.pick(&[400, 404, 410, 422, 429]).unwrap());
         }
         match self.mood(&request.endpoint.url) {
@@ -171,9 +171,9 @@ impl Net {
     /// The same id always has the same body.
     fn compare(&self, request: &Request) {
         let mut bodies = self.bodies.lock().unwrap();
-        let known = bodies.entry(request.event.id).or_insert_with(|| request.event.body.clone());
-        if *known != request.event.body {
-            self.world.violated(format!("event {} is sent with two different bodies", request.event.id));
+        let known = bodies.entry(request.event().id).or_insert_with(|| request.event().body.clone());
+        if *known != request.event().body {
+            self.world.violated(format!("event {} is sent with two different bodies", request.event().id));
         }
     }
 }
@@ -182,13 +182,13 @@ impl SimTransport {
     /// An event goes to endpoints of its own tenant alone, stamped with the time of the attempt by the sidecar's clock.
     fn is_meant(&self, request: &Request) {
         let world = &self.net.world;
-        let (of, to) = (&request.event.tenant, &request.endpoint.tenant);
+        let (of, to) = (&request.event().tenant, &request.endpoint.tenant);
         if of != to {
-            let id = request.delivery;
+            let id = request.parcel.id();
             world.violated(format!("{id} of tenant {of} goes to an endpoint of tenant {to}"));
         }
         if !world.clocks_ms().any(|ms| ms.div_euclid(1000) == request.timestamp) {
-            let (id, stamp) = (request.delivery, request.timestamp);
+            let (id, stamp) = (request.parcel.id(), request.timestamp);
             world.violated(format!("{id} is stamped {stamp}, which is not the time of its attempt"));
         }
     }
@@ -200,10 +200,10 @@ impl SimTransport {
             ended_ms: None,
             life: self.life,
             url: request.endpoint.url.clone(),
-            event: request.event.id,
-            delivery: request.delivery,
+            event: request.event().id,
+            delivery: DeliveryId(request.parcel.id().0),
             attempt: request.attempt,
-            sequence: request.event.sequence,
+            sequence: request.event().sequence,
             secrets: request.secrets.iter().map(|s| s.expose().to_owned()).collect(),
             headers: clear_headers(request),
             asked: None,
@@ -211,7 +211,7 @@ impl SimTransport {
             arrived: false,
             answer: None,
         });
-        world.note(|| format!("send {} {} #{}", request.event.name, request.delivery, request.attempt));
+        world.note(|| format!("send {} {} #{}", request.event().name, request.parcel.id(), request.attempt));
         log.len() - 1
     }
     fn update(&self, number: usize, change: impl FnOnce(&mut Sent)) {
@@ -241,7 +241,7 @@ impl Transport for SimTransport {
             sent.answer = Some(answer);
             sent.asked = retry_after_ms.map(|wait| (world.clock_sets(), wait));
         });
-        world.note(|| format!("answer {} #{}: {answer:?}", request.delivery, request.attempt));
+        world.note(|| format!("answer {} #{}: {answer:?}", request.parcel.id(), request.attempt));
         Outcome { answer, detail: None, retry_after_ms, duration_us: began.elapsed().as_micros() as u64 }
     }
 }

@@ -1,6 +1,7 @@
 //! Purpose: the deliveries of one lane that are in memory, and the state of each, pure. Must not: decide what becomes of one.
 use crate::dispatch::backlog::waits::Moment;
-use crate::dispatch::message::{Message, ReadyTicket};
+use crate::dispatch::message::{OwnerMessage, ReadyTicket};
+use crate::dispatch::parcel::ParcelMember;
 use crate::dispatch::ticket::{EndpointId, Seq, Ticket};
 use crate::dispatch::timers::Timer;
 use crate::domain::{Pending, SubscriptionId};
@@ -28,6 +29,15 @@ pub(in crate::dispatch) enum Ending {
     Final,
     /// Tried again then.
     Retry(i64),
+}
+
+/// How an attempt ended for its delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::dispatch) struct AttemptEnd {
+    /// It used up a retry.
+    pub(in crate::dispatch) counted: bool,
+    /// Pending again then (Unix and steady milliseconds), or never.
+    pub(in crate::dispatch) retry: Option<(i64, i64)>,
 }
 
 impl TicketState {
@@ -64,7 +74,7 @@ pub(in crate::dispatch) struct LaneItems {
     active: usize,
 }
 
-pub(in crate::dispatch) type Out<'a> = &'a mut Vec<Message>;
+pub(in crate::dispatch) type Out<'a> = &'a mut Vec<OwnerMessage>;
 
 impl LaneItems {
     pub(in crate::dispatch) fn new(lane: SubscriptionId) -> Self {
@@ -106,7 +116,7 @@ impl LaneItems {
         out: Out<'_>,
     ) {
         let (seq, expires) = (pending.seq, at.expires(&pending));
-        out.push(Message::Set(expires, Timer::Expire(self.ticket(seq))));
+        out.push(OwnerMessage::Set(expires, Timer::Expire(self.ticket(seq))));
         let item = Item { pending, state: TicketState::Queued, expires, watched: true, order };
         let before = self.items.insert(seq, item);
         debug_assert!(before.is_none(), "{:?} is in memory twice", self.ticket(seq));
@@ -124,16 +134,16 @@ impl LaneItems {
         self.active = (self.active + usize::from(state.is_active())).saturating_sub(was.is_active().into());
         let ready = |due| ReadyTicket { ticket, due, retry };
         match (was, endpoint) {
-            (TicketState::Waiting(due), _) => out.push(Message::Cancel(due, Timer::Due(ticket))),
+            (TicketState::Waiting(due), _) => out.push(OwnerMessage::Cancel(due, Timer::Due(ticket))),
             // what an endpoint has taken out of its queue needs no word
             (TicketState::Ready(due), Some(endpoint)) if state != TicketState::InFlight => {
-                out.push(Message::Unready(endpoint, ready(due)));
+                out.push(OwnerMessage::Unready(endpoint, ready(due)));
             }
             _ => {}
         }
         match (state, endpoint) {
-            (TicketState::Waiting(due), _) => out.push(Message::Set(due, Timer::Due(ticket))),
-            (TicketState::Ready(due), Some(endpoint)) => out.push(Message::Ready(endpoint, ready(due))),
+            (TicketState::Waiting(due), _) => out.push(OwnerMessage::Set(due, Timer::Due(ticket))),
+            (TicketState::Ready(due), Some(endpoint)) => out.push(OwnerMessage::Ready(endpoint, ready(due))),
             (TicketState::Ready(_), None) => debug_assert!(false, "{ticket:?} is ready for no endpoint"),
             _ => {}
         }
@@ -166,22 +176,34 @@ impl LaneItems {
         if let Some(item) = self.items.get_mut(&seq)
             && std::mem::take(&mut item.watched)
         {
-            out.push(Message::Cancel(item.expires, Timer::Expire(ticket)));
+            out.push(OwnerMessage::Cancel(item.expires, Timer::Expire(ticket)));
         }
     }
 
-    /// An attempt has ended: counted or not, and due again at this Unix millisecond, or never.
-    pub(in crate::dispatch) fn attempted(&mut self, seq: Seq, counted: bool, due_ms: Option<i64>) {
-        let ticket = self.ticket(seq);
-        let Some(item) = self.items.get_mut(&seq) else {
-            debug_assert!(false, "{ticket:?} is not in memory");
-            return;
+    /// An attempt begins.
+    pub(in crate::dispatch) fn begin(&mut self, seq: Seq, out: Out<'_>) -> Option<ParcelMember> {
+        let item = self.get(seq)?;
+        let TicketState::Ready(due) = item.state else {
+            debug_assert!(false, "{:?} is started and is {:?}", self.ticket(seq), item.state);
+            return None;
         };
-        debug_assert_eq!(item.state, TicketState::InFlight, "{ticket:?} is back and was not on its way");
-        let pending = &mut item.pending;
-        pending.attempts = pending.attempts.saturating_add(1);
-        pending.counted_attempts = pending.counted_attempts.saturating_add(u32::from(counted));
-        pending.due_ms = due_ms.unwrap_or(pending.due_ms);
+        let member = ParcelMember { ticket: self.ticket(seq), pending: item.pending.clone(), due };
+        self.set_state(seq, TicketState::InFlight, out);
+        Some(member)
+    }
+
+    /// An attempt has ended: what was decided is to be made durable.
+    pub(in crate::dispatch) fn attempted(&mut self, seq: Seq, end: AttemptEnd, out: Out<'_>) {
+        let ticket = self.ticket(seq);
+        if let Some(item) = self.items.get_mut(&seq) {
+            debug_assert_eq!(item.state, TicketState::InFlight, "{ticket:?} is back and was not on its way");
+            let pending = &mut item.pending;
+            pending.attempts = pending.attempts.saturating_add(1);
+            pending.counted_attempts = pending.counted_attempts.saturating_add(u32::from(end.counted));
+            pending.due_ms = end.retry.map_or(pending.due_ms, |(at, _)| at);
+        }
+        let ending = end.retry.map_or(Ending::Final, |(_, due)| Ending::Retry(due));
+        self.set_state(seq, TicketState::Settling(ending), out);
     }
 
     /// What was decided is durable: drops it; gives its order key.
@@ -221,8 +243,8 @@ impl LaneItems {
             let TicketState::Ready(due) = item.state else { continue };
             let ticket = Ticket { lane: self.lane, seq: *seq };
             let ready = ReadyTicket { ticket, due, retry: item.pending.attempts > 0 };
-            out.extend(from.map(|from| Message::Unready(from, ready)));
-            out.extend(to.map(|to| Message::Ready(to, ready)));
+            out.extend(from.map(|from| OwnerMessage::Unready(from, ready)));
+            out.extend(to.map(|to| OwnerMessage::Ready(to, ready)));
         }
     }
 }

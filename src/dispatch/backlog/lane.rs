@@ -3,13 +3,16 @@
 //!
 //! A lane holds what can be attempted and little of what cannot: of each order key the head and a few followers; the rest
 //! stays in the store and is read again when its turn comes.
-use crate::dispatch::backlog::items::{Ending, LaneItems, Out, TicketState};
+use crate::dispatch::backlog::items::{AttemptEnd, Ending, LaneItems, Out, TicketState};
 use crate::dispatch::backlog::order::{Admission, OrderKeys, Successor};
 use crate::dispatch::backlog::owed::Owed;
-use crate::dispatch::backlog::progress::Progress;
+use crate::dispatch::backlog::progress::LaneProgress;
+use crate::dispatch::backlog::refill::{Offered, ReadNumber, Want};
+use crate::dispatch::backlog::under_way::LaneReads;
 use crate::dispatch::backlog::waits::Moment;
-use crate::dispatch::message::{GivenUp, Message};
-use crate::dispatch::ticket::{EndpointId, Seq};
+use crate::dispatch::message::{GivenUp, OwnerMessage};
+use crate::dispatch::parcel::ParcelMember;
+use crate::dispatch::ticket::{Lead, Seq};
 use crate::domain::{Ordering, Pending, SubscriptionId, TenantId};
 
 /// Why a delivery is given up whose subscription has changed its tenant.
@@ -17,40 +20,14 @@ const ANOTHERS: &str = "the subscription belongs to another tenant now";
 /// Why an old delivery is given up.
 const EXPIRED: &str = "expired: older than delivery.expire_after";
 
-/// What became of an offer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Offered {
-    /// In memory.
-    Taken,
-    /// In the store: it will be read when its turn comes; or it is known already.
-    Left,
-    /// The lane is not known: open it and mark its backlog.
-    UnknownLane,
-}
-
-/// How an attempt ended for its delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::dispatch) struct AttemptEnd {
-    /// It used up a retry.
-    pub(in crate::dispatch) counted: bool,
-    /// Pending again then (Unix and steady milliseconds), or never.
-    pub(in crate::dispatch) retry: Option<(i64, i64)>,
-}
-
-/// Where a lane leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::dispatch) struct Lead {
-    pub(in crate::dispatch) endpoint: EndpointId,
-    pub(in crate::dispatch) tenant: TenantId,
-}
-
 /// One subscription's lane. What concerns others is said in `out`.
 #[derive(Debug)]
 pub(in crate::dispatch) struct Lane {
     items: LaneItems,
     order: OrderKeys,
-    progress: Progress,
+    progress: LaneProgress,
     owed: Owed,
+    reads: LaneReads,
     rate: u32,
     /// Whose it is; `None` while the subscription is gone.
     tenant: Option<TenantId>,
@@ -63,8 +40,9 @@ impl Lane {
         Self {
             items: LaneItems::new(id),
             order: OrderKeys::new(ordering),
-            progress: Progress::default(),
+            progress: LaneProgress::default(),
             owed: Owed::default(),
+            reads: LaneReads::default(),
             rate: 0,
             tenant: None,
             gone: None,
@@ -76,7 +54,7 @@ impl Lane {
     pub(in crate::dispatch) fn owed(&self) -> &Owed {
         &self.owed
     }
-    pub(in crate::dispatch) fn progress(&self) -> &Progress {
+    pub(in crate::dispatch) fn progress(&self) -> &LaneProgress {
         &self.progress
     }
     pub(in crate::dispatch) fn rate(&self) -> u32 {
@@ -114,6 +92,7 @@ impl Lane {
         order.reset(ordering);
         items.drop_idle(|pending| order.keep(pending), out);
         self.progress.restart();
+        self.reads.reset();
     }
 
     /// A delivery that has become pending; `room`: it may be held.
@@ -127,10 +106,15 @@ impl Lane {
         let seq = pending.seq;
         let early = self.progress.was_early(seq);
         let over = self.items.is_over(seq) || (early && !self.items.has(seq));
-        if !over {
-            self.owed.saw(seq);
+        if over || self.progress.has_seen(seq) {
+            return Offered::Left;
         }
-        if early || self.progress.has_seen(seq) || self.progress.has_more() {
+        self.owed.saw(seq);
+        if early {
+            return Offered::Left;
+        }
+        if self.progress.has_more() {
+            self.reads.left(seq);
             return Offered::Left;
         }
         if !room {
@@ -145,13 +129,77 @@ impl Lane {
     /// The store holds more than was offered. True: it is to be counted.
     pub(in crate::dispatch) fn has_backlog(&mut self) -> bool {
         self.progress.set_more(true);
+        self.reads.left_unknown();
         self.owed.begin_scan()
     }
 
-    /// A page after the cursor, and whether there may be more.
-    pub(in crate::dispatch) fn filled(&mut self, page: Vec<Pending>, more: bool, at: Moment, out: Out<'_>) {
-        self.progress.set_more(more);
+    /// Does it want to be read, if it has room for so many?
+    pub(in crate::dispatch) fn wants_read(&self, room: Option<usize>) -> bool {
+        self.reads.wants(room)
+    }
+    /// Begins its next read.
+    pub(in crate::dispatch) fn begin_read(
+        &mut self,
+        number: ReadNumber,
+        room: Option<usize>,
+    ) -> Option<Want> {
+        self.reads.begin(number, self.progress.cursor(), room)
+    }
+    /// Begins the next page of its count.
+    pub(in crate::dispatch) fn begin_count(&mut self, number: ReadNumber, limit: usize) -> Want {
+        let after = self.owed.begin_read();
+        self.reads.begin_count(number, after);
+        Want::Count { after, limit }
+    }
+    /// The answer to a read. True: the count goes on.
+    pub(in crate::dispatch) fn answered(
+        &mut self,
+        (number, want): (ReadNumber, Want),
+        found: Vec<Pending>,
+        at: Moment,
+        out: Out<'_>,
+    ) -> bool {
+        let mut counting = false;
+        match want {
+            Want::Page { limit, .. } => {
+                let full = found.len() >= limit;
+                self.filled(number, found, full, at, out);
+            }
+            Want::First { order } => self.first(number, order, found.into_iter().next(), at, out),
+            Want::Count { limit, .. } => counting = self.counted(number, &found, found.len() < limit),
+        }
+        self.reads.forget_ended();
+        counting
+    }
+    /// A read has failed: what is still wanted is wanted again.
+    pub(in crate::dispatch) fn not_read(&mut self, number: ReadNumber, want: Want) {
+        match want {
+            Want::Page { .. } => _ = self.reads.end_page(number),
+            Want::First { order } => {
+                if self.reads.end_first(number, order).is_some() {
+                    self.reads.want_first(order);
+                }
+            }
+            Want::Count { .. } => {
+                self.reads.end_count(number);
+                self.owed.not_read();
+            }
+        }
+        self.reads.forget_ended();
+    }
+
+    /// A page after the cursor; full: there may be more. What ended since it was read is over, and there is more if something was
+    /// left in the store since.
+    fn filled(&mut self, number: ReadNumber, page: Vec<Pending>, full: bool, at: Moment, out: Out<'_>) {
+        // legal: the lane was reset since it began, and is read anew
+        let Some(read) = self.reads.end_page(number) else { return };
+        let last = page.last().map(|pending| pending.seq).max(read.after);
+        self.progress.set_more(full || read.again || read.left > last);
         for pending in page {
+            if self.reads.has_ended(pending.seq) {
+                self.progress.pass(pending.seq);
+                continue;
+            }
             self.progress.read_to(pending.seq);
             if !self.items.is_over(pending.seq) {
                 self.owed.saw(pending.seq);
@@ -161,35 +209,32 @@ impl Lane {
     }
 
     /// The first of an order key, or that there is none.
-    pub(in crate::dispatch) fn first(
-        &mut self,
-        order: u64,
-        found: Option<Pending>,
-        at: Moment,
-        out: Out<'_>,
-    ) {
-        // legal: the lane has been reset meanwhile
-        if !self.order.waits_for_first(order) {
-            return;
+    fn first(&mut self, number: ReadNumber, order: u64, found: Option<Pending>, at: Moment, out: Out<'_>) {
+        // legal: the lane was reset since it began, and is read anew
+        let Some(again) = self.reads.end_first(number, order) else { return };
+        debug_assert!(self.order.waits_for_first(order), "order key {order} does not wait");
+        match found {
+            // it ended since, or others were left in the store since
+            Some(pending) if self.reads.has_ended(pending.seq) => self.reads.want_first(order),
+            None if again => self.reads.want_first(order),
+            None => self.order.forget(order),
+            // Decided, but not yet durable: asked again when it is.
+            Some(pending) if self.items.has(pending.seq) => {}
+            Some(pending) => {
+                let seq = pending.seq;
+                self.order.open_for_first(order);
+                self.admit(pending, at, out);
+                self.progress.read_early(seq);
+                self.order.expect_more(order);
+            }
         }
-        let Some(pending) = found else {
-            self.order.forget(order);
-            return;
-        };
-        // Decided, but not yet durable: asked again when it is.
-        if self.items.has(pending.seq) {
-            return;
-        }
-        let seq = pending.seq;
-        self.order.open_for_first(order);
-        self.admit(pending, at, out);
-        self.progress.read_early(seq);
-        self.order.expect_more(order);
     }
 
     /// A page of the count. True: it goes on.
-    pub(in crate::dispatch) fn counted(&mut self, page: &[Pending], end: bool) -> bool {
-        let owed = page.iter().filter(|pending| !self.items.is_over(pending.seq)).count();
+    fn counted(&mut self, number: ReadNumber, page: &[Pending], end: bool) -> bool {
+        self.reads.end_count(number);
+        let over = |seq| self.items.is_over(seq) || self.reads.has_ended(seq);
+        let owed = page.iter().filter(|pending| !over(pending.seq)).count();
         self.owed.counted(owed as u64, page.last().map(|pending| pending.seq), end, self.progress.seen())
     }
 
@@ -207,9 +252,11 @@ impl Lane {
             return;
         }
         let admission = self.order.enter(order, seq);
-        if admission != Admission::Left {
-            self.items.insert(pending, order, at, out);
+        if admission == Admission::Left {
+            self.reads.left_behind(order);
+            return;
         }
+        self.items.insert(pending, order, at, out);
         if admission == Admission::Head {
             self.arm(seq, at, out);
         }
@@ -223,9 +270,8 @@ impl Lane {
 
     /// A delivery whose turn it is waits until it is due, or is ready.
     fn arm(&mut self, seq: Seq, at: Moment, out: Out<'_>) {
-        if let Some(due) = self.items.get(seq).map(|item| at.due(&item.pending)) {
-            self.wait_until(seq, due, at, out);
-        }
+        let due = self.items.get(seq).map_or(i64::MIN, |item| at.due(&item.pending));
+        self.wait_until(seq, due, at, out);
     }
 
     fn wait_until(&mut self, seq: Seq, due: i64, at: Moment, out: Out<'_>) {
@@ -240,7 +286,7 @@ impl Lane {
         self.owed.ended(seq);
         if let Some(item) = self.items.get(seq) {
             let key = item.pending.key.clone();
-            out.push(Message::GiveUp(GivenUp { ticket: self.items.ticket(seq), key, reason }));
+            out.push(OwnerMessage::GiveUp(GivenUp { ticket: self.items.ticket(seq), key, reason }));
         }
     }
 
@@ -256,54 +302,42 @@ impl Lane {
         }
     }
 
-    /// An attempt begins: what was ready is in flight.
-    pub(in crate::dispatch) fn begin(&mut self, seq: Seq, out: Out<'_>) -> Option<Pending> {
-        self.items.set_state(seq, TicketState::InFlight, out);
-        self.items.get(seq).map(|item| item.pending.clone())
+    /// An attempt begins: what was ready, and its endpoint has taken, is in flight.
+    pub(in crate::dispatch) fn begin(&mut self, seq: Seq, out: Out<'_>) -> Option<ParcelMember> {
+        self.items.begin(seq, out)
     }
 
     /// An attempt has ended.
     pub(in crate::dispatch) fn ended(&mut self, seq: Seq, end: AttemptEnd, out: Out<'_>) {
-        self.items.attempted(seq, end.counted, end.retry.map(|(at, _)| at));
-        let ending = end.retry.map_or(Ending::Final, |(_, due)| Ending::Retry(due));
-        self.items.set_state(seq, TicketState::Settling(ending), out);
-        if ending == Ending::Final {
+        self.items.attempted(seq, end, out);
+        if end.retry.is_none() {
             self.owed.ended(seq);
         }
     }
 
-    /// What was decided about a delivery is durable: only now its key goes on, or its retry is planned. Gives the order key
-    /// whose first must be read.
-    pub(in crate::dispatch) fn settled(&mut self, seq: Seq, at: Moment, out: Out<'_>) -> Option<u64> {
+    /// What was decided about a delivery is durable: only now its key goes on, or its retry is planned.
+    pub(in crate::dispatch) fn settled(&mut self, seq: Seq, at: Moment, out: Out<'_>) {
         let state = self.items.get(seq).map(|item| item.state);
         match state {
             Some(TicketState::Settling(Ending::Final)) => self.drop_ended(seq, at, out),
-            Some(TicketState::Settling(Ending::Retry(due))) => {
-                self.resume(seq, due, at, out);
-                None
-            }
+            Some(TicketState::Settling(Ending::Retry(due))) => self.resume(seq, due, at, out),
             _ => {
-                debug_assert!(
-                    false,
-                    "{:?} is durable, and nothing was decided: {state:?}",
-                    self.items.ticket(seq)
-                );
-                None
+                debug_assert!(false, "{:?} is durable, but is {state:?}", self.items.ticket(seq));
             }
         }
     }
 
-    fn drop_ended(&mut self, seq: Seq, at: Moment, out: Out<'_>) -> Option<u64> {
+    fn drop_ended(&mut self, seq: Seq, at: Moment, out: Out<'_>) {
         let order = self.items.remove(seq, out);
+        self.reads.ended(seq, order);
         match self.order.leave(order, seq) {
             Successor::Next(next) => {
                 if self.items.get(next).is_some_and(|item| item.state == TicketState::Queued) {
                     self.arm(next, at, out);
                 }
-                None
             }
-            Successor::Read(order) => Some(order),
-            Successor::Nobody => None,
+            Successor::Read(order) => self.reads.want_first(order),
+            Successor::Nobody => {}
         }
     }
 
@@ -324,6 +358,14 @@ impl Lane {
 
 #[cfg(any(test, debug_assertions))]
 impl Lane {
+    /// What it remembers for reads that are under way.
+    #[cfg(test)]
+    pub(in crate::dispatch) fn remembered(&self) -> usize {
+        self.reads.remembered()
+    }
+    pub(in crate::dispatch) fn is_hungry(&self) -> bool {
+        self.progress.has_more() && self.items.len() == 0 && !self.reads.has_page()
+    }
     pub(in crate::dispatch) fn check(&self) {
         self.items.check();
         for (order, seq, front) in self.order.queued() {
@@ -337,6 +379,11 @@ impl Lane {
             let idle = item.map(|item| item.state).filter(|state| state.is_idle());
             let queued = idle.map(|state| state == TicketState::Queued);
             assert!(queued.is_none_or(|queued| queued != front), "{seq:?} of {order} is {idle:?}");
+        }
+        let asked = self.reads.firsts();
+        for order in self.order.waiting() {
+            let decided = self.items.iter().any(|(_, item)| item.order == Some(order));
+            assert!(decided || asked.contains(&order), "nothing will read the first of {order}");
         }
         assert_eq!(self.gone.is_some(), self.tenant.is_none(), "{:?}", self.items);
     }

@@ -1,12 +1,16 @@
 //! Purpose: all lanes: what is in memory, what must be read, and what is owed to each endpoint (SPEC 5.5, 5.8), pure. Must not: depend
 //! on whose turn it is, or import the scheduler.
-use crate::dispatch::backlog::lane::{AttemptEnd, Lane, Lead, Offered};
-use crate::dispatch::backlog::refill::{ReadQueue, Want};
+use crate::dispatch::backlog::items::AttemptEnd;
+use crate::dispatch::backlog::lane::Lane;
+use crate::dispatch::backlog::refill::{BegunRead, Offered, ReadQueue, Want};
 use crate::dispatch::backlog::waits::Waits;
-use crate::dispatch::message::Message;
+use crate::dispatch::message::OwnerMessage;
+#[cfg(test)]
+use crate::dispatch::message::ReadyTicket;
 use crate::dispatch::now::Now;
-use crate::dispatch::ticket::{EndpointId, Ticket};
-use crate::domain::{Ordering, Pending, SubscriptionId};
+use crate::dispatch::parcel::ParcelMember;
+use crate::dispatch::ticket::{EndpointId, Lead, Ticket};
+use crate::domain::{Ordering, Parcel, Pending, SubscriptionId};
 use crate::settings::DispatchSettings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -43,7 +47,7 @@ pub(in crate::dispatch) struct Backlog {
     /// Deliveries in memory, all lanes.
     held: usize,
     reads: ReadQueue,
-    messages: Vec<Message>,
+    messages: Vec<OwnerMessage>,
 }
 
 impl Backlog {
@@ -64,11 +68,8 @@ impl Backlog {
         self.held
     }
     /// What is to be passed on.
-    pub(in crate::dispatch) fn messages(&mut self) -> std::vec::Drain<'_, Message> {
+    pub(in crate::dispatch) fn messages(&mut self) -> std::vec::Drain<'_, OwnerMessage> {
         self.messages.drain(..)
-    }
-    pub(in crate::dispatch) fn has_lane(&self, id: SubscriptionId) -> bool {
-        self.lanes.contains_key(&id)
     }
     pub(in crate::dispatch) fn is_gone(&self, id: SubscriptionId) -> bool {
         self.lanes.get(&id).is_some_and(Lane::is_gone)
@@ -103,8 +104,7 @@ impl Backlog {
         rate: u32,
     ) {
         self.endpoints.entry(lead.endpoint).or_default().proven = proven;
-        self.lanes.entry(id).or_insert_with(|| Lane::new(id, ordering));
-        self.redirect(id, |lane, out| lane.open(lead, ordering, rate, out));
+        self.redirect(id, ordering, |lane, out| lane.open(lead, ordering, rate, out));
         self.touch(id);
     }
 
@@ -115,8 +115,7 @@ impl Backlog {
         reason: &'static str,
         ordering: Ordering,
     ) {
-        self.lanes.entry(id).or_insert_with(|| Lane::new(id, ordering));
-        self.redirect(id, |lane, out| lane.close(reason, out));
+        self.redirect(id, ordering, |lane, out| lane.close(reason, out));
         self.touch(id);
     }
 
@@ -135,113 +134,103 @@ impl Backlog {
     /// A delivery that has become pending.
     pub(in crate::dispatch) fn offer(&mut self, pending: Pending, now: Now) -> Offered {
         let (id, at) = (pending.subscription, self.waits.at(now));
-        let room = self.lanes.get(&id).is_some_and(|lane| lane.items().len() < self.room(lane));
-        let room = room && self.held < HELD;
+        let Some(lane) = self.lanes.get(&id) else { return Offered::UnknownLane };
+        let room = lane.items().len() < self.room(lane) && self.held < HELD;
         let offered = self.on(id, |lane, out| lane.offer(pending, room, at, out));
         self.crowd_out(id);
         self.touch(id);
-        offered.unwrap_or(Offered::UnknownLane)
+        offered.unwrap_or(Offered::Left)
     }
 
     /// The store holds more for this lane than was offered: at start, and after the feed has overflowed.
     pub(in crate::dispatch) fn mark(&mut self, id: SubscriptionId) {
         if self.on(id, |lane, _| lane.has_backlog()) == Some(true) {
-            self.reads.add_count(id);
+            self.reads.ask_count(id);
         }
         self.touch(id);
     }
-
-    /// What to read from the store, most urgent first.
-    pub(in crate::dispatch) fn wants(&mut self, limit: usize) -> Vec<Want> {
-        let mut wants = Vec::new();
-        while wants.len() < limit {
-            let Some((lane, order)) = self.reads.next_first() else { break };
-            wants.push(Want::First { lane, order });
+    /// The store may hold more for any lane: what is offered from now on must not overtake it.
+    pub(in crate::dispatch) fn mark_all(&mut self) {
+        let all: Vec<SubscriptionId> = self.lanes.keys().copied().collect();
+        for id in all {
+            self.mark(id);
         }
-        while wants.len() < limit {
-            let Some(id) = self.reads.next_page() else { break };
-            if let Some((lane, limit)) =
-                self.lanes.get(&id).and_then(|lane| Some((lane, self.appetite(lane)?)))
-            {
-                wants.push(Want::Page { lane: id, after: lane.progress().cursor(), limit });
+    }
+
+    /// Begins so many reads of the store, of lanes in turns. Counting is for `max_pending` alone: when there is nothing else to do, one
+    /// page at a time.
+    pub(in crate::dispatch) fn begin_reads(&mut self, limit: usize) -> Vec<BegunRead> {
+        let mut begun = Vec::new();
+        while begun.len() < limit {
+            let Some(id) = self.reads.next() else { break };
+            let room = self.lanes.get(&id).and_then(|lane| self.appetite(lane));
+            let number = self.reads.next_number();
+            // legal: it has no room any more, or has left
+            let want = self.lanes.get_mut(&id).and_then(|lane| lane.begin_read(number, room));
+            if let Some(want) = want {
+                begun.push(BegunRead { lane: id, want, number });
+                self.touch(id);
             }
         }
-        // Counting is for `max_pending` alone: when there is nothing else to do, one page at a time.
-        if wants.is_empty()
+        if begun.is_empty()
+            && limit > 0
             && let Some(id) = self.reads.next_count()
-            && let Some(lane) = self.lanes.get(&id)
+            && let Some(lane) = self.lanes.get_mut(&id)
         {
-            wants.push(Want::Count { lane: id, after: lane.owed().high(), limit: PAGE });
+            let number = self.reads.next_number();
+            begun.push(BegunRead { lane: id, want: lane.begin_count(number, PAGE), number });
         }
-        wants
+        begun
     }
-    /// Would `wants` give something now?
-    pub(in crate::dispatch) fn wants_more(&self) -> bool {
+    /// Would `begin_reads` begin something now?
+    pub(in crate::dispatch) fn wants_reads(&self) -> bool {
         !self.reads.is_empty()
     }
-
-    /// The answer to `Want::Page`.
-    pub(in crate::dispatch) fn filled(
-        &mut self,
-        id: SubscriptionId,
-        page: Vec<Pending>,
-        limit: usize,
-        now: Now,
-    ) {
-        let (more, at) = (page.len() >= limit, self.waits.at(now));
-        self.on(id, |lane, out| lane.filled(page, more, at, out));
-        self.crowd_out(id);
-        self.touch(id);
-    }
-    /// The answer to `Want::First`.
-    pub(in crate::dispatch) fn first(
-        &mut self,
-        id: SubscriptionId,
-        order: u64,
-        found: Option<Pending>,
-        now: Now,
-    ) {
-        let at = self.waits.at(now);
-        self.on(id, |lane, out| lane.first(order, found, at, out));
-        self.touch(id);
-    }
-    /// The answer to `Want::Count`.
-    pub(in crate::dispatch) fn counted(&mut self, id: SubscriptionId, page: &[Pending], limit: usize) {
-        if self.on(id, |lane, _| lane.counted(page, page.len() < limit)) == Some(true) {
-            self.reads.add_count(id);
-        }
+    /// The answer to a read; of an order key the first alone.
+    pub(in crate::dispatch) fn answered(&mut self, read: &BegunRead, found: Vec<Pending>, now: Now) {
+        let (id, at) = (read.lane, self.waits.at(now));
+        let goes_on = self.on(id, |lane, out| lane.answered((read.number, read.want), found, at, out));
+        self.read_ended(read, goes_on == Some(true));
         self.crowd_out(id);
     }
     /// The store could not be asked: ask again later.
-    pub(in crate::dispatch) fn not_read(&mut self, want: Want) {
-        match want {
-            Want::First { lane, order } => self.reads.add_first(lane, order),
-            Want::Page { lane, .. } => self.touch(lane),
-            Want::Count { lane, .. } => self.reads.add_count(lane),
+    pub(in crate::dispatch) fn not_read(&mut self, read: &BegunRead) {
+        self.on(read.lane, |lane, _| lane.not_read(read.number, read.want));
+        self.read_ended(read, matches!(read.want, Want::Count { .. }));
+    }
+    fn read_ended(&mut self, read: &BegunRead, goes_on: bool) {
+        if matches!(read.want, Want::Count { .. }) {
+            self.reads.count_ended();
         }
+        if goes_on {
+            self.reads.ask_count(read.lane);
+        }
+        self.touch(read.lane);
     }
 
-    /// An attempt begins.
-    pub(in crate::dispatch) fn begin(&mut self, ticket: Ticket) -> Option<Pending> {
-        self.on(ticket.lane, |lane, out| lane.begin(ticket.seq, out)).flatten()
+    /// An attempt begins: composes the parcel of the delivery that its endpoint has taken. Of one, today.
+    pub(in crate::dispatch) fn compose(&mut self, ticket: Ticket) -> Option<Parcel<ParcelMember>> {
+        let member = self.on(ticket.lane, |lane, out| lane.begin(ticket.seq, out)).flatten()?;
+        Some(Parcel::single(member.pending.key.id, member))
     }
-    /// An attempt has ended.
-    pub(in crate::dispatch) fn ended(&mut self, ticket: Ticket, end: AttemptEnd) {
-        self.on(ticket.lane, |lane, out| lane.ended(ticket.seq, end, out));
+    /// An attempt has ended: one end for all.
+    pub(in crate::dispatch) fn ended(&mut self, parcel: &Parcel<ParcelMember>, end: AttemptEnd) {
+        for ParcelMember { ticket, .. } in parcel.members() {
+            self.on(ticket.lane, |lane, out| lane.ended(ticket.seq, end, out));
+        }
     }
     /// An attempt was not made: as if it had not begun.
-    pub(in crate::dispatch) fn put_back(&mut self, ticket: Ticket, due: i64, now: Now) {
+    pub(in crate::dispatch) fn put_back(&mut self, parcel: &Parcel<ParcelMember>, now: Now) {
         let at = self.waits.at(now);
-        self.on(ticket.lane, |lane, out| lane.resume(ticket.seq, due, at, out));
-        self.touch(ticket.lane);
+        for ParcelMember { ticket, due, .. } in parcel.members() {
+            self.on(ticket.lane, |lane, out| lane.resume(ticket.seq, *due, at, out));
+            self.touch(ticket.lane);
+        }
     }
     /// What was decided about a delivery is durable.
     pub(in crate::dispatch) fn settled(&mut self, ticket: Ticket, now: Now) {
         let at = self.waits.at(now);
-        let first = self.on(ticket.lane, |lane, out| lane.settled(ticket.seq, at, out)).flatten();
-        if let Some(order) = first {
-            self.reads.add_first(ticket.lane, order);
-        }
+        self.on(ticket.lane, |lane, out| lane.settled(ticket.seq, at, out));
         self.touch(ticket.lane);
     }
     /// A delivery's timer has come: it is due.
@@ -271,8 +260,8 @@ impl Backlog {
 
     /// Marks a lane to be read, if it has room and the store has more.
     fn touch(&mut self, id: SubscriptionId) {
-        if self.lanes.get(&id).is_some_and(|lane| self.appetite(lane).is_some()) {
-            self.reads.add_page(id);
+        if self.lanes.get(&id).is_some_and(|lane| lane.wants_read(self.appetite(lane))) {
+            self.reads.ask(id);
         }
     }
 
@@ -307,9 +296,11 @@ impl Backlog {
     fn on<R>(
         &mut self,
         id: SubscriptionId,
-        work: impl FnOnce(&mut Lane, &mut Vec<Message>) -> R,
+        work: impl FnOnce(&mut Lane, &mut Vec<OwnerMessage>) -> R,
     ) -> Option<R> {
-        let lane = self.lanes.get_mut(&id)?;
+        let lane = self.lanes.get_mut(&id);
+        debug_assert!(lane.is_some(), "lane {id} is not there");
+        let lane = lane?;
         let before = (lane.items().len(), lane.owed().count(), lane.items().endpoint());
         let result = work(lane, &mut self.messages);
         self.held = (self.held + lane.items().len()).saturating_sub(before.0);
@@ -320,9 +311,14 @@ impl Backlog {
         Some(result)
     }
 
-    /// Works on one lane that may lead elsewhere afterwards.
-    fn redirect(&mut self, id: SubscriptionId, work: impl FnOnce(&mut Lane, &mut Vec<Message>)) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+    /// Works on one lane, a new one if need be, that may lead elsewhere afterwards.
+    fn redirect(
+        &mut self,
+        id: SubscriptionId,
+        ordering: Ordering,
+        work: impl FnOnce(&mut Lane, &mut Vec<OwnerMessage>),
+    ) {
+        let lane = self.lanes.entry(id).or_insert_with(|| Lane::new(id, ordering));
         if let Some(from) = lane.items().endpoint()
             && let Some(endpoint) = self.endpoints.get_mut(&from)
         {
@@ -345,14 +341,38 @@ impl Backlog {
     }
 }
 
+#[cfg(test)]
+impl Backlog {
+    /// Another delivery that is ready goes along.
+    pub(in crate::dispatch) fn join(
+        &mut self,
+        parcel: &Parcel<ParcelMember>,
+        ticket: Ticket,
+    ) -> Parcel<ParcelMember> {
+        let joined = self.on(ticket.lane, |lane, out| {
+            let member = lane.begin(ticket.seq, out)?;
+            let ready = ReadyTicket { ticket, due: member.due, retry: member.pending.attempts > 0 };
+            // its endpoint has not taken this one
+            out.extend(lane.items().endpoint().map(|endpoint| OwnerMessage::Unready(endpoint, ready)));
+            Some(member)
+        });
+        let rest = parcel.members().skip(1).cloned().chain(joined.flatten()).collect();
+        Parcel::batch(crate::domain::ParcelId(uuid::Uuid::from_u128(77)), parcel.first().clone(), rest)
+    }
+}
+
 #[cfg(any(test, debug_assertions))]
 impl Backlog {
+    pub(in crate::dispatch) fn count(&self) -> usize {
+        self.lanes.len()
+    }
     /// Everything that holds between two steps.
     pub(in crate::dispatch) fn check(&self) {
         let mut held = 0;
         let mut owed: BTreeMap<EndpointId, (u64, usize)> = BTreeMap::new();
         for (id, lane) in &self.lanes {
             lane.check();
+            assert!(!lane.is_hungry() || self.reads.has(*id), "nothing will read it: {lane:?}");
             held += lane.items().len();
             let Some(endpoint) = lane.items().endpoint() else { continue };
             let sums = owed.entry(endpoint).or_default();

@@ -7,4 +7,5 @@ pub(in crate::dispatch) mod order;
 pub(in crate::dispatch) mod owed;
 pub(in crate::dispatch) mod progress;
 pub mod refill;
+pub(in crate::dispatch) mod under_way;
 pub(in crate::dispatch) mod waits;

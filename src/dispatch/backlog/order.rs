@@ -150,4 +150,8 @@ impl OrderKeys {
         };
         self.keys.iter().flat_map(places)
     }
+    /// Keys that wait for an answer of the store.
+    pub(in crate::dispatch) fn waiting(&self) -> impl Iterator<Item = u64> {
+        self.keys.iter().filter(|(_, key)| key.queue.is_empty()).map(|(order, _)| *order)
+    }
 }

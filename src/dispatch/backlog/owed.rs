@@ -1,5 +1,6 @@
 //! Purpose: how many deliveries a lane owes, in memory and not, for `max_pending`, pure. Must not: depend on what is in memory.
 use crate::dispatch::ticket::Seq;
+use std::collections::BTreeSet;
 
 /// The count of one lane.
 #[derive(Debug, Clone, Default)]
@@ -9,34 +10,52 @@ pub(in crate::dispatch) struct Owed {
     high: Option<Seq>,
     /// The store is being read through once to count what was there before us.
     scanning: bool,
+    /// A page of that is under way.
+    reading: bool,
+    /// Seen since it began, owed, and perhaps too late for it.
+    late: BTreeSet<Seq>,
+    /// More than was seen may be too late for it.
+    again: bool,
 }
 
 impl Owed {
     pub(in crate::dispatch) fn count(&self) -> u64 {
         self.count
     }
-    pub(in crate::dispatch) fn high(&self) -> Option<Seq> {
-        self.high
-    }
     /// The store holds what was not offered: it is to be counted. True: it was not to be before.
     pub(in crate::dispatch) fn begin_scan(&mut self) -> bool {
+        self.again |= self.reading;
         !std::mem::replace(&mut self.scanning, true)
+    }
+    /// A page of the count begins: after this place.
+    pub(in crate::dispatch) fn begin_read(&mut self) -> Option<Seq> {
+        (self.reading, self.again) = (true, false);
+        self.high
+    }
+    /// It could not be read.
+    pub(in crate::dispatch) fn not_read(&mut self) {
+        (self.reading, self.late) = (false, BTreeSet::new());
     }
     /// Counts a delivery that was seen, if it is new.
     pub(in crate::dispatch) fn saw(&mut self, seq: Seq) {
-        if !self.scanning && self.high < Some(seq) {
+        let new = self.high < Some(seq);
+        if new && !self.scanning {
             self.high = Some(seq);
             self.count += 1;
+        } else if new && self.reading {
+            self.late.insert(seq);
         }
     }
     /// A delivery is owed no more.
     pub(in crate::dispatch) fn ended(&mut self, seq: Seq) {
-        // not yet counted is legal: it was read out of turn, or before the scan has come to it
         if self.high >= Some(seq) {
             self.count = self.count.saturating_sub(1);
+        } else {
+            // not yet counted: it was read out of turn, or before the scan has come to it
+            self.late.remove(&seq);
         }
     }
-    /// So many were counted, up to `last`; `end`: there were no more. `seen` is what was read or offered meanwhile: it is either
+    /// So many were counted, up to `last`; `end`: there were no more. `seen` is what was read or offered up to now: it is either
     /// counted now or over. True: the scan goes on.
     pub(in crate::dispatch) fn counted(
         &mut self,
@@ -47,11 +66,15 @@ impl Owed {
     ) -> bool {
         self.count += owed;
         self.high = last.or(self.high);
-        if end {
-            self.high = self.high.max(seen);
-            self.scanning = false;
+        let mut late = std::mem::take(&mut self.late);
+        self.reading = false;
+        self.scanning = !end || self.again;
+        if !self.scanning {
+            late.retain(|seq| self.high < Some(*seq));
+            self.count += late.len() as u64;
+            self.high = self.high.max(seen).max(late.last().copied());
         }
-        !end
+        self.scanning
     }
 }
 

@@ -2,9 +2,9 @@
 use crate::dispatch::ticket::Seq;
 use std::collections::BTreeSet;
 
-/// Progress of one lane.
+/// The progress of one lane.
 #[derive(Debug, Default)]
-pub(in crate::dispatch) struct Progress {
+pub(in crate::dispatch) struct LaneProgress {
     /// The store has been read up to here.
     cursor: Option<Seq>,
     /// What was ever read or offered in order: an offer that is not later is stale.
@@ -15,7 +15,7 @@ pub(in crate::dispatch) struct Progress {
     more: bool,
 }
 
-impl Progress {
+impl LaneProgress {
     pub(in crate::dispatch) fn cursor(&self) -> Option<Seq> {
         self.cursor
     }
@@ -40,6 +40,10 @@ impl Progress {
         while self.early.first().is_some_and(|early| *early <= seq) {
             self.early.pop_first();
         }
+    }
+    /// This one was read and is over: it is not read again.
+    pub(in crate::dispatch) fn pass(&mut self, seq: Seq) {
+        self.cursor = Some(seq);
     }
     /// This one was read out of turn.
     pub(in crate::dispatch) fn read_early(&mut self, seq: Seq) {

@@ -1,31 +1,39 @@
-//! Purpose: what is read from the store, and in which order (SPEC 5.5), pure. Must not: depend on what a lane does with it.
+//! Purpose: what is read from the store, and which lane is next (SPEC 5.5), pure. Must not: depend on what a lane does with it.
 use crate::dispatch::ticket::Seq;
 use crate::domain::SubscriptionId;
 use std::collections::{BTreeSet, VecDeque};
 
+/// A read's number, greater than that of every read that began before.
+pub(in crate::dispatch) type ReadNumber = u64;
+
+/// What became of an offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offered {
+    /// In memory.
+    Taken,
+    /// In the store: it will be read when its turn comes; or it is known already.
+    Left,
+    /// The lane is not known: open it and mark its backlog.
+    UnknownLane,
+}
+
 /// Something to read from the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
-    /// `Store::due`; answer with `filled`.
+    /// `Store::due`, for memory.
     Page {
-        /// Of this lane.
-        lane: SubscriptionId,
         /// After this place.
         after: Option<Seq>,
         /// So many.
         limit: usize,
     },
-    /// `Store::first_in_order`; answer with `first`.
+    /// `Store::first_in_order`.
     First {
-        /// Of this lane.
-        lane: SubscriptionId,
         /// With this key.
         order: u64,
     },
-    /// `Store::due`; answer with `counted`.
+    /// `Store::due`, to count.
     Count {
-        /// Of this lane.
-        lane: SubscriptionId,
         /// After this place.
         after: Option<Seq>,
         /// So many.
@@ -33,42 +41,63 @@ pub enum Want {
     },
 }
 
-/// Lanes that are to be read.
+/// A read that has begun. It may take any time, and the scheduler goes on; hand it back with `answered`, or with `not_read`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BegunRead {
+    /// Of this lane.
+    pub lane: SubscriptionId,
+    /// What.
+    pub want: Want,
+    pub(in crate::dispatch) number: ReadNumber,
+}
+
+/// Lanes that are to be read, one read at a time in turns: a lane that wants much keeps no other waiting.
 #[derive(Debug, Default)]
 pub(in crate::dispatch) struct ReadQueue {
-    /// For the first of an order key.
-    firsts: VecDeque<(SubscriptionId, u64)>,
-    /// For a page; each once.
-    hungry: VecDeque<SubscriptionId>,
-    is_hungry: BTreeSet<SubscriptionId>,
-    /// For the count.
+    /// For a page or the first of an order key; each once.
+    asking: VecDeque<SubscriptionId>,
+    is_asking: BTreeSet<SubscriptionId>,
+    /// For the count, when nobody asks for anything else.
     counting: VecDeque<SubscriptionId>,
+    /// A count is under way: there is one at a time.
+    count: bool,
+    newest: ReadNumber,
 }
 
 impl ReadQueue {
-    pub(in crate::dispatch) fn add_first(&mut self, lane: SubscriptionId, order: u64) {
-        self.firsts.push_back((lane, order));
+    pub(in crate::dispatch) fn next_number(&mut self) -> ReadNumber {
+        self.newest += 1;
+        self.newest
     }
-    pub(in crate::dispatch) fn add_page(&mut self, lane: SubscriptionId) {
-        if self.is_hungry.insert(lane) {
-            self.hungry.push_back(lane);
+    pub(in crate::dispatch) fn ask(&mut self, lane: SubscriptionId) {
+        if self.is_asking.insert(lane) {
+            self.asking.push_back(lane);
         }
     }
-    pub(in crate::dispatch) fn add_count(&mut self, lane: SubscriptionId) {
+    pub(in crate::dispatch) fn ask_count(&mut self, lane: SubscriptionId) {
         self.counting.push_back(lane);
     }
-    pub(in crate::dispatch) fn next_first(&mut self) -> Option<(SubscriptionId, u64)> {
-        self.firsts.pop_front()
-    }
-    pub(in crate::dispatch) fn next_page(&mut self) -> Option<SubscriptionId> {
-        let lane = self.hungry.pop_front()?;
-        self.is_hungry.remove(&lane);
+    pub(in crate::dispatch) fn next(&mut self) -> Option<SubscriptionId> {
+        let lane = self.asking.pop_front()?;
+        self.is_asking.remove(&lane);
         Some(lane)
     }
     pub(in crate::dispatch) fn next_count(&mut self) -> Option<SubscriptionId> {
-        self.counting.pop_front()
+        if self.count {
+            return None;
+        }
+        let lane = self.counting.pop_front()?;
+        self.count = true;
+        Some(lane)
+    }
+    pub(in crate::dispatch) fn count_ended(&mut self) {
+        self.count = false;
     }
     pub(in crate::dispatch) fn is_empty(&self) -> bool {
-        self.firsts.is_empty() && self.hungry.is_empty() && self.counting.is_empty()
+        self.asking.is_empty() && (self.counting.is_empty() || self.count)
+    }
+    #[cfg(any(test, debug_assertions))]
+    pub(in crate::dispatch) fn has(&self, lane: SubscriptionId) -> bool {
+        self.is_asking.contains(&lane)
     }
 }

@@ -5,7 +5,7 @@ use crate::dispatch::now::{Now, millis};
 use crate::dispatch::retry::{Sign, sign};
 use crate::dispatch::rounds::breaker::{Breaker, BreakerGate};
 use crate::dispatch::rounds::limit::EndpointLimiter;
-use crate::dispatch::rounds::standing::{RoundPlace, Standing};
+use crate::dispatch::rounds::standing::{RoundPlace, RoundStanding};
 use crate::dispatch::ticket::{Seq, Ticket};
 use crate::domain::{EndpointKey, Failure, Outcome, SubscriptionId};
 use crate::settings::DispatchSettings;
@@ -83,7 +83,7 @@ pub(in crate::dispatch) struct Endpoint {
     limiter: Option<EndpointLimiter>,
     /// Nothing goes before: a fault of our own would only repeat itself.
     hold_until: i64,
-    standing: Standing,
+    standing: RoundStanding,
 }
 
 impl Endpoint {
@@ -101,7 +101,7 @@ impl Endpoint {
             breaker: Breaker::default(),
             limiter: None,
             hold_until: i64::MIN,
-            standing: Standing::idle(),
+            standing: RoundStanding::idle(),
         }
     }
     pub(in crate::dispatch) fn key(&self) -> &EndpointKey {
@@ -122,7 +122,7 @@ impl Endpoint {
     pub(in crate::dispatch) fn place(&self) -> RoundPlace {
         self.standing.place()
     }
-    pub(in crate::dispatch) fn standing(&mut self) -> &mut Standing {
+    pub(in crate::dispatch) fn standing(&mut self) -> &mut RoundStanding {
         &mut self.standing
     }
     /// Lanes lead to it, or none any more.

@@ -1,6 +1,6 @@
 //! Purpose: who goes next: rounds over endpoints, with breaker, limiter and the shares of concurrency (SPEC 5.5), pure. Must not:
 //! depend on lanes; a delivery is a ticket here.
-use crate::dispatch::message::{Message, ReadyTicket};
+use crate::dispatch::message::{OwnerMessage, ReadyTicket};
 use crate::dispatch::now::Now;
 use crate::dispatch::rounds::endpoint::{Endpoint, RoundSums, Shares, Turn};
 use crate::dispatch::rounds::standing::{RoundPlace, RoundQueues};
@@ -38,7 +38,7 @@ pub(in crate::dispatch) struct Rounds {
     next_id: EndpointId,
     queues: RoundQueues,
     sums: RoundSums,
-    messages: Vec<Message>,
+    messages: Vec<OwnerMessage>,
 }
 
 impl Rounds {
@@ -59,7 +59,7 @@ impl Rounds {
         self.sums
     }
     /// What is to be passed on.
-    pub(in crate::dispatch) fn messages(&mut self) -> std::vec::Drain<'_, Message> {
+    pub(in crate::dispatch) fn messages(&mut self) -> std::vec::Drain<'_, OwnerMessage> {
         self.messages.drain(..)
     }
     pub(in crate::dispatch) fn key(&self, id: EndpointId) -> Option<&EndpointKey> {
@@ -157,7 +157,7 @@ impl Rounds {
             let charged = endpoint.ended(outcome, started.probe, &settings, now);
             (charged, was, (endpoint.is_refusing(), endpoint.is_proven()), endpoint.place())
         });
-        debug_assert!(changed.is_some(), "an endpoint with an attempt on its way was forgotten");
+        // it is there: with an attempt on its way it is not forgotten
         let Some((charged, was, is, place)) = changed else {
             return EndpointVerdict { charged: true, proven: None };
         };
@@ -172,8 +172,7 @@ impl Rounds {
 
     /// An endpoint's timer has come.
     pub(in crate::dispatch) fn timer_came(&mut self, id: EndpointId, at: i64) {
-        let Self { endpoints, queues, .. } = self;
-        let waited = endpoints.get_mut(&id).is_some_and(|e| queues.timer_came(e.standing(), at));
+        let waited = self.endpoints.get_mut(&id).is_some_and(|endpoint| endpoint.standing().timer_came(at));
         debug_assert!(waited, "endpoint {id} does not wait for {at}");
         self.enqueue(id);
     }
@@ -234,7 +233,9 @@ impl Rounds {
 
     /// Works on one endpoint and keeps the sums. `None`: it is not there.
     fn on<R>(&mut self, id: EndpointId, work: impl FnOnce(&mut Endpoint) -> R) -> Option<R> {
-        let endpoint = self.endpoints.get_mut(&id)?;
+        let endpoint = self.endpoints.get_mut(&id);
+        debug_assert!(endpoint.is_some(), "endpoint {id} is not there");
+        let endpoint = endpoint?;
         let before = endpoint.sums();
         let result = work(endpoint);
         self.sums.replace(before, endpoint.sums());
@@ -260,6 +261,9 @@ impl Rounds {
 
 #[cfg(any(test, debug_assertions))]
 impl Rounds {
+    pub(in crate::dispatch) fn count(&self) -> usize {
+        self.endpoints.len()
+    }
     /// Everything that holds between two steps.
     pub(in crate::dispatch) fn check(&mut self) {
         let mut sums = RoundSums::default();

@@ -1,5 +1,5 @@
 //! Purpose: where endpoints stand in the rounds, and the queues that follow from it, pure. Must not: depend on what an endpoint has.
-use crate::dispatch::message::Message;
+use crate::dispatch::message::OwnerMessage;
 use crate::dispatch::ticket::EndpointId;
 use crate::dispatch::timers::Timer;
 use std::collections::BTreeMap;
@@ -21,17 +21,25 @@ pub(in crate::dispatch) enum RoundPlace {
 
 /// A place, and the number in its queue.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::dispatch) struct Standing {
+pub(in crate::dispatch) struct RoundStanding {
     place: RoundPlace,
     number: u64,
 }
 
-impl Standing {
+impl RoundStanding {
     pub(in crate::dispatch) fn idle() -> Self {
         Self { place: RoundPlace::Idle, number: 0 }
     }
     pub(in crate::dispatch) fn place(self) -> RoundPlace {
         self.place
+    }
+    /// A timer has come, and is gone; false: it does not wait for that one.
+    pub(in crate::dispatch) fn timer_came(&mut self, at: i64) -> bool {
+        let waited = self.place == RoundPlace::Timed(at);
+        if waited {
+            *self = Self::idle();
+        }
+        waited
     }
 }
 
@@ -51,26 +59,17 @@ impl RoundQueues {
     pub(in crate::dispatch) fn move_to(
         &mut self,
         id: EndpointId,
-        standing: &mut Standing,
+        standing: &mut RoundStanding,
         to: RoundPlace,
-        out: &mut Vec<Message>,
+        out: &mut Vec<OwnerMessage>,
     ) {
         if let Some(left) = self.queue(standing.place) {
             let was = left.remove(&standing.number);
             debug_assert_eq!(was, Some(id), "not in the queue of its place, {standing:?}");
         } else if let RoundPlace::Timed(at) = standing.place {
-            out.push(Message::Cancel(at, Timer::Endpoint(id)));
+            out.push(OwnerMessage::Cancel(at, Timer::Endpoint(id)));
         }
         self.enter(id, standing, to, out);
-    }
-
-    /// The same for an endpoint whose timer has come; false: it does not wait for that one.
-    pub(in crate::dispatch) fn timer_came(&mut self, standing: &mut Standing, at: i64) -> bool {
-        let waited = standing.place == RoundPlace::Timed(at);
-        if waited {
-            *standing = Standing::idle();
-        }
-        waited
     }
 
     /// The first of a queue; it stays there.
@@ -78,14 +77,20 @@ impl RoundQueues {
         self.queue(place)?.first_key_value().map(|(_, id)| *id)
     }
 
-    fn enter(&mut self, id: EndpointId, standing: &mut Standing, to: RoundPlace, out: &mut Vec<Message>) {
+    fn enter(
+        &mut self,
+        id: EndpointId,
+        standing: &mut RoundStanding,
+        to: RoundPlace,
+        out: &mut Vec<OwnerMessage>,
+    ) {
         self.next_number += 1;
-        *standing = Standing { place: to, number: self.next_number };
+        *standing = RoundStanding { place: to, number: self.next_number };
         let number = self.next_number;
         if let Some(entered) = self.queue(to) {
             entered.insert(number, id);
         } else if let RoundPlace::Timed(at) = to {
-            out.push(Message::Set(at, Timer::Endpoint(id)));
+            out.push(OwnerMessage::Set(at, Timer::Endpoint(id)));
         }
     }
 
@@ -102,7 +107,7 @@ impl RoundQueues {
 #[cfg(any(test, debug_assertions))]
 impl RoundQueues {
     /// Each endpoint is in the queue of its place, and nothing else is in a queue.
-    pub(in crate::dispatch) fn check<'a>(&self, all: impl Iterator<Item = (EndpointId, &'a Standing)>) {
+    pub(in crate::dispatch) fn check<'a>(&self, all: impl Iterator<Item = (EndpointId, &'a RoundStanding)>) {
         let mut queued = 0;
         for (id, standing) in all {
             let queue = match standing.place {

@@ -247,7 +247,7 @@ async fn what_is_committed_is_delivered_in_order_and_its_retries_are_on_record()
     let tries = Arc::new(Mutex::new(0));
     let mut house = House::new(move |request| {
         let mut tries = tries.lock().unwrap();
-        *tries += u32::from(request.event.sequence.lsn == Lsn(1));
+        *tries += u32::from(request.event().sequence.lsn == Lsn(1));
         Some(Ok(if *tries < 3 { 503 } else { 200 }))
     })
     .await;
@@ -259,12 +259,12 @@ async fn what_is_committed_is_delivered_in_order_and_its_retries_are_on_record()
     house.until(|house| house.store.vitals().pending == 0).await;
     let first = house.delivery(&keys[0]);
     assert_eq!((first.status, first.attempts, first.counted_attempts), (DeliveryStatus::Delivered, 3, 3));
-    let order: Vec<(u64, u32)> = house.seen().iter().map(|r| (r.event.sequence.lsn.0, r.attempt)).collect();
+    let order: Vec<(u64, u32)> = house.seen().iter().map(|r| (r.event().sequence.lsn.0, r.attempt)).collect();
     assert_eq!(order, [(1, 1), (1, 2), (1, 3), (2, 1), (3, 1)]);
     let request = &house.seen()[0];
     assert_eq!(request.secrets, [Secret::new("a secret")]);
     assert_eq!(request.endpoint.url, "https://receiver.test/1");
-    assert_eq!(&request.event.body[..], b"{\"n\":1}");
+    assert_eq!(&request.event().body[..], b"{\"n\":1}");
     let text = house.metrics.render().unwrap();
     for line in [
         "webhook_deliveries_total{event=\"invoice.created\",status=\"delivered\"} 3",

@@ -8,6 +8,8 @@ use world::{World, facts, settings};
 
 mod life;
 mod limits;
+mod parcels;
+mod races;
 mod world;
 
 #[test]
@@ -39,7 +41,7 @@ fn one_attempt_at_a_time_per_resource_and_only_after_it_is_durable() {
     for n in 0..10 {
         let jobs = world.start();
         assert_eq!(jobs.len(), 1);
-        seen.push(jobs[0].ticket.seq.0);
+        seen.push(jobs[0].ticket().seq.0);
         world.done(&jobs[0], if n == 3 { 404 } else { 200 });
         assert!(world.start().is_empty(), "not before it is durable");
         world.settle(&jobs[0]);
@@ -63,7 +65,7 @@ fn a_failing_delivery_holds_back_only_its_resource() {
             world.now = world.scheduler.next_wake().unwrap();
         }
         for job in jobs {
-            let failing = job.ticket.seq.0 == bad;
+            let failing = job.ticket().seq.0 == bad;
             times += usize::from(failing);
             world.finish(&job, if failing { 500 } else { 200 });
         }
@@ -84,10 +86,10 @@ fn hanging_endpoints_hold_at_most_half_and_retries_leave_a_quarter() {
     let hanging = world.start();
     assert_eq!(hanging.len(), 8, "half of 16");
     // One works: it gets on as if the others were not there.
-    let job = hanging.iter().find(|job| job.ticket.lane == lane_id(1)).unwrap();
+    let job = hanging.iter().find(|job| job.ticket().lane == lane_id(1)).unwrap();
     world.finish(job, 200);
     let next = world.start();
-    assert!(next.iter().any(|job| job.ticket.lane == lane_id(1)));
+    assert!(next.iter().any(|job| job.ticket().lane == lane_id(1)));
     assert_eq!(next.len(), 2, "its next, and one more that is unproven");
 
     let mut world = World::with_lanes(settings(), 4);
@@ -127,7 +129,7 @@ fn an_endpoint_that_is_down_is_probed_and_charges_nobody() {
     // an outage of ten hours
     while world.now < 36_000_000 {
         for job in world.start() {
-            tried.push((job.ticket.seq.0, job.started.probe));
+            tried.push((job.ticket().seq.0, job.started.probe));
             assert!(matches!(world.finish(&job, 2), Next::RetryAt(_)));
         }
         world.now = world.scheduler.next_wake().unwrap();
@@ -162,7 +164,7 @@ fn one_delivery_that_always_fails_does_not_block_its_endpoint() {
             world.now = world.scheduler.next_wake().unwrap();
         }
         for job in jobs {
-            let failing = job.ticket.seq.0 == bad;
+            let failing = job.ticket().seq.0 == bad;
             world.finish(&job, if failing { 500 } else { 200 });
         }
     }

@@ -31,13 +31,14 @@ pub(crate) fn pending(lane: u128, n: u64, order: Option<u64>) -> Pending {
 struct Bench {
     lane: Lane,
     at: Moment,
-    said: Vec<Message>,
+    said: Vec<OwnerMessage>,
+    number: u64,
 }
 
 impl Bench {
     fn new(ordering: Ordering) -> Self {
         let at = Waits::new(&DispatchSettings::default()).at(Now { wall: 0, steady: 0 });
-        let mut bench = Self { lane: Lane::new(lane_id(1), ordering), at, said: Vec::new() };
+        let mut bench = Self { lane: Lane::new(lane_id(1), ordering), at, said: Vec::new(), number: 0 };
         bench.open(ordering);
         bench
     }
@@ -54,10 +55,21 @@ impl Bench {
     fn state(&self, n: u64) -> Option<TicketState> {
         self.lane.items.get((n, 0)).map(|item| item.state)
     }
-    fn end(&mut self, n: u64) -> Option<u64> {
+    /// Answers its next read.
+    fn answer(&mut self, found: Vec<Pending>) {
+        self.number += 1;
+        let room = self.lane.progress.has_more().then_some(32);
+        let want = self.lane.begin_read(self.number, room).unwrap();
+        self.lane.answered((self.number, want), found, self.at, &mut self.said);
+        self.lane.check();
+    }
+    /// Ends it; gives the order keys whose first it wants then.
+    fn end(&mut self, n: u64) -> Vec<u64> {
         self.lane.begin((n, 0), &mut self.said);
         self.lane.ended((n, 0), AttemptEnd { counted: true, retry: None }, &mut self.said);
-        self.lane.settled((n, 0), self.at, &mut self.said)
+        self.lane.settled((n, 0), self.at, &mut self.said);
+        self.lane.check();
+        self.lane.reads.firsts().into_iter().collect()
     }
 }
 
@@ -79,14 +91,14 @@ fn one_of_a_resource_at_a_time_and_the_rest_is_left_in_the_store() {
     ] {
         assert_eq!(bench.offer(n, order), expected, "{n}");
     }
-    assert_eq!((bench.end(1), bench.state(2)), (None, READY));
+    assert_eq!((bench.end(1), bench.state(2)), (vec![], READY));
     // once something was left, nothing later may overtake it
     assert_eq!(bench.offer(10, 7), None);
-    assert_eq!((bench.end(2), bench.end(6), bench.end(7)), (None, None, Some(7)), "the store is asked");
+    assert_eq!((bench.end(2), bench.end(6), bench.end(7)), (vec![], vec![], vec![7]), "the store is asked");
     assert_eq!(bench.offer(11, 7), None, "while it is being read");
-    bench.lane.first(7, Some(pending(1, 8, Some(7))), bench.at, &mut bench.said);
-    assert_eq!((bench.state(8), bench.end(8)), (READY, Some(7)), "and again after that one");
-    bench.lane.first(7, None, bench.at, &mut bench.said);
+    bench.answer(vec![pending(1, 8, Some(7))]);
+    assert_eq!((bench.state(8), bench.end(8)), (READY, vec![7]), "and again after that one");
+    bench.answer(Vec::new());
     assert_eq!(bench.offer(12, 7), READY, "all of it was read");
 }
 
@@ -106,9 +118,9 @@ fn a_follower_that_is_given_up_does_not_free_its_key() {
         bench.offer(n, 7);
     }
     bench.lane.give_up((2, 0), "a test", &mut bench.said);
-    assert_eq!(bench.lane.settled((2, 0), bench.at, &mut bench.said), None);
+    bench.lane.settled((2, 0), bench.at, &mut bench.said);
     assert_eq!(bench.state(3), QUEUED);
-    assert_eq!((bench.end(1), bench.state(3)), (None, READY));
+    assert_eq!((bench.end(1), bench.state(3)), (vec![], READY));
 }
 
 #[test]
@@ -123,7 +135,7 @@ fn a_reset_keeps_what_is_under_way_in_its_place() {
     bench.open(Ordering::Resource);
     assert_eq!((bench.lane.items.len(), bench.lane.items.active()), (2, 2));
     assert!(bench.lane.progress.has_more() && bench.lane.progress.cursor().is_none());
-    bench.lane.filled(vec![pending(1, 1, Some(7))], false, bench.at, &mut bench.said);
+    bench.answer(vec![pending(1, 1, Some(7))]);
     assert_eq!(bench.state(1), QUEUED, "two of its key are on their way");
     // both fail: they go on one by one
     for n in [3, 2] {
@@ -132,8 +144,8 @@ fn a_reset_keeps_what_is_under_way_in_its_place() {
         bench.lane.check();
     }
     assert_eq!((bench.state(2), bench.state(3)), (READY, QUEUED));
-    assert_eq!((bench.end(2), bench.state(3)), (None, READY));
-    assert_eq!((bench.end(3), bench.state(1)), (None, READY));
+    assert_eq!((bench.end(2), bench.state(3)), (vec![], READY));
+    assert_eq!((bench.end(3), bench.state(1)), (vec![], READY));
 }
 
 /// Endpoint and timers hear of each delivery once, and nothing remains.
@@ -146,10 +158,10 @@ fn whatever_is_said_is_taken_back() {
     bench.lane.give_up((1, 0), "a test", &mut bench.said);
     bench.end(2);
     bench.lane.close("a test", &mut bench.said);
-    let count = |wanted: fn(&Message) -> bool| bench.said.iter().filter(|said| wanted(said)).count();
-    assert_eq!(count(|said| matches!(said, Message::Ready(..))), 3);
-    assert_eq!(count(|said| matches!(said, Message::Unready(..))), 2, "one was taken");
-    assert_eq!(count(|said| matches!(said, Message::Set(..))), 3);
-    assert_eq!(count(|said| matches!(said, Message::Cancel(..))), 3);
-    assert_eq!(count(|said| matches!(said, Message::GiveUp(_))), 1);
+    let count = |wanted: fn(&OwnerMessage) -> bool| bench.said.iter().filter(|said| wanted(said)).count();
+    assert_eq!(count(|said| matches!(said, OwnerMessage::Ready(..))), 3);
+    assert_eq!(count(|said| matches!(said, OwnerMessage::Unready(..))), 2, "one was taken");
+    assert_eq!(count(|said| matches!(said, OwnerMessage::Set(..))), 3);
+    assert_eq!(count(|said| matches!(said, OwnerMessage::Cancel(..))), 3);
+    assert_eq!(count(|said| matches!(said, OwnerMessage::GiveUp(_))), 1);
 }

@@ -22,7 +22,7 @@ async fn each_attempt_is_stamped_with_its_own_time() {
 /// An invoice and a payment of one number are two resources: that one of them hangs does not hold up the other.
 #[tokio::test]
 async fn resources_of_one_id_and_two_types_do_not_wait_for_each_other() {
-    let hangs = |request: &Request| request.event.resource.as_ref().is_some_and(|r| r.kind == "payment");
+    let hangs = |request: &Request| request.event().resource.as_ref().is_some_and(|r| r.kind == "payment");
     let mut house = House::new(move |request| if hangs(request) { None } else { Some(Ok(200)) }).await;
     house.subscribe(1, KEY, true).await;
     // the window opens by a success
@@ -71,7 +71,7 @@ async fn a_subscription_that_changes_hands_takes_nothing_along() {
         }
         let seen = house.seen();
         assert_eq!(seen.len(), 2);
-        assert!(seen.iter().all(|request| request.endpoint.tenant == request.event.tenant));
+        assert!(seen.iter().all(|request| request.endpoint.tenant == request.event().tenant));
         house.stop().await.unwrap();
     }
 }

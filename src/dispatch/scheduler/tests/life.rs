@@ -2,7 +2,7 @@
 use super::world::{World, facts, settings};
 use crate::dispatch::backlog::lane::tests::lane_id;
 use crate::dispatch::rounds::endpoint::RoundSums;
-use crate::dispatch::{Facts, Job};
+use crate::dispatch::{BegunRead, Facts, Job};
 use crate::domain::{Ordering, Pending, SubscriptionId};
 use crate::settings::{DispatchSettings, PerEndpoint};
 use std::collections::{BTreeMap, VecDeque};
@@ -26,6 +26,8 @@ struct Life {
     unsettled: Vec<Job>,
     /// Committed, not yet in the feed.
     offers: VecDeque<Pending>,
+    /// Reads under way, and what the store has said.
+    reads: Vec<(BegunRead, Option<Vec<Pending>>)>,
     /// Lane and key of each place.
     orders: BTreeMap<u64, (SubscriptionId, Option<u64>)>,
     /// Lanes keep their ordering, and it is checked.
@@ -42,6 +44,7 @@ impl Life {
             flight: Vec::new(),
             unsettled: Vec::new(),
             offers: VecDeque::new(),
+            reads: Vec::new(),
             orders: BTreeMap::new(),
             ordered: seed.is_multiple_of(2),
         }
@@ -56,8 +59,9 @@ impl Life {
     fn step(&mut self) {
         match self.random.below(100) {
             0..=29 => self.commit(),
-            30..=49 => self.feed(),
-            50..=64 => self.flight.extend(self.world.start()),
+            30..=41 => self.feed(),
+            42..=52 => self.read(),
+            53..=64 => self.flight.extend(self.world.start()),
             65..=79 => self.end_one(),
             80..=91 => {
                 if let Some(job) = Self::one_of(&mut self.random, &mut self.unsettled) {
@@ -75,6 +79,7 @@ impl Life {
                 let lane = self.lane();
                 self.world.scheduler.backlog(lane_id(lane));
             }
+            99 => self.overflow(),
             98 => self.put_one_back(),
             _ => {}
         }
@@ -91,6 +96,28 @@ impl Life {
             self.world.scheduler.offer(pending, self.world.time());
         }
     }
+    /// A read begins, the store is asked, an answer comes: each at its own time.
+    fn read(&mut self) {
+        if self.random.below(2) == 0 {
+            self.reads.extend(self.world.scheduler.begin_reads(2).into_iter().map(|read| (read, None)));
+        }
+        if self.reads.is_empty() {
+            return;
+        }
+        let at = self.random.below(self.reads.len() as u64) as usize;
+        match self.reads[at].clone() {
+            (read, None) => self.reads[at].1 = Some(self.world.look(&read)),
+            (read, Some(_)) if self.random.below(10) == 0 => {
+                self.world.scheduler.not_read(&read);
+                self.reads.remove(at);
+            }
+            (read, Some(found)) if self.random.below(3) > 0 => {
+                self.world.answer((read, found));
+                self.reads.remove(at);
+            }
+            _ => {}
+        }
+    }
     fn end_one(&mut self) {
         let Some(job) = Self::one_of(&mut self.random, &mut self.flight) else { return };
         let statuses = [200, 200, 200, 200, 200, 204, 302, 404, 500, 503, 0, 1, 2];
@@ -105,16 +132,23 @@ impl Life {
         let (lane, time) = (self.lane(), self.world.time());
         self.world.scheduler.open_lane(lane_id(lane), &changed, time);
     }
+    /// The feed loses what was not taken.
+    fn overflow(&mut self) {
+        if self.random.below(4) == 0 {
+            self.offers.clear();
+            self.world.scheduler.backlog_of_all();
+        }
+    }
     fn put_one_back(&mut self) {
         let Some(job) = self.flight.pop() else { return };
         self.world.scheduler.put_back(&job, self.world.time());
-        let name = (job.ticket.lane, job.ticket.seq.0);
+        let name = (job.ticket().lane, job.ticket().seq.0);
         let at = self.world.attempts.iter().rposition(|attempt| *attempt == name).unwrap();
         self.world.attempts.remove(at);
     }
     fn check(&self) {
         assert!(self.flight.len() <= 6 && self.world.scheduler.in_flight() == self.flight.len());
-        let mut tickets: Vec<_> = self.flight.iter().map(|job| job.ticket).collect();
+        let mut tickets: Vec<_> = self.flight.iter().map(Job::ticket).collect();
         tickets.sort();
         tickets.dedup();
         assert_eq!(tickets.len(), self.flight.len(), "one attempt at a time of a delivery");
@@ -129,6 +163,10 @@ impl Life {
             self.world.settle(&job);
         }
         self.feed();
+        for (read, found) in std::mem::take(&mut self.reads) {
+            let found = found.unwrap_or_else(|| self.world.look(&read));
+            self.world.answer((read, found));
+        }
         self.world.run_dry(200);
     }
     fn check_end(&mut self) {
@@ -146,6 +184,7 @@ impl Life {
         assert_eq!((scheduler.held(), scheduler.rounds.sums()), (0, RoundSums::default()));
         for lane in scheduler.backlog.lanes() {
             assert_eq!((lane.owed().count(), lane.owed().is_scanning()), (0, false), "{lane:?}");
+            assert_eq!(lane.remembered(), 0, "{lane:?}");
         }
     }
 }

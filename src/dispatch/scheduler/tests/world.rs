@@ -1,6 +1,6 @@
 //! A model of the store: what is pending, in order, and nothing else; and time that a test moves by hand.
 use crate::dispatch::backlog::lane::tests::{lane_id, pending};
-use crate::dispatch::{Facts, Job, Now, Scheduler, Want};
+use crate::dispatch::{BegunRead, Facts, Job, Now, Scheduler, Ticket, Want};
 use crate::domain::{EndpointKey, Failure, Next, Outcome, Pending, SubscriptionId, TenantId};
 use crate::settings::{DispatchSettings, PerEndpoint};
 use std::collections::BTreeMap;
@@ -37,6 +37,13 @@ pub(super) fn answer(status: u16) -> Outcome {
         status => Ok(status),
     };
     Outcome { answer, detail: None, retry_after_ms: None, duration_us: 1 }
+}
+
+impl Job {
+    /// Of the delivery, if it is one.
+    pub(super) fn ticket(&self) -> Ticket {
+        self.parcel.first().ticket
+    }
 }
 
 impl World {
@@ -76,41 +83,48 @@ impl World {
     }
     pub(super) fn answer_wants(&mut self) {
         loop {
-            let wants = self.scheduler.wants(4);
-            if wants.is_empty() {
+            let begun = self.scheduler.begin_reads(4);
+            if begun.is_empty() {
                 return;
             }
-            for want in wants {
-                let time = self.time();
-                match want {
-                    Want::Page { lane, after, limit } => {
-                        let page = self.page(lane, after, limit);
-                        self.scheduler.filled(lane, page, limit, time);
-                    }
-                    Want::Count { lane, after, limit } => {
-                        let page = self.page(lane, after, limit);
-                        self.scheduler.counted(lane, &page, limit);
-                    }
-                    Want::First { lane, order } => {
-                        let of_lane = self.store.get(&lane).into_iter().flat_map(BTreeMap::values);
-                        let found = of_lane.into_iter().find(|p| p.order == Some(order)).cloned();
-                        self.scheduler.first(lane, order, found, time);
-                    }
-                }
+            for read in begun {
+                let found = self.look(&read);
+                self.scheduler.answered(&read, found, self.time());
             }
         }
     }
-    pub(super) fn page(&self, lane: SubscriptionId, after: Option<(u64, u32)>, limit: usize) -> Vec<Pending> {
-        let of_lane = self.store.get(&lane).into_iter().flatten();
-        of_lane.filter(|(seq, _)| Some(**seq) > after).map(|(_, p)| p.clone()).take(limit).collect()
+    /// What the store says to it now.
+    pub(super) fn look(&self, read: &BegunRead) -> Vec<Pending> {
+        let of_lane = self.store.get(&read.lane).into_iter().flatten();
+        match read.want {
+            Want::Page { after, limit } | Want::Count { after, limit } => {
+                of_lane.filter(|(seq, _)| Some(**seq) > after).map(|(_, p)| p.clone()).take(limit).collect()
+            }
+            Want::First { order } => {
+                of_lane.map(|(_, p)| p).filter(|p| p.order == Some(order)).take(1).cloned().collect()
+            }
+        }
+    }
+    /// The one read that is wanted begins, and the store is asked; the answer is under way.
+    pub(super) fn begin(&mut self) -> (BegunRead, Vec<Pending>) {
+        let begun = self.scheduler.begin_reads(1);
+        let found = self.look(&begun[0]);
+        (begun[0], found)
+    }
+    pub(super) fn answer(&mut self, (read, found): (BegunRead, Vec<Pending>)) {
+        self.scheduler.answered(&read, found, self.time());
+    }
+    /// Everything that may start now, without reading.
+    pub(super) fn start_unread(&mut self) -> Vec<Job> {
+        let time = self.time();
+        let jobs: Vec<Job> = std::iter::from_fn(|| self.scheduler.next(time)).collect();
+        self.attempts.extend(jobs.iter().map(|job| (job.ticket().lane, job.ticket().seq.0)));
+        jobs
     }
     /// Everything that may start now.
     pub(super) fn start(&mut self) -> Vec<Job> {
         self.answer_wants();
-        let time = self.time();
-        let jobs: Vec<Job> = std::iter::from_fn(|| self.scheduler.next(time)).collect();
-        self.attempts.extend(jobs.iter().map(|job| (job.ticket.lane, job.ticket.seq.0)));
-        jobs
+        self.start_unread()
     }
     /// Ends an attempt; not yet durable.
     pub(super) fn done(&mut self, job: &Job, status: u16) -> Next {
@@ -119,22 +133,25 @@ impl World {
     pub(super) fn done_with(&mut self, job: &Job, outcome: Outcome) -> Next {
         let status = outcome.answer.unwrap_or_default();
         let done = self.scheduler.done(job, outcome, self.time().wall, self.time(), 0.0);
-        let of_lane = self.store.get_mut(&job.ticket.lane).unwrap();
-        match done.next {
-            Next::RetryAt(at) => {
-                let stored = of_lane.get_mut(&job.ticket.seq).unwrap();
-                (stored.due_ms, stored.attempts) = (at, done.attempt.number);
-                stored.counted_attempts += u32::from(done.attempt.counted);
-            }
-            Next::Delivered | Next::Failed => {
-                of_lane.remove(&job.ticket.seq).unwrap();
-                self.ended.push((job.ticket.lane, job.ticket.seq.0, status));
+        let of_lane = self.store.get_mut(&job.lane()).unwrap();
+        for Ticket { lane, seq } in job.parcel.members().map(|member| member.ticket) {
+            match done.next {
+                Next::RetryAt(at) => {
+                    let stored = of_lane.get_mut(&seq).unwrap();
+                    (stored.due_ms, stored.attempts) = (at, done.attempt.number);
+                    stored.counted_attempts += u32::from(done.attempt.counted);
+                }
+                Next::Delivered | Next::Failed => {
+                    of_lane.remove(&seq).unwrap();
+                    self.ended.push((lane, seq.0, status));
+                }
             }
         }
         done.next
     }
     pub(super) fn settle(&mut self, job: &Job) {
-        self.scheduler.settled(job.ticket, self.time());
+        let tickets: Vec<Ticket> = job.parcel.members().map(|member| member.ticket).collect();
+        self.scheduler.settled(&tickets, self.time());
     }
     pub(super) fn finish(&mut self, job: &Job, status: u16) -> Next {
         let next = self.done(job, status);
@@ -148,7 +165,7 @@ impl World {
             let of_lane = self.store.get_mut(&given_up.ticket.lane).unwrap();
             of_lane.remove(&given_up.ticket.seq).expect("given up twice, or after its end");
             self.ended.push((given_up.ticket.lane, given_up.ticket.seq.0, 0));
-            self.scheduler.settled(given_up.ticket, self.time());
+            self.scheduler.settled(&[given_up.ticket], self.time());
             places.push(given_up.ticket.seq.0);
         }
         places
