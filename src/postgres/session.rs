@@ -172,4 +172,31 @@ mod tests {
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }
     }
+
+    #[test]
+    fn sslmode_is_taken_out_and_the_rest_stays() {
+        for (url, rest, mode) in [
+            ("postgres://u@h/d", "postgres://u@h/d", None),
+            ("postgres://u@h/d?sslmode=Prefer", "postgres://u@h/d", Some("prefer")),
+            ("postgresql://u@h/d?a=1&sslmode=disable&b=2", "postgresql://u@h/d?a=1&b=2", Some("disable")),
+            ("host=h  sslmode='require' user=u", "host=h user=u", Some("require")),
+            ("host=h user=u?sslmode=x", "host=h user=u?sslmode=x", None),
+        ] {
+            assert_eq!(take_sslmode(url), (rest.into(), mode.map(Into::into)), "{url}");
+        }
+    }
+
+    #[test]
+    fn an_idle_transaction_is_borne_for_longer_than_a_statement() {
+        let text = |statement, lock| {
+            let (statement, lock) = (Duration::from_millis(statement), Duration::from_millis(lock));
+            settings(Patience { statement, lock, ..Patience::ADMIN })
+        };
+        assert!(text(700, 30).ends_with(
+            "statement_timeout = 700; SET lock_timeout = 30; SET idle_in_transaction_session_timeout = 5700"
+        ));
+        assert!(text(0, 30).ends_with(
+            "statement_timeout = 0; SET lock_timeout = 30; SET idle_in_transaction_session_timeout = 0"
+        ));
+    }
 }
