@@ -127,4 +127,19 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_tenant_is_named_once_and_is_not_too_long() {
+        let named = |length: usize| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-tenant-id", HeaderValue::from_str(&"t".repeat(length)).unwrap());
+            headers
+        };
+        assert!(
+            tenant(&named(200), &token("x", "*")).is_ok() && tenant(&named(201), &token("x", "*")).is_err()
+        );
+        let mut twice = named(1);
+        twice.append("x-tenant-id", HeaderValue::from_static("t"));
+        assert_eq!(tenant(&twice, &token("x", "t")).unwrap_err().code, "tenant_invalid");
+    }
 }

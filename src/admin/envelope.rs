@@ -126,6 +126,11 @@ mod tests {
         assert_eq!(event.resource, None);
         let len = event.body.len();
         assert!(make(&json!({}), len).is_ok());
+        let payload = serde_json::from_str(r#"{"b":1.10,"a":[null,"é"]}"#).unwrap();
+        assert!(
+            make(&payload, len).is_ok() && make(&payload, len - 1).is_err(),
+            "exactly as large as allowed"
+        );
         assert_eq!(
             make(&json!({"x": "y".repeat(len)}), len).unwrap_err().status,
             StatusCode::PAYLOAD_TOO_LARGE
@@ -146,6 +151,19 @@ mod tests {
                 Some(("payment", "7")),
             ),
             (json!({"event": "x", "data": {"a": 1}, "resource_id": "7"}), json!({"a": 1}), None),
+            (
+                json!({"event": "x", "data": {}, "resource_type": "é".repeat(250), "resource_id": "7".repeat(500)}),
+                json!({}),
+                Some(("é".repeat(250).as_str(), "7".repeat(500).as_str())),
+            ),
+            (
+                json!({"event": "x", "data": {}, "resource_type": "payment", "resource_id": "7".repeat(501)}),
+                json!({}),
+                None,
+            ),
+            (json!({"event": "x", "data": {}, "resource_type": "", "resource_id": "7"}), json!({}), None),
+            (json!({"event": "x", "data": {}, "resource_type": "a", "resource_id": true}), json!({}), None),
+            (json!({"event": 5, "data": {"a": 1}}), json!({"event": 5, "data": {"a": 1}}), None),
             (json!({"event": "x", "data": 5}), json!({"event": "x", "data": 5}), None),
             (
                 json!({"data": {"a": 1}, "resource_id": "7"}),

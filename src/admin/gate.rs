@@ -125,6 +125,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_static("localhost"));
         assert!(!is_ours(&headers, &Uri::from_static("http://evil.example/x"), &settings));
+        assert!(is_ours(&headers, &Uri::from_static("http://LOCALHOST:9400/x"), &settings));
         assert!(!is_ours(&HeaderMap::new(), &Uri::from_static("/x"), &settings));
     }
 }

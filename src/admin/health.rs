@@ -73,9 +73,14 @@ mod tests {
         health.set_streaming(true);
         assert!(health.reasons(vitals).is_empty());
         assert_eq!(health.reasons(Vitals::default()), ["the data folder cannot be written"]);
+        assert!(health.is_streaming() && health.gap().is_none());
         health.set_gap(Some("0/1 to 0/2".into()));
+        assert_eq!(health.gap().as_deref(), Some("0/1 to 0/2"));
         assert_eq!(health.reasons(vitals), ["gap: 0/1 to 0/2"]);
         health.set_gap(None);
+        health.set_streaming(false);
+        assert!(!health.is_streaming());
+        health.set_streaming(true);
         health.set_stopping();
         assert_eq!(health.reasons(vitals), ["stopping"]);
     }

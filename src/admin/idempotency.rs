@@ -121,3 +121,61 @@ fn replay(known: Idempotent) -> Response {
     response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticket(tenant: &str, busy: &Busy) -> KeyTicket {
+        let key = (TenantId::new(tenant), "POST /x k".to_owned());
+        busy.lock().unwrap().insert(key.clone());
+        KeyTicket { held: Some(HeldKey { busy: busy.clone(), key, body_hash: [7; 32] }) }
+    }
+
+    #[test]
+    fn ids_are_of_the_day_and_yesterdays_are_known_after_midnight() {
+        let busy = Busy::default();
+        let one = ticket("a", &busy);
+        let midnight = 20_000 * DAY_MS;
+        let [today, yesterday] = one.ids(midnight).unwrap();
+        assert_eq!(one.ids(midnight + DAY_MS - 1), Some([today, yesterday]));
+        assert_eq!(one.ids(midnight - 1).unwrap()[0], yesterday);
+        assert_eq!(i64::try_from(today.as_u128() >> 80).unwrap(), midnight, "they sort by time");
+        assert_ne!(ticket("b", &busy).ids(midnight).unwrap()[0], today, "each tenant has its own");
+        assert_eq!(KeyTicket { held: None }.ids(midnight), None);
+    }
+
+    #[test]
+    fn a_key_is_held_until_its_answer_is_kept_or_given_up() {
+        let busy = Busy::default();
+        let one = ticket("a", &busy);
+        assert_eq!(one.key(), Some("POST /x k"));
+        let Some(Record::Idempotent(kept)) = one.record(StatusCode::CREATED, "{}", 5) else { panic!() };
+        assert_eq!(
+            (kept.status, &kept.answer[..], kept.at_ms, kept.body_hash),
+            (201, &b"{}"[..], 5, [7; 32])
+        );
+        assert_eq!(busy.lock().unwrap().len(), 1);
+        drop(one);
+        assert!(busy.lock().unwrap().is_empty());
+        let none = KeyTicket { held: None };
+        assert!(none.key().is_none() && none.record(StatusCode::OK, "", 0).is_none());
+    }
+
+    #[test]
+    fn a_key_is_given_once_and_is_not_too_long() {
+        let given = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(HEADER, HeaderValue::from_str(value).unwrap());
+            }
+            key(&headers).map(|key| key.map(str::to_owned)).map_err(|problem| problem.code)
+        };
+        assert_eq!(given(&[]), Ok(None));
+        assert_eq!(given(&[" k "]), Ok(Some("k".into())));
+        assert_eq!(given(&[&"k".repeat(255)]), Ok(Some("k".repeat(255))));
+        for wrong in [&[" "][..], &[&"k".repeat(256)], &["k", "k"], &["ké"]] {
+            assert_eq!(given(wrong), Err("idempotency_key"), "{wrong:?}");
+        }
+    }
+}

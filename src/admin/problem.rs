@@ -132,3 +132,59 @@ impl IntoResponse for Problem {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::SubscriptionId;
+    use serde_json::Value;
+
+    async fn told(problem: impl Into<Problem>) -> (u16, Value, http::HeaderMap) {
+        let (head, body) = problem.into().into_response().into_parts();
+        let bytes = axum::body::to_bytes(body, 1 << 16).await.unwrap();
+        (head.status.as_u16(), serde_json::from_slice(&bytes).unwrap(), head.headers)
+    }
+
+    #[tokio::test]
+    async fn a_problem_says_its_status_code_fields_and_when_to_come_again() {
+        let id = SubscriptionId(uuid::Uuid::nil());
+        let not_yet = || Invalid::new("filter", "not_yet", "later");
+        let wrong = || Invalid::new("url", "invalid", "no URL");
+        for (problem, status, code, fields, retry) in [
+            (Problem::bad("json", "no JSON"), 400, "json", 0, None),
+            (Problem::invalid(vec![not_yet()]), 400, "not_yet", 1, None),
+            (Problem::invalid(vec![not_yet(), wrong()]), 400, "validation", 2, None),
+            (Problem::invalid(vec![]), 400, "validation", 0, None),
+            (Problem::not_found("delivery"), 404, "not_found", 0, None),
+            (Problem::internal("x"), 500, "internal", 0, None),
+            (Problem::unavailable("busy", "busy", 7), 503, "busy", 0, Some("7")),
+            (StoreError::Closed.into(), 503, "store_unavailable", 0, Some("5")),
+            (WriteError::Exists(id).into(), 409, "already_exists", 0, None),
+            (WriteError::IdTaken(id).into(), 409, "id_taken", 0, None),
+            (WriteError::Missing.into(), 404, "not_found", 0, None),
+            (
+                WriteError::Database(PgError::Busy(String::new())).into(),
+                503,
+                "database_unavailable",
+                0,
+                Some("5"),
+            ),
+        ] {
+            let (found, body, headers) = told(problem).await;
+            assert_eq!(
+                (found, body["status"].as_u64(), body["code"].as_str()),
+                (status, Some(found.into()), Some(code))
+            );
+            assert_eq!(body["errors"].as_array().map_or(0, Vec::len), fields, "{body}");
+            assert_eq!(body.get("errors").is_some(), fields > 0, "{body}");
+            assert_eq!(headers.get("retry-after").map(|v| v.to_str().unwrap()), retry, "{body}");
+            assert!(headers.get("www-authenticate").is_none());
+            assert_eq!(headers["content-type"], "application/problem+json");
+        }
+        let (_, body, _) = told(Problem::invalid(vec![not_yet(), wrong()])).await;
+        assert_eq!(body["detail"], "filter: later; url: no URL");
+        assert_eq!(body["errors"][1], json!({"field": "url", "code": "invalid", "message": "no URL"}));
+        let (_, _, headers) = told(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "who?")).await;
+        assert_eq!(headers["www-authenticate"], "Bearer");
+    }
+}

@@ -86,4 +86,20 @@ mod tests {
         }
         assert!(Query::read(Some("since=yesterday"), &known).unwrap().time("since").is_err());
     }
+
+    #[test]
+    fn what_is_left_out_is_nothing_and_what_is_allowed_is_taken() {
+        let query = |text| Query::read(text, &["event", "since", "limit"]).unwrap();
+        for empty in [None, Some(""), Some("event=&since=&limit=")] {
+            let query = query(empty);
+            assert_eq!(
+                (query.get("event"), query.time("since").unwrap(), query.limit().unwrap()),
+                (None, None, 100)
+            );
+        }
+        for (text, limit) in [("limit=1", 1), ("limit=2", 2), ("limit=100", 100)] {
+            assert_eq!(query(Some(text)).limit().unwrap(), limit);
+        }
+        assert_eq!(query(Some("since=1970-01-01T00:00:00.000007Z")).time("since").unwrap(), Some(7));
+    }
 }

@@ -152,4 +152,33 @@ mod tests {
         assert!(!writes.all_applied(&Routing::default(), now + FORGET));
         assert!(writes.all_applied(&Routing::default(), now + FORGET + Duration::from_secs(1)));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_row_of_the_same_moment_is_the_write_only_if_it_is_as_active() {
+        let now = Instant::now();
+        let written = |lsn| WrittenSubscription { created_us: 0, updated_us: 5, lsn };
+        let expect = |active, lsn| Expected::new(row(0, true).id, active, written(lsn), now);
+        assert!(!expect(true, None).is_applied(&Routing::load(vec![row(5, false)], Lsn(0))));
+        // a row that was refused is as good as applied, but for a deletion
+        let mut refused = Routing::default();
+        refused.refused.insert(row(0, true).id, "why".into());
+        assert!(expect(true, None).is_applied(&refused) && !expect(false, None).is_applied(&refused));
+        assert!(!expect(true, None).is_applied(&Routing::default()));
+        // what has a position is waited for, however long
+        let writes = Writes::default();
+        writes.add(expect(true, Some(Lsn(9))));
+        assert!(!writes.all_applied(&Routing::default(), now + 2 * FORGET));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_too_many_writes_the_oldest_is_forgotten() {
+        let writes = Writes::default();
+        let written = |lsn| WrittenSubscription { created_us: 0, updated_us: 5, lsn: Some(Lsn(lsn)) };
+        for n in 0..=MOST as u64 {
+            writes.add(Expected::new(row(0, true).id, true, written(n), Instant::now()));
+            let first = writes.0.lock().unwrap().front().and_then(|write| write.lsn);
+            assert_eq!(first, Some(Lsn(u64::from(n == MOST as u64))));
+        }
+        assert_eq!(writes.0.lock().unwrap().len(), MOST);
+    }
 }

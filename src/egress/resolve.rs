@@ -207,6 +207,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_answer_is_used_no_longer_than_said() {
+        for (answer, ttl) in [(Ok(vec![]), TTL), (Err((Failure::Dns, String::new())), FAILED_TTL)] {
+            let resolver = Resolver::default();
+            let asked = Instant::now();
+            resolver.entry("some.test", asked).set(answer).unwrap();
+            let used = |after| resolver.entry("some.test", asked + after).get().is_some();
+            assert!(used(ttl.checked_sub(Duration::from_millis(1)).unwrap()) && !used(ttl), "{ttl:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_there_are_too_many_names_the_stale_ones_go_first() {
+        let resolver = Resolver::default();
+        let begun = Instant::now();
+        for n in 1..CAPACITY {
+            resolver.entry(&format!("n{n}.test"), begun);
+        }
+        let fresh = resolver.entry("fresh.test", begun + TTL);
+        resolver.entry("one-more.test", begun + TTL);
+        assert!(Arc::ptr_eq(&fresh, &resolver.entry("fresh.test", begun + TTL)));
+        assert_eq!(resolver.cache.lock().unwrap().len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn waiting_behind_names_that_hang_is_charged_to_nobody() {
         let resolver = Resolver { permits: Arc::new(Semaphore::new(0)), ..Resolver::default() };
         let guard = guard(&[]);

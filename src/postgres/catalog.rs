@@ -195,3 +195,77 @@ fn builtin(oid: u32) -> Option<TypeKind> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_is_what_it_is_built_of() {
+        let plain = TypeRow {
+            kind: b'b',
+            base: 0,
+            element: 0,
+            delimiter: b',',
+            is_array: false,
+            casts_to_json: false,
+        };
+        let domain = |base| TypeRow { kind: b'd', base, ..plain };
+        let types = BTreeMap::from([
+            (1_000, domain(1700)),
+            (1_001, TypeRow { element: 1_000, is_array: true, ..plain }),
+            (1_002, domain(1_001)),
+            (1_003, TypeRow { kind: b'c', ..plain }),
+            (1_004, TypeRow { casts_to_json: true, ..plain }),
+            (1_005, TypeRow { kind: b'e', ..plain }),
+            (1_006, domain(1_006)),
+            (1_007, TypeRow { delimiter: b';', ..plain }),
+            (1_008, TypeRow { element: 1_007, is_array: true, ..plain }),
+        ]);
+        let array = |of, delimiter| TypeKind::Array(Box::new(of), delimiter);
+        for (oid, expected) in [
+            (1_000, TypeKind::Numeric),
+            (1_001, array(TypeKind::Numeric, b',')),
+            (1_002, array(TypeKind::Numeric, b',')),
+            (1_003, TypeKind::Other),
+            (1_004, TypeKind::Other),
+            (1_005, TypeKind::Text),
+            (1_006, TypeKind::Other),
+            (1_008, array(TypeKind::Text, b';')),
+            (1_009, TypeKind::Other),
+            (16, TypeKind::Bool),
+            (20, TypeKind::Integer),
+            (21, TypeKind::Integer),
+            (23, TypeKind::Integer),
+            (700, TypeKind::Float),
+            (701, TypeKind::Float),
+            (1700, TypeKind::Numeric),
+            (1114, TypeKind::Timestamp),
+            (1184, TypeKind::TimestampTz),
+            (114, TypeKind::Json),
+            (3802, TypeKind::Json),
+            (2249, TypeKind::Other),
+        ] {
+            assert_eq!(kind(oid, &types, 0), expected, "{oid}");
+        }
+        // as deep as is looked, and no deeper
+        let chain: BTreeMap<u32, TypeRow> = (1..=u32::from(DEEPEST))
+            .map(|n| (10_000 + n, domain(if n == 1 { 16 } else { 9_999 + n })))
+            .collect();
+        let deepest = 10_000 + u32::from(DEEPEST);
+        assert_eq!(kind(deepest, &chain, 0), TypeKind::Bool);
+        assert_eq!(kind(deepest, &chain, 1), TypeKind::Other);
+    }
+
+    #[test]
+    fn a_replica_identity_is_a_letter() {
+        for (letter, expected) in [
+            (b'f', ReplicaIdentity::Full),
+            (b'i', ReplicaIdentity::Index),
+            (b'n', ReplicaIdentity::Nothing),
+            (b'd', ReplicaIdentity::Default),
+        ] {
+            assert_eq!(identity(letter as i8), expected);
+        }
+    }
+}

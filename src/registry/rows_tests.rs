@@ -105,6 +105,7 @@ fn a_tenant_may_be_a_number_and_a_null_is_not_active() {
     };
     assert_eq!(read("tenant_id", json!(7)).tenant.as_str(), "7");
     assert!(!read("active", json!(null)).active);
+    assert_eq!(read("options", json!(null)).options, Options::default());
 }
 
 #[test]

@@ -158,6 +158,24 @@ fn urls_that_are_refused() {
     }
     assert!(strict.check_url(&format!("https://example.com/{}", "a".repeat(2048))).is_err());
     assert!(strict.check_url(&format!("https://{}.com", "a".repeat(64))).is_err());
+    assert!(strict.check_url("https://ex*mple.com").is_err());
+    // as long as allowed is not too long
+    for (length, passes) in [(2028, true), (2029, false)] {
+        let url = format!("https://example.com/{}", "a".repeat(length));
+        assert_eq!(strict.check_url(&url).is_ok(), passes, "{} bytes", url.len());
+    }
+    let labels = |last: usize| format!("https://{0}.{0}.{0}.{1}/", "a".repeat(63), "b".repeat(last));
+    assert!(strict.check_url(&labels(61)).is_ok() && strict.check_url(&labels(62)).is_err());
+    // plain http opens its own port and no other, and that of no https
+    let plain = guard(true, &[]);
+    for (url, passes) in [
+        ("http://example.com/", true),
+        ("http://example.com:443/", true),
+        ("http://example.com:9000/", false),
+        ("https://example.com:80/", false),
+    ] {
+        assert_eq!(plain.check_url(url).is_ok(), passes, "{url}");
+    }
     // A port outside the list is opened only by an address inside allow_networks.
     let open = guard(false, &["10.0.0.0/8"]);
     let target = open.parse("https://any.example:9000/").unwrap();

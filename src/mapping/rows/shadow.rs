@@ -280,7 +280,9 @@ mod tests {
         assert_eq!(parse_line(&old.line()), Some((old.table.to_string(), old.columns.clone())));
         assert_eq!(parse_line("public.t"), Some(("public.t".into(), Vec::new())));
         assert_eq!(parse_line("public.t: x,y").map(|(_, columns)| columns.len()), Some(2));
-        assert!([parse_line(""), parse_line("t: "), parse_line("\"t")].iter().all(Option::is_none));
+        for none in ["", "t: ", "\"t", "t,a", "t: a: b", "\"t\"a"] {
+            assert_eq!(parse_line(none), None, "{none}");
+        }
         let bytes = encode_cells(&[json("1"), json("2")]);
         assert_eq!(new.translate(&old.columns, &bytes), Some(encode_cells(&[json("2"), Cell::NotSent])));
         assert_eq!(new.translate(&old.columns[..1], &bytes), None);

@@ -239,6 +239,24 @@ mod tests {
         assert_eq!((overlay.dirty(), overlay.peek(b"b")), (1, Some(Known::Gone)));
     }
 
+    #[test]
+    fn what_waits_is_weighed_and_a_generation_takes_it_along() {
+        let mut overlay = Overlay::default();
+        overlay.put(b"key".to_vec(), b"value".to_vec(), true);
+        assert_eq!(overlay.dirty_bytes(), ENTRY_COST + 8);
+        overlay.put(b"key".to_vec(), b"v".to_vec(), false);
+        assert_eq!(overlay.dirty_bytes(), 2 * ENTRY_COST + 8 + 4 - 5, "what was there weighs no more");
+        overlay.remove(b"k2".to_vec());
+        assert_eq!((overlay.dirty_bytes(), overlay.is_flushing()), (3 * ENTRY_COST + 9, false));
+        overlay.begin_flush();
+        assert_eq!((overlay.dirty_bytes(), overlay.is_flushing()), (0, true));
+        overlay.put(b"k".to_vec(), b"v".to_vec(), true);
+        assert_eq!(overlay.begin_flush().len(), 2, "the one under way");
+        assert_eq!((overlay.dirty(), overlay.dirty_bytes()), (1, ENTRY_COST + 2));
+        overlay.end_flush();
+        assert!(!overlay.is_flushing());
+    }
+
     proptest! {
         /// The layered reads are those of one map, whatever was written, deleted and flushed in between.
         #[test]
