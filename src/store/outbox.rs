@@ -62,8 +62,10 @@ pub struct Page {
 /// For `/readyz`, `/metrics` and the bench.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Vitals {
-    /// Deliveries that are still owed.
+    /// Deliveries that are still owed; while the index is being rebuilt, those of them that are in it.
     pub pending: u64,
+    /// The index is being rebuilt: deliveries cannot be read.
+    pub rebuilding: bool,
     /// Frames acknowledged but not yet in the index.
     pub index_lag_frames: u64,
     /// False while commits are refused.
@@ -235,9 +237,13 @@ impl Store {
     }
     /// Health.
     pub fn vitals(&self) -> Vitals {
-        let applied = self.core.read().applied;
+        let (applied, rebuilding) = {
+            let state = self.core.read();
+            (state.applied, state.backfilling)
+        };
         Vitals {
             pending: applied.pending,
+            rebuilding,
             index_lag_frames: applied.frame.saturating_sub(self.core.taken_to()),
             writable: self.core.is_writable(),
         }

@@ -334,6 +334,9 @@ impl Machine {
             self.world.violated(format!("at the end only {confirmed:x} is confirmed"));
         }
         if let Some(store) = self.open(&SimIndex::of(&self.world, MemoryIndex::default())).await {
+            if let Err(error) = store.finish_rebuild().await {
+                self.world.violated(format!("a rebuild fails: {error}"));
+            }
             let after = self.ledger(&store).await;
             if after != before {
                 let (b, a) = (before.len(), after.len());
@@ -354,7 +357,8 @@ impl Machine {
         while self.world.ms() < until {
             let here = store.position().is_some_and(|at| at.0 >= last);
             let confirmed = self.server.slot().is_some_and(|slot| slot.confirmed >= last);
-            if here && confirmed && store.vitals().pending == 0 {
+            let vitals = store.vitals();
+            if here && confirmed && !vitals.rebuilding && vitals.pending == 0 {
                 return true;
             }
             sleep(Duration::from_millis(500)).await;
