@@ -157,3 +157,24 @@ async fn flipped_bits(engine: Engine) {
     println!("{engine:?}: {flips} flipped bits, {rebuilt} indexes rebuilt");
     assert!(flips > 100 && rebuilt > 0);
 }
+
+/// A thread of the runtime never waits for the index's disk; the simulated index has none to wait for.
+#[tokio::test]
+async fn what_reads_the_index_runs_where_it_may_wait() {
+    let here = std::thread::current().id();
+    for engine in Engine::ALL {
+        let home = tempfile::tempdir().unwrap();
+        let (store, _, loops) = open(&home.path().join("data"), engine).await;
+        let there = store.offload(|_| std::thread::current().id()).await.unwrap();
+        assert_ne!(there, here, "{engine:?}");
+        let caller = store.clone();
+        let mut calls = JoinSet::new();
+        calls.spawn(async move { caller.offload::<()>(|_| panic!("the call's own")).await });
+        let failed = calls.join_next().await.unwrap();
+        assert!(failed.is_err_and(|error| error.is_panic()), "a panic is the caller's, not a broken index");
+        close(store, loops).await;
+    }
+    let house = House::new().await;
+    assert_eq!(house.store.offload(|_| std::thread::current().id()).await.unwrap(), here);
+    house.close().await;
+}
