@@ -145,7 +145,7 @@ impl<L: Log> Hand<L> {
     pub(crate) async fn on(log: L) -> Self {
         let claim = log.claim().await.unwrap();
         assert_eq!(log.last().await, Ok(claim.last));
-        let told = said(&everything(&log).await);
+        let told = seen(&log).await;
         Self { log, last: claim.last, told }
     }
     pub(crate) async fn try_append(&mut self, bodies: &[Vec<u8>]) -> Result<Vec<Placed>, LogError> {
