@@ -6,6 +6,7 @@
 # make power CUTS=n     more power cuts, at n moments of a recorded store (SEED=n: another recording)
 # make fuzz T=60        every reader of bytes from outside fuzzed for T seconds; make fuzz-planted: it must find a planted fault
 # make mutants          planted faults, each of which the simulation must catch
+# make mutants-all [PIECE=folder] [SHARD=k/n]  small changes of the code (cargo-mutants), each of which a test must notice: hours
 # make torture KILLS=n  kill -9 under load, and a crash at each named point, three times (SEED=n repeats the same chances)
 # make storms [SEED=n] [INDEX=sled]  Postgres stopped and crashed 50 times, a disk that fails 20 times: times beside their limits
 
@@ -16,12 +17,14 @@ T ?= 60
 KILLS ?= 300
 CHANGES ?= 20000
 HITS ?= 3
+PIECE ?=
+SHARD ?=
 # What the sidecar itself never does.
 NO_PANIC = -D clippy::expect_used -D clippy::panic -D clippy::unreachable -D clippy::unimplemented
 INDEX ?= lsm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit deny mutants sim power torture storms bench bench-parts fuzz fuzz-planted
+.PHONY: help demo test lint unit deny mutants mutants-all sim power torture storms bench bench-parts fuzz fuzz-planted
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -62,6 +65,10 @@ power:
 mutants:
 	@tools/setup cmake
 	cargo test --locked --test sim planted -- --nocapture
+
+mutants-all:
+	@tools/setup postgres cmake cargo-mutants
+	SHARD=$(SHARD) tools/mutants $(PIECE)
 
 # The planted fault first: fuzzing that would not find it shows nothing.
 fuzz: fuzz-planted

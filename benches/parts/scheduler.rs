@@ -2,7 +2,9 @@
 use criterion::{BenchmarkId, Criterion, Throughput};
 use std::time::Duration;
 use tailhook::dispatch::{Facts, Job, Now, Scheduler};
-use tailhook::domain::{DeliveryId, DeliveryKey, EndpointKey, Outcome, Pending, SubscriptionId, TenantId};
+use tailhook::domain::{
+    DeliveryId, DeliveryKey, EndpointKey, EventId, EventPlace, Outcome, Pending, SubscriptionId, TenantId,
+};
 use tailhook::settings::DispatchSettings;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -44,6 +46,8 @@ impl Desk {
                 tenant: TenantId::new("t"),
                 id: DeliveryId(Uuid::from_u128(u128::from(self.seq))),
             },
+            event_id: EventId(Uuid::from_u128(u128::from(self.seq))),
+            place: EventPlace::default(),
             subscription: lane(to),
             order: Some(self.seq),
             seq: (self.seq, 0),

@@ -55,13 +55,13 @@ pub(crate) async fn lists(folder: &Path, _size: u64) -> anyhow::Result<()> {
     let house = House::open(folder).await?;
     figure("open", watch.seconds() * 1e3, "ms");
     let newest = Filter { limit: 100, ..Filter::default() };
-    page(&house, "list: the newest page", &newest)?;
+    page(&house, "list: the newest page", &newest).await?;
     let failed = Filter { status: Some(FilterStatus::Is(Status::Failed)), ..newest.clone() };
-    page(&house, "list: a filter that finds nothing", &failed)?;
+    page(&house, "list: a filter that finds nothing", &failed).await?;
     let watch = Watch::begin();
     let (mut pages, mut filter) = (0, newest);
     while pages < PAGES {
-        let page = house.store.list(&tenant(), &filter)?;
+        let page = house.store.list(&tenant(), &filter).await?;
         pages += 1;
         let Some(next) = page.next else { break };
         filter.after = Some(next);
@@ -71,12 +71,12 @@ pub(crate) async fn lists(folder: &Path, _size: u64) -> anyhow::Result<()> {
 }
 
 /// The median of some calls.
-fn page(house: &House, name: &str, filter: &Filter) -> anyhow::Result<()> {
+async fn page(house: &House, name: &str, filter: &Filter) -> anyhow::Result<()> {
     let _watch = Watch::begin();
     let mut took = Vec::new();
     for _ in 0..PAGES / 4 {
         let began = Instant::now();
-        house.store.list(&tenant(), filter)?;
+        house.store.list(&tenant(), filter).await?;
         took.push(began.elapsed());
     }
     took.sort_unstable();

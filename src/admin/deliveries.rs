@@ -8,12 +8,11 @@ use super::subscriptions::json;
 use super::{Api, BASE, body, objects};
 use crate::domain::event::derived_uuid;
 use crate::domain::{
-    Delivery, DeliveryId, DeliveryKey, Event, EventId, EventName, FilterStatus, Status, Subscription,
-    SubscriptionId,
+    DeliveryId, DeliveryKey, Event, EventId, EventName, FilterStatus, Status, Subscription, SubscriptionId,
 };
 use crate::fault;
 use crate::registry::validate::Invalid;
-use crate::store::{Batch, Filter, Page, Record, Store, StoreError};
+use crate::store::{Batch, Filter, Found, Record, Store, StoreError};
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
@@ -31,7 +30,7 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, Problem> {
     let bytes = body::read(body).await?;
-    let ticket = match idempotency::begin(&api, &caller, "POST /deliveries", &headers, &bytes)? {
+    let ticket = match idempotency::begin(&api, &caller, "POST /deliveries", &headers, &bytes).await? {
         Begin::Replay(answer) => return Ok(answer),
         Begin::Go(ticket) => ticket,
     };
@@ -143,13 +142,9 @@ pub(super) async fn list(
     let query = Query::read(query.as_deref(), &FILTERS)?;
     let filter = filter(&query)?;
     let store = api.0.parts.store.clone();
-    let (text, next) = off_the_loop(move || {
-        let page = whole_page(&store, &caller, filter)?;
-        let objects: Result<Vec<_>, StoreError> =
-            page.deliveries.into_iter().map(|d| object(&store, d, false)).collect();
-        Ok((serde_json::to_string(&objects?), page.next))
-    })
-    .await?;
+    let (found, next) = whole_page(&store, &caller, filter).await?;
+    let objects: Vec<_> = found.into_iter().map(|found| object(found, false)).collect();
+    let text = serde_json::to_string(&objects);
     let mut response = json(StatusCode::OK, text.map_err(|_| Problem::internal("serialising"))?);
     let link = next.map(|next| query.next_link(&format!("{BASE}/deliveries"), &next.to_string()));
     if let Some(link) = link.and_then(|link| HeaderValue::try_from(link).ok()) {
@@ -159,19 +154,22 @@ pub(super) async fn list(
 }
 
 /// The store answers a rare filter in parts; clients that follow no link get a full page all the same, within reason.
-fn whole_page(store: &Store, caller: &Caller, mut filter: Filter) -> Result<Page, StoreError> {
-    let mut page = Page::default();
+async fn whole_page(
+    store: &Store,
+    caller: &Caller,
+    mut filter: Filter,
+) -> Result<(Vec<Found>, Option<DeliveryId>), StoreError> {
+    let mut page = Vec::new();
     for _ in 0..MOST_PARTS {
-        let part = store.list(&caller.tenant, &filter)?;
-        filter.limit = filter.limit.saturating_sub(part.deliveries.len());
-        filter.after = part.next;
-        page.next = part.next;
-        page.deliveries.extend(part.deliveries);
-        if page.next.is_none() || filter.limit == 0 {
+        let (part, next) = store.list_found(&caller.tenant, &filter).await?;
+        filter.limit = filter.limit.saturating_sub(part.len());
+        filter.after = next;
+        page.extend(part);
+        if next.is_none() || filter.limit == 0 {
             break;
         }
     }
-    Ok(page)
+    Ok((page, filter.after))
 }
 
 pub(super) fn filter(query: &Query) -> Result<Filter, Problem> {
@@ -201,13 +199,9 @@ pub(super) async fn get(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let key = key(&caller, &id)?;
-    let store = api.0.parts.store.clone();
-    let read = move || {
-        let found = store.delivery(&key)?;
-        found.map(|delivery| object(&store, delivery, true)).transpose()
-    };
-    let found = off_the_loop(read).await?.ok_or_else(|| Problem::not_found("delivery"))?;
-    Ok(json(StatusCode::OK, serde_json::to_string(&found).map_err(|_| Problem::internal("serialising"))?))
+    let found = api.0.parts.store.found(&key).await?.ok_or_else(|| Problem::not_found("delivery"))?;
+    let text = serde_json::to_string(&object(found, true));
+    Ok(json(StatusCode::OK, text.map_err(|_| Problem::internal("serialising"))?))
 }
 
 /// `POST /deliveries/{id}/retry`
@@ -221,12 +215,11 @@ pub(super) async fn retry(
     let bytes = body::read(body).await?;
     let key = key(&caller, &id)?;
     let place = format!("POST /deliveries/{}/retry", key.id);
-    let ticket = match idempotency::begin(&api, &caller, &place, &headers, &bytes)? {
+    let ticket = match idempotency::begin(&api, &caller, &place, &headers, &bytes).await? {
         Begin::Replay(answer) => return Ok(answer),
         Begin::Go(ticket) => ticket,
     };
-    let (store, wanted) = (api.0.parts.store.clone(), key.clone());
-    let found = off_the_loop(move || store.delivery(&wanted)).await?;
+    let found = api.0.parts.store.delivery(&key).await?;
     let found = found.ok_or_else(|| Problem::not_found("delivery"))?;
     if !matches!(found.status, Status::Failed | Status::Abandoned) {
         let detail = format!(
@@ -256,17 +249,8 @@ fn key(caller: &Caller, id: &str) -> Result<DeliveryKey, Problem> {
     Ok(DeliveryKey { tenant: caller.tenant.clone(), id: DeliveryId(id) })
 }
 
-fn object(store: &Store, delivery: Delivery, whole: bool) -> Result<objects::DeliveryObject, StoreError> {
-    let event = store.event(&delivery.key)?;
-    Ok(objects::delivery(delivery, event.as_ref().map(|event| event.body.as_ref()), whole))
-}
-
-/// The store's reads touch the disk: they do not hold up the other tasks of a worker.
-async fn off_the_loop<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, Problem> {
-    let done = tokio::task::spawn_blocking(read).await;
-    Ok(done.map_err(|_| Problem::internal("a read of the store"))??)
+fn object(found: Found, whole: bool) -> objects::DeliveryObject {
+    objects::delivery(found.delivery, found.event.as_ref().map(|event| event.body.as_ref()), whole)
 }
 
 #[cfg(test)]

@@ -87,7 +87,7 @@ pub(super) fn key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
 }
 
 /// Looks the key up; `place` is method and path.
-pub(super) fn begin(
+pub(super) async fn begin(
     api: &Api,
     caller: &Caller,
     place: &str,
@@ -103,7 +103,7 @@ pub(super) fn begin(
         return Err(Problem::new(StatusCode::CONFLICT, "idempotency_busy", detail).retry_after(1));
     }
     let held = HeldKey { busy: api.0.busy_keys.clone(), key, body_hash };
-    match api.0.parts.store.idempotent(&held.key.0, &held.key.1)? {
+    match api.0.parts.store.idempotent(&held.key.0, &held.key.1).await? {
         None => Ok(Begin::Go(KeyTicket { held: Some(held) })),
         Some(known) if known.body_hash == body_hash => Ok(Begin::Replay(replay(known))),
         Some(_) => {

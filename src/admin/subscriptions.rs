@@ -34,7 +34,7 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, Problem> {
     let bytes = body::read(body).await?;
-    let ticket = match idempotency::begin(&api, &caller, "POST /subscriptions", &headers, &bytes)? {
+    let ticket = match idempotency::begin(&api, &caller, "POST /subscriptions", &headers, &bytes).await? {
         Begin::Replay(answer) => return Ok(answer),
         Begin::Go(ticket) => ticket,
     };

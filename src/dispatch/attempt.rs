@@ -1,4 +1,4 @@
-//! One attempt's course: body, secret, request, answer. Knows no scheduler; what goes wrong is the outcome.
+//! Purpose: one attempt's course: body, secret, request, answer; what goes wrong is the outcome. Must not: depend on the scheduler.
 use crate::domain::{EventName, Failure, Outcome, Pending, Secret, Subscription};
 use crate::egress::{Request, Transport};
 use crate::fault;
@@ -48,7 +48,7 @@ impl Attempted {
 impl<T: Transport> Attempting<T> {
     /// Makes the attempt. Without its secret or a header of its own a delivery is never sent: it would only look like one.
     pub(in crate::dispatch) async fn make(self) -> Attempted {
-        let event = match self.store.event(&self.pending.key) {
+        let event = match self.store.event(&self.pending).await {
             Ok(Some(event)) => event,
             Ok(None) => return Attempted::local("the event's body is not in the store".into(), None),
             Err(e) => {

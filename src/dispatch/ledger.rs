@@ -1,4 +1,4 @@
-//! What dispatch has to make durable: outcomes and abandonments, in batches, pipelined. Knows no scheduler.
+//! Purpose: what dispatch has to make durable: outcomes and abandonments, in batches, pipelined. Must not: depend on the scheduler.
 //!
 //! A commit waits for fdatasync; attempts do not wait for a commit. A few are on their way at once, what comes
 //! meanwhile is gathered for the next. What the store cannot take stays here until it can.

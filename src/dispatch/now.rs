@@ -1,4 +1,4 @@
-//! Time as dispatch takes it: handed in, never read. Pure.
+//! Purpose: time as dispatch takes it: handed in, pure. Must not: read a clock.
 use std::time::Duration;
 
 /// Milliseconds, bounded.

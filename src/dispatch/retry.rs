@@ -1,4 +1,4 @@
-//! What follows an attempt (SPEC 5.2, 5.3, profile `classic`), pure. Knows no lane, no endpoint, no clock.
+//! Purpose: what follows an attempt (SPEC 5.2, 5.3, profile `classic`), pure. Must not: depend on lanes, endpoints or a clock.
 use crate::dispatch::now::millis;
 use crate::domain::{Failure, Outcome};
 use crate::settings::DispatchSettings;

@@ -1,6 +1,6 @@
-//! Keeps the scheduler's lanes in step with the subscriptions. Decides nothing about deliveries.
-use crate::dispatch::rounds::roster::Facts;
+//! Purpose: keeps the scheduler's lanes in step with the subscriptions. Must not: decide anything about deliveries.
 use crate::dispatch::run::Dispatch;
+use crate::dispatch::scheduler::Facts;
 use crate::domain::{Subscription, SubscriptionId};
 use crate::egress::Transport;
 use crate::store::StoreError;
@@ -21,9 +21,9 @@ pub(in crate::dispatch) enum Review {
 
 impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
     /// Lists lanes at start and after an overflow; goes on with a review.
-    pub(in crate::dispatch) fn keep_lanes(&mut self) -> Result<(), StoreError> {
+    pub(in crate::dispatch) async fn keep_lanes(&mut self) -> Result<(), StoreError> {
         if self.list_lanes {
-            for lane in self.parts.store.lanes()? {
+            for lane in self.parts.store.lanes().await? {
                 self.refresh_lane(lane);
                 self.scheduler.backlog(lane);
             }

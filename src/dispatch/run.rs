@@ -1,13 +1,13 @@
-//! The thin loop around the scheduler: store in, attempts out, outcomes back. Decides nothing itself.
+//! Purpose: the thin loop around the scheduler: store in, attempts out, outcomes back. Must not: decide anything itself.
 use crate::clock::SharedClock;
 use crate::dispatch::attempt::{Attempted, Attempting};
 use crate::dispatch::backlog::refill::Want;
 use crate::dispatch::ledger::Ledger;
 use crate::dispatch::now::Now;
 use crate::dispatch::roll::Review;
-use crate::dispatch::rounds::pick::Job;
-use crate::dispatch::scheduler::{Offered, Scheduler};
+use crate::dispatch::scheduler::Job;
 use crate::dispatch::status::{DispatchStatus, Observer};
+use crate::dispatch::{Offered, Scheduler};
 use crate::domain::{EventName, Pending};
 use crate::egress::Transport;
 use crate::fault;
@@ -117,9 +117,9 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         self.followed().await;
         while self.is_wanted() {
             self.ended()?;
-            let busy = self.read();
-            self.give_up();
-            self.start();
+            let busy = self.read().await;
+            self.give_up().await;
+            self.start().await;
             self.ledger.flush_due();
             self.observer.levels(&self.scheduler);
             if !self.wait(busy).await? {
@@ -185,7 +185,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
     }
 
     /// Reads what the scheduler wants; true if it may want more at once.
-    fn read(&mut self) -> bool {
+    async fn read(&mut self) -> bool {
         let resting = self.again.is_some_and(|again| Instant::now() < again);
         if resting {
             return false;
@@ -193,7 +193,11 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         if self.again.take().is_some() {
             self.ledger.unblock();
         }
-        if let Err(error) = self.keep_lanes().and_then(|()| self.read_wants()) {
+        let read = match self.keep_lanes().await {
+            Ok(()) => self.read_wants().await,
+            failed => failed,
+        };
+        if let Err(error) = read {
             tracing::warn!(%error, "pending deliveries cannot be read, trying again");
             self.again = Some(Instant::now() + AGAIN);
             return false;
@@ -201,10 +205,10 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         self.review != Review::Done || self.list_lanes || self.scheduler.wants_more()
     }
 
-    fn read_wants(&mut self) -> Result<(), StoreError> {
+    async fn read_wants(&mut self) -> Result<(), StoreError> {
         let mut wants = self.scheduler.wants(READS).into_iter();
         while let Some(want) = wants.next() {
-            if let Err(error) = self.read_one(want) {
+            if let Err(error) = self.read_one(want).await {
                 std::iter::once(want).chain(wants).for_each(|want| self.scheduler.not_read(want));
                 return Err(error);
             }
@@ -212,22 +216,22 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         Ok(())
     }
 
-    fn read_one(&mut self, want: Want) -> Result<(), StoreError> {
+    async fn read_one(&mut self, want: Want) -> Result<(), StoreError> {
         let now = self.now();
         let store = &self.parts.store;
         match want {
             Want::Page { lane, after, limit } => {
-                let page = store.due(lane, after, limit)?;
+                let page = store.due(lane, after, limit).await?;
                 fault::crash_point("dispatch.page-read");
                 self.reopen(lane);
                 self.scheduler.filled(lane, page, limit, now);
             }
             Want::First { lane, order } => {
-                let found = store.first_in_order(lane, order)?;
+                let found = store.first_in_order(lane, order).await?;
                 self.scheduler.first(lane, order, found, now);
             }
             Want::Count { lane, after, limit } => {
-                let page = store.due(lane, after, limit)?;
+                let page = store.due(lane, after, limit).await?;
                 self.scheduler.counted(lane, &page, limit);
             }
         }
@@ -247,17 +251,17 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         self.list_lanes |= overflowed;
     }
 
-    fn give_up(&mut self) {
+    async fn give_up(&mut self) {
         let at_ms = self.parts.clock.now_ms();
         for given_up in self.scheduler.take_given_up() {
-            self.observer.given_up(&given_up);
+            self.observer.given_up(&given_up).await;
             let reason = given_up.reason.to_string();
             self.ledger.add(Record::Abandoned { key: given_up.key, reason, at_ms }, given_up.ticket);
         }
     }
 
     /// Starts what may start. Not while the store takes nothing: what cannot be recorded would be repeated.
-    fn start(&mut self) {
+    async fn start(&mut self) {
         while !self.ledger.is_blocked() {
             let now = self.now();
             let Some(job) = self.scheduler.next(now) else { break };
@@ -286,7 +290,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
             self.jobs.insert(handle.id(), (job, now.wall));
         }
         // what `next` gave up on the way
-        self.give_up();
+        self.give_up().await;
     }
 
     /// Waits for something to happen; false: stop.

@@ -1,302 +1,327 @@
-//! Which delivery goes when, pure: lanes grouped into endpoints, rounds, limits, timers (SPEC 5.2–5.5). No async, no
-//! clock, no store: what it wants to read it asks for (`wants`), what it decides it hands out (`done`, `given_up`).
+//! Purpose: which delivery goes when (SPEC 5.2–5.5): passes messages between the three owners, `Backlog`, `Rounds` and `Timers`, pure.
+//! Must not: have a state of its own, read a clock or a store: what it wants to read it asks for (`wants`), what it decides it
+//! hands out (`done`, `given_up`).
 //!
-//! Every step costs O(log n) in lanes, endpoints and deliveries in memory. `roster` opens and closes lanes, `refill`
-//! reads them, `pick` starts attempts, `settle` ends them.
-use crate::dispatch::backlog::lane::{Admission, Ending, Lane, Successor, TicketState};
-use crate::dispatch::backlog::refill::HELD;
-use crate::dispatch::now::{Now, millis};
-use crate::dispatch::rounds::endpoint::{Endpoint, EndpointId, RoundPlace};
-use crate::dispatch::ticket::Ticket;
-use crate::domain::{EndpointKey, Pending, SubscriptionId};
+//! Every step costs O(log n) in lanes, endpoints and deliveries in memory. Debug builds check after each step that the owners
+//! agree.
+use crate::dispatch::backlog::lane::{AttemptEnd, Lead, Offered};
+use crate::dispatch::backlog::lanes::Backlog;
+use crate::dispatch::backlog::refill::Want;
+use crate::dispatch::message::{GivenUp, Message};
+use crate::dispatch::now::Now;
+use crate::dispatch::retry::{RetryVerdict, judge};
+use crate::dispatch::rounds::pick::{Rounds, Started};
+use crate::dispatch::ticket::{EndpointId, Ticket};
+use crate::dispatch::timers::{Timer, Timers};
+use crate::domain::{Attempt, DeliveryKey, EndpointKey, Next, Ordering, Outcome, Pending, SubscriptionId};
 use crate::fault;
 use crate::settings::DispatchSettings;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// What became of an offer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Offered {
-    /// In memory.
-    Taken,
-    /// In the store: it will be read when its turn comes; or it is known already.
-    Left,
-    /// The lane is not known: open it and mark its backlog.
-    UnknownLane,
-}
-
-/// A delivery that is given up without an attempt: make it durable, then call `settled`.
+/// What the scheduler must know of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GivenUp {
-    /// Which.
-    pub ticket: Ticket,
-    /// Its key in the store.
-    pub key: crate::domain::DeliveryKey,
-    /// One line for people.
-    pub reason: &'static str,
+pub struct Facts {
+    /// Where to, now.
+    pub endpoint: EndpointKey,
+    /// Its own ordering.
+    pub ordering: Option<Ordering>,
+    /// Its own limit, requests per second; 0: none.
+    pub rate: Option<u32>,
 }
 
-/// Something that happens at a (steady) millisecond.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::dispatch) enum Timer {
-    Due(Ticket),
-    Expire(Ticket),
-    Endpoint(EndpointId),
+/// An attempt to make. Hand it back with `done`, or with `put_back` if it was not made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// Which delivery.
+    pub ticket: Ticket,
+    /// What it is.
+    pub pending: Pending,
+    pub(in crate::dispatch) started: Started,
+}
+
+/// An attempt to make durable; then call `settled`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// Which delivery.
+    pub key: DeliveryKey,
+    /// For its record.
+    pub attempt: Attempt,
+    /// What follows.
+    pub next: Next,
 }
 
 /// The scheduler.
 #[derive(Debug)]
 pub struct Scheduler {
-    pub(in crate::dispatch) settings: DispatchSettings,
-    pub(in crate::dispatch) lanes: BTreeMap<SubscriptionId, Lane>,
-    pub(in crate::dispatch) endpoints: BTreeMap<EndpointId, Endpoint>,
-    pub(in crate::dispatch) by_key: BTreeMap<EndpointKey, EndpointId>,
-    pub(in crate::dispatch) next_id: EndpointId,
-    /// Endpoints that may have something to start, in rounds.
-    pub(in crate::dispatch) round: VecDeque<EndpointId>,
-    pub(in crate::dispatch) unproven: VecDeque<EndpointId>,
-    pub(in crate::dispatch) retries: VecDeque<EndpointId>,
-    pub(in crate::dispatch) timers: BTreeSet<(i64, Timer)>,
-    pub(in crate::dispatch) in_flight: usize,
-    pub(in crate::dispatch) unproven_in_flight: usize,
-    pub(in crate::dispatch) retries_in_flight: usize,
-    pub(in crate::dispatch) refusing: usize,
-    pub(in crate::dispatch) held: usize,
-    pub(in crate::dispatch) hungry: VecDeque<SubscriptionId>,
-    pub(in crate::dispatch) firsts: VecDeque<(SubscriptionId, u64)>,
-    pub(in crate::dispatch) counting: VecDeque<SubscriptionId>,
-    pub(in crate::dispatch) given_up: Vec<GivenUp>,
+    settings: DispatchSettings,
+    backlog: Backlog,
+    rounds: Rounds,
+    timers: Timers,
+    given_up: Vec<GivenUp>,
+    /// Steps since everything was checked.
+    #[cfg(debug_assertions)]
+    unchecked: usize,
 }
 
 impl Scheduler {
     /// Nothing known yet.
     pub fn new(settings: DispatchSettings) -> Self {
         Self {
-            settings,
-            lanes: BTreeMap::new(),
-            endpoints: BTreeMap::new(),
-            by_key: BTreeMap::new(),
-            next_id: 0,
-            round: VecDeque::new(),
-            unproven: VecDeque::new(),
-            retries: VecDeque::new(),
-            timers: BTreeSet::new(),
-            in_flight: 0,
-            unproven_in_flight: 0,
-            retries_in_flight: 0,
-            refusing: 0,
-            held: 0,
-            hungry: VecDeque::new(),
-            firsts: VecDeque::new(),
-            counting: VecDeque::new(),
+            backlog: Backlog::new(&settings),
+            rounds: Rounds::new(settings.clone()),
+            timers: Timers::default(),
             given_up: Vec::new(),
+            settings,
+            #[cfg(debug_assertions)]
+            unchecked: 0,
         }
     }
 
-    /// A delivery that has become pending.
-    pub fn offer(&mut self, pending: Pending, now: Now) -> Offered {
-        let id = pending.subscription;
-        let Some(lane) = self.lanes.get_mut(&id) else { return Offered::UnknownLane };
-        let early = lane.was_early(pending.seq);
-        let over = lane.is_over(pending.seq) || (early && !lane.items.contains_key(&pending.seq));
-        let counted = !over && lane.owed.saw(pending.seq);
-        let endpoint = lane.endpoint;
-        let stale = early || lane.seen >= Some(pending.seq);
-        let room = lane.items.len() < self.room(id) && self.held < HELD;
-        let Some(lane) = self.lanes.get_mut(&id) else { return Offered::UnknownLane };
-        let offered = if stale || lane.more {
-            Offered::Left
-        } else if room {
-            lane.saw(pending.seq);
-            lane.cursor = Some(pending.seq);
-            self.admit(pending, now);
-            Offered::Taken
-        } else {
-            lane.more = true;
-            self.touch(id);
-            Offered::Left
-        };
-        if let Some(endpoint) = endpoint.filter(|_| counted) {
-            self.owes(endpoint, 1);
-            self.crowd_out(endpoint);
+    /// A subscription as it is now: opens its lane, or moves it to another endpoint, ordering or rate.
+    pub fn open_lane(&mut self, id: SubscriptionId, facts: &Facts, now: Now) {
+        let ordering = facts.ordering.unwrap_or(self.settings.ordering);
+        let rate = facts.rate.unwrap_or(self.settings.per_endpoint.rate);
+        let from = self.backlog.endpoint_of(id);
+        let to = self.rounds.use_endpoint(&facts.endpoint);
+        let lead = Lead { endpoint: to, tenant: facts.endpoint.tenant.clone() };
+        self.backlog.open(id, lead, self.rounds.is_proven(to), ordering, rate);
+        self.pass_on();
+        for endpoint in from.into_iter().filter(|from| *from != to).chain([to]) {
+            self.lanes_changed(endpoint, now);
         }
-        offered
+        self.step();
     }
 
+    /// A subscription that is deleted or inactive: all that it owes is given up.
+    pub fn close_lane(&mut self, id: SubscriptionId, reason: &'static str, now: Now) {
+        if self.backlog.is_gone(id) {
+            return;
+        }
+        let from = self.backlog.endpoint_of(id);
+        self.backlog.close(id, reason, self.settings.ordering);
+        self.pass_on();
+        if let Some(from) = from {
+            self.lanes_changed(from, now);
+        }
+        self.step();
+    }
+
+    fn lanes_changed(&mut self, endpoint: EndpointId, now: Now) {
+        match self.backlog.rate(endpoint) {
+            Some(rate) => self.rounds.set_rate(endpoint, rate, now),
+            None => self.rounds.leave_endpoint(endpoint),
+        }
+    }
+
+    /// Where does the lane lead, if it is open?
+    pub fn endpoint_of(&self, id: SubscriptionId) -> Option<&EndpointKey> {
+        self.rounds.key(self.backlog.endpoint_of(id)?)
+    }
+    /// Is everything in the lane abandoned?
+    pub fn is_gone(&self, id: SubscriptionId) -> bool {
+        self.backlog.is_gone(id)
+    }
+    /// All lanes from `after` on, for a review in pieces.
+    pub fn lanes_after(&self, after: Option<SubscriptionId>, limit: usize) -> Vec<SubscriptionId> {
+        self.backlog.lanes_after(after, limit)
+    }
+    /// Endpoints whose breaker refuses or probes.
+    pub fn refusing(&self) -> usize {
+        self.rounds.sums().refusing
+    }
+    /// Requests in flight.
+    pub fn in_flight(&self) -> usize {
+        self.rounds.sums().in_flight
+    }
+    /// Deliveries in memory.
+    pub fn held(&self) -> usize {
+        self.backlog.held()
+    }
+    /// When there is something to do without anything happening: a steady millisecond.
+    pub fn next_wake(&self) -> Option<i64> {
+        self.timers.next_wake()
+    }
     /// Decisions to make durable.
     pub fn take_given_up(&mut self) -> Vec<GivenUp> {
         std::mem::take(&mut self.given_up)
     }
 
-    /// When there is something to do without anything happening: a steady millisecond.
-    pub fn next_wake(&self) -> Option<i64> {
-        self.timers.first().map(|(at, _)| *at)
+    /// A delivery that has become pending.
+    pub fn offer(&mut self, pending: Pending, now: Now) -> Offered {
+        let offered = self.backlog.offer(pending, now);
+        self.step();
+        offered
+    }
+    /// The store holds more for this lane than was offered: at start, and after the feed has overflowed.
+    pub fn backlog(&mut self, id: SubscriptionId) {
+        debug_assert!(self.backlog.has_lane(id), "lane {id} is to be opened before");
+        self.backlog.mark(id);
+        self.step();
+    }
+    /// What to read from the store, most urgent first.
+    pub fn wants(&mut self, limit: usize) -> Vec<Want> {
+        self.backlog.wants(limit)
+    }
+    /// Would `wants` give something now?
+    pub fn wants_more(&self) -> bool {
+        self.backlog.wants_more()
+    }
+    /// The answer to `Want::Page`.
+    pub fn filled(&mut self, id: SubscriptionId, page: Vec<Pending>, limit: usize, now: Now) {
+        self.backlog.filled(id, page, limit, now);
+        self.step();
+    }
+    /// The answer to `Want::First`.
+    pub fn first(&mut self, id: SubscriptionId, order: u64, found: Option<Pending>, now: Now) {
+        self.backlog.first(id, order, found, now);
+        self.step();
+    }
+    /// The answer to `Want::Count`.
+    pub fn counted(&mut self, id: SubscriptionId, page: &[Pending], limit: usize) {
+        self.backlog.counted(id, page, limit);
+        self.step();
+    }
+    /// The store could not be asked: ask again later.
+    pub fn not_read(&mut self, want: Want) {
+        self.backlog.not_read(want);
     }
 
-    /// Endpoints whose breaker refuses or probes.
-    pub fn refusing(&self) -> usize {
-        self.refusing
-    }
-    /// Requests in flight.
-    pub fn in_flight(&self) -> usize {
-        self.in_flight
-    }
-    /// Deliveries in memory.
-    pub fn held(&self) -> usize {
-        self.held
-    }
-
-    pub(in crate::dispatch) fn admit(&mut self, pending: Pending, now: Now) {
-        let Some(lane) = self.lanes.get_mut(&pending.subscription) else { return };
-        let ticket = Ticket { lane: pending.subscription, seq: pending.seq };
-        let expires = expires(&pending, &self.settings, now);
-        let anothers = lane.is_anothers(&self.endpoints, &pending).then_some(ANOTHERS);
-        let over = lane.gone.or(anothers).or_else(|| (expires <= now.steady).then_some(EXPIRED));
-        if let Some(reason) = over {
-            let key = pending.key.clone();
-            if lane.admit_ended(pending) {
-                self.held += 1;
-                self.no_longer_owed(ticket);
-                self.given_up.push(GivenUp { ticket, key, reason });
+    /// The next attempt, if one may start now.
+    pub fn next(&mut self, now: Now) -> Option<Job> {
+        while let Some((at, timer)) = self.timers.take_due(now.steady) {
+            match timer {
+                Timer::Due(ticket) => self.backlog.due(ticket, at),
+                Timer::Expire(ticket) => self.backlog.expired(ticket),
+                Timer::Endpoint(id) => self.rounds.timer_came(id, at),
             }
-            return;
+            self.pass_on();
         }
-        match lane.admit(pending, expires) {
-            Admission::Left => return,
-            Admission::Head => {
-                self.held += 1;
-                self.arm(ticket, now);
+        let job = self.rounds.next(now).and_then(|started| {
+            let ticket = started.ready.ticket;
+            let pending = self.backlog.begin(ticket);
+            debug_assert!(pending.is_some(), "{ticket:?} is started and is not in memory");
+            Some(Job { ticket, pending: pending?, started })
+        });
+        self.step();
+        job
+    }
+
+    /// Gives back a job that was not started: as if it had not been chosen.
+    pub fn put_back(&mut self, job: &Job, now: Now) {
+        self.rounds.put_back(&job.started);
+        self.backlog.put_back(job.ticket, job.started.ready.due, now);
+        self.step();
+    }
+
+    /// An attempt is over. `at_ms` is when it began (Unix), `jitter` in [0, 1).
+    pub fn done(&mut self, job: &Job, outcome: Outcome, at_ms: i64, now: Now, jitter: f64) -> Done {
+        let before = &job.pending;
+        let verdict = self.rounds.ended(&job.started, &outcome, now);
+        if let Some(proven) = verdict.proven {
+            self.backlog.proven(job.started.endpoint, proven);
+        }
+        let (counted, attempts) = (before.counted_attempts, before.attempts);
+        let judged = judge(&outcome, counted, attempts, verdict.charged, &self.settings, jitter);
+        let (next, retry) = match judged.verdict {
+            RetryVerdict::Delivered => (Next::Delivered, None),
+            RetryVerdict::Failed => (Next::Failed, None),
+            RetryVerdict::Retry(wait) => {
+                let at = now.wall.saturating_add(wait);
+                fault::crash_point("dispatch.retry-planned");
+                let lost = fault::planted("lost-retry") && judged.counted && counted == 2
+                    || fault::planted("breaker-swallows") && !judged.counted;
+                let wait = if lost { YEARS_MS } else { wait };
+                (Next::RetryAt(at), Some((at, now.steady.saturating_add(wait))))
             }
-            Admission::Follower => self.held += 1,
-        }
-        self.timers.insert((expires, Timer::Expire(ticket)));
-    }
-
-    /// A delivery whose turn it is waits until it is due, or is ready.
-    pub(in crate::dispatch) fn arm(&mut self, ticket: Ticket, now: Now) {
-        let Some(item) = self.lanes.get(&ticket.lane).and_then(|lane| lane.items.get(&ticket.seq)) else {
-            return;
         };
-        // A due time further off than any wait we give is a wall clock that was wrong. Nothing waits for its first attempt:
-        // its due time is that of the commit, by the server's clock, which may be ahead of ours.
-        let backoff = &self.settings.backoff;
-        let longest = match item.pending.attempts {
-            0 => 0,
-            _ if fault::planted("wait-by-wall-clock") => i64::MAX,
-            _ => millis(backoff.max.mul_f64(1.0 + backoff.jitter.clamp(0.0, 1.0))),
-        };
-        let wait = item.pending.due_ms.saturating_sub(now.wall).clamp(0, longest);
-        self.wait_until(ticket, now.steady.saturating_add(wait), now);
+        self.backlog.ended(job.ticket, AttemptEnd { counted: judged.counted, retry });
+        self.step();
+        let number = attempts.saturating_add(1);
+        let attempt = Attempt { number, at_ms, outcome, counted: judged.counted };
+        Done { key: before.key.clone(), attempt, next }
     }
 
-    pub(in crate::dispatch) fn wait_until(&mut self, ticket: Ticket, due: i64, now: Now) {
-        let Some(lane) = self.lanes.get_mut(&ticket.lane) else { return };
-        let Some(item) = lane.items.get_mut(&ticket.seq) else { return };
-        if due > now.steady {
-            item.state = TicketState::Waiting(due);
-            self.timers.insert((due, Timer::Due(ticket)));
-            return;
-        }
-        item.state = TicketState::Ready(due);
-        lane.active += 1;
-        let retry = item.pending.attempts > 0;
-        if let Some(id) = lane.endpoint
-            && let Some(endpoint) = self.endpoints.get_mut(&id)
-        {
-            endpoint.insert(ticket, due, retry);
-            self.enqueue(id);
-        }
+    /// What was decided about a delivery is durable: only now its key goes on, or its retry is planned.
+    pub fn settled(&mut self, ticket: Ticket, now: Now) {
+        self.backlog.settled(ticket, now);
+        self.step();
     }
 
-    /// Puts an endpoint into the round, if it has something and waits for nothing.
-    pub(in crate::dispatch) fn enqueue(&mut self, id: EndpointId) {
-        let Some(endpoint) = self.endpoints.get_mut(&id) else { return };
-        let free = match endpoint.place {
-            RoundPlace::Idle => endpoint.has_ready(),
-            RoundPlace::Retries => endpoint.has_fresh(),
-            RoundPlace::Unproven => endpoint.proven,
-            RoundPlace::Running | RoundPlace::Timed(_) => false,
-        };
-        if free {
-            endpoint.place = RoundPlace::Running;
-            self.round.push_back(id);
-        }
+    /// The end of a step.
+    fn step(&mut self) {
+        self.pass_on();
+        #[cfg(debug_assertions)]
+        self.sometimes_check();
     }
 
-    /// Takes a delivery out of the endpoint's queue and the timers, whatever it waits for.
-    pub(in crate::dispatch) fn unhook(&mut self, ticket: Ticket) {
-        let Some(lane) = self.lanes.get_mut(&ticket.lane) else { return };
-        let Some(item) = lane.items.get(&ticket.seq) else { return };
-        self.timers.remove(&(item.expires, Timer::Expire(ticket)));
-        match item.state {
-            TicketState::Waiting(due) => {
-                self.timers.remove(&(due, Timer::Due(ticket)));
+    /// What one owner says goes to those whom it concerns.
+    fn pass_on(&mut self) {
+        for message in self.backlog.messages() {
+            match message {
+                Message::Ready(endpoint, ready) => self.rounds.ready(endpoint, ready),
+                Message::Unready(endpoint, ready) => self.rounds.unready(endpoint, ready),
+                Message::Set(at, timer) => self.timers.set(at, timer),
+                Message::Cancel(at, timer) => self.timers.cancel(at, timer),
+                Message::GiveUp(given_up) => self.given_up.push(given_up),
             }
-            TicketState::Ready(due) => {
-                let retry = item.pending.attempts > 0;
-                lane.active = lane.active.saturating_sub(1);
-                if let Some(endpoint) = lane.endpoint.and_then(|id| self.endpoints.get_mut(&id)) {
-                    endpoint.remove(ticket, due, retry);
-                }
+        }
+        for message in self.rounds.messages() {
+            match message {
+                Message::Set(at, timer) => self.timers.set(at, timer),
+                Message::Cancel(at, timer) => self.timers.cancel(at, timer),
+                other => debug_assert!(false, "the rounds say {other:?}"),
             }
-            _ => {}
-        }
-    }
-
-    /// Drops a delivery that is settled; its key goes on.
-    pub(in crate::dispatch) fn drop_item(&mut self, ticket: Ticket, now: Now) {
-        let Some(lane) = self.lanes.get_mut(&ticket.lane) else { return };
-        let (item, successor) = lane.remove(ticket.seq);
-        if item.is_some() {
-            self.held = self.held.saturating_sub(1);
-        }
-        match successor {
-            Successor::Next(seq) => self.arm(Ticket { seq, ..ticket }, now),
-            Successor::Read(order) => self.firsts.push_back((ticket.lane, order)),
-            Successor::Nobody => {}
-        }
-        self.touch(ticket.lane);
-    }
-
-    /// Gives an idle delivery up.
-    pub(in crate::dispatch) fn give_up(&mut self, ticket: Ticket, reason: &'static str) {
-        self.unhook(ticket);
-        let Some(item) = self.lanes.get_mut(&ticket.lane).and_then(|lane| lane.items.get_mut(&ticket.seq))
-        else {
-            return;
-        };
-        item.state = TicketState::Settling(Ending::Final);
-        let key = item.pending.key.clone();
-        self.no_longer_owed(ticket);
-        self.given_up.push(GivenUp { ticket, key, reason });
-    }
-
-    pub(in crate::dispatch) fn no_longer_owed(&mut self, ticket: Ticket) {
-        let Some(lane) = self.lanes.get_mut(&ticket.lane) else { return };
-        if lane.owed.ended(ticket.seq)
-            && let Some(id) = lane.endpoint
-        {
-            self.owes(id, -1);
-        }
-    }
-
-    pub(in crate::dispatch) fn owes(&mut self, id: EndpointId, change: i64) {
-        if let Some(endpoint) = self.endpoints.get_mut(&id) {
-            endpoint.owed = endpoint.owed.saturating_add_signed(change);
         }
     }
 }
 
-/// Why a delivery is given up whose subscription has changed its tenant.
-pub(in crate::dispatch) const ANOTHERS: &str = "the subscription belongs to another tenant now";
-/// Why an old delivery is given up.
-pub(in crate::dispatch) const EXPIRED: &str = "expired: older than delivery.expire_after";
+/// What is planned for then is lost.
+const YEARS_MS: i64 = 10 * 365 * 24 * 3_600_000;
 
-/// When a delivery is abandoned: counted from its event, or from the manual retry that made it pending again.
-fn expires(pending: &Pending, settings: &DispatchSettings, now: Now) -> i64 {
-    let created = pending.created_us / 1000;
-    let since = if pending.attempts == 0 { created.max(pending.due_ms) } else { created };
-    let left = since.saturating_add(millis(settings.expire_after)).saturating_sub(now.wall);
-    now.steady.saturating_add(left)
+#[cfg(any(test, debug_assertions))]
+impl Scheduler {
+    #[cfg(debug_assertions)]
+    /// A full check costs what is in memory: it is made so seldom that its share of a step is constant.
+    fn sometimes_check(&mut self) {
+        self.unchecked += 1;
+        if self.unchecked * 16 >= self.timers.len() + self.held() {
+            self.unchecked = 0;
+            self.check();
+        }
+    }
+
+    /// Everything that holds between two steps: of each owner alone, and of all together.
+    pub(in crate::dispatch) fn check(&mut self) {
+        use crate::dispatch::backlog::{items::TicketState, lane::Lane};
+        use crate::dispatch::rounds::standing::RoundPlace;
+        self.backlog.check();
+        self.rounds.check();
+        let (mut timers, mut ready, mut in_rounds, mut in_flight) = (0, 0, 0, 0);
+        for items in self.backlog.lanes().map(Lane::items) {
+            let endpoint = items.endpoint().and_then(|id| self.rounds.endpoint(id));
+            for (ticket, item) in items.iter() {
+                for (at, timer) in item.timers(ticket) {
+                    assert!(self.timers.has(at, timer), "{timer:?} at {at}");
+                    timers += 1;
+                }
+                if let Some(is_ready) = item.ready(ticket) {
+                    assert!(endpoint.is_some_and(|endpoint| endpoint.has(is_ready)), "{is_ready:?}");
+                    ready += 1;
+                }
+                in_flight += usize::from(item.state == TicketState::InFlight);
+            }
+        }
+        for (id, endpoint) in self.rounds.endpoints() {
+            if let RoundPlace::Timed(at) = endpoint.place() {
+                assert!(self.timers.has(at, Timer::Endpoint(id)), "endpoint {id} at {at}");
+                timers += 1;
+            }
+            in_rounds += endpoint.ready_len();
+            let proven = self.backlog.is_proven(id);
+            assert!(proven.is_none_or(|proven| proven == endpoint.is_proven()), "{endpoint:?}");
+        }
+        let here = (in_rounds, self.in_flight(), self.timers.len());
+        assert_eq!((ready, in_flight, timers), here, "ready, in flight, timers: in lanes, and elsewhere");
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! What others may know of dispatch: a few numbers and the metrics of SPEC 8. Decides nothing.
+//! Purpose: what others may see of dispatch: a few numbers and the metrics of SPEC 8. Must not: decide anything.
+use crate::dispatch::message::GivenUp;
 use crate::dispatch::run::DispatchParts;
-use crate::dispatch::scheduler::{GivenUp, Scheduler};
-use crate::dispatch::settle::Done;
+use crate::dispatch::scheduler::{Done, Scheduler};
 use crate::domain::{EventName, Failure, Next};
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -88,9 +88,9 @@ impl Observer {
         }
     }
 
-    pub(in crate::dispatch) fn given_up(&self, given_up: &GivenUp) {
+    pub(in crate::dispatch) async fn given_up(&self, given_up: &GivenUp) {
         tracing::warn!(delivery = %given_up.key.id, reason = given_up.reason, "delivery abandoned");
-        let delivery = self.store.delivery(&given_up.key).ok().flatten();
+        let delivery = self.store.delivery(&given_up.key).await.ok().flatten();
         self.ended(&self.label(delivery.as_ref().map(|delivery| &delivery.event)), "abandoned");
     }
 

@@ -211,11 +211,25 @@ pub struct Delivery {
     pub updated_us: i64,
 }
 
+/// Where an event's body lies. Opaque: only the store that gave it reads it.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct EventPlace(pub(crate) [u8; 24]);
+
+impl fmt::Debug for EventPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EventPlace")
+    }
+}
+
 /// What the scheduler needs to know of a delivery that is still owed; small on purpose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
     /// Tenant and id.
     pub key: DeliveryKey,
+    /// Of which event.
+    pub event_id: EventId,
+    /// Where its body lies.
+    pub place: EventPlace,
     /// For which subscription: the lane it waits in.
     pub subscription: SubscriptionId,
     /// What it is ordered by within its lane (hash of the resource); `None`: unordered.

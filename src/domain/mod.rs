@@ -11,8 +11,8 @@ pub mod table;
 pub mod tenant;
 
 pub use delivery::{
-    Attempt, Delivery, DeliveryId, DeliveryKey, Failure, FilterStatus, Next, Outcome, Pending, Sequence,
-    Status,
+    Attempt, Delivery, DeliveryId, DeliveryKey, EventPlace, Failure, FilterStatus, Next, Outcome, Pending,
+    Sequence, Status,
 };
 pub use endpoint::EndpointKey;
 pub use event::{Event, EventId, EventName, Pattern, Resource};

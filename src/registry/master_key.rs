@@ -117,4 +117,32 @@ mod tests {
         assert!(matches!(load(&file, Some("x"), true, [3; 32]), Err(KeyError::Bad(..))));
         assert!(load(&file, Some(&STANDARD.encode([1; 32])), true, [3; 32]).is_ok());
     }
+
+    #[test]
+    fn a_key_that_cannot_be_read_is_not_taken_for_a_missing_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let no_folder = folder.path().join("a file");
+        std::fs::write(&no_folder, "").unwrap();
+        for sealed_exist in [false, true] {
+            let refused = load(&no_folder.join("master.key"), None, sealed_exist, [3; 32]);
+            assert!(matches!(refused, Err(KeyError::Io(..))), "{sealed_exist}");
+        }
+    }
+
+    #[test]
+    fn of_two_first_runs_the_second_takes_the_first_ones_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("master.key");
+        let (id, secret) = (SubscriptionId(uuid::Uuid::nil()), Secret::new("12345678"));
+        let sealed = make(&file, [3; 32]).unwrap().seal_row(id, Field::Secret, &secret);
+        assert_eq!(make(&file, [4; 32]).unwrap().open(id, Field::Secret, &sealed), Ok(secret));
+    }
+
+    /// The default is `master.key` in the working directory.
+    #[test]
+    fn a_name_alone_is_made_in_the_working_directory() {
+        let file = PathBuf::from(format!("master.key.of-a-test.{}", std::process::id()));
+        let made = load(&file, None, false, [3; 32]).map(drop);
+        assert!(std::fs::remove_file(&file).is_ok() && made.is_ok(), "{made:?}");
+    }
 }

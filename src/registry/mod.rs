@@ -106,3 +106,54 @@ impl Routing {
         self.by_tenant.get(tenant).into_iter().flat_map(BTreeMap::values).filter(|s| s.pattern.matches(name))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Options, Pattern};
+    use uuid::Uuid;
+
+    fn subscription(n: u128, tenant: &str, active: bool) -> Subscription {
+        Subscription {
+            id: SubscriptionId(Uuid::from_u128(n)),
+            tenant: TenantId::new(tenant),
+            pattern: Pattern::Any,
+            url: "https://a.example/".into(),
+            secret: None,
+            active,
+            created_us: 0,
+            updated_us: 0,
+            options: Options::default(),
+        }
+    }
+
+    fn ids(routing: &Routing, tenant: &str) -> Vec<u128> {
+        routing.of_tenant(&TenantId::new(tenant)).map(|s| s.id.0.as_u128()).collect()
+    }
+
+    #[test]
+    fn what_the_store_holds_is_routed_from_where_it_stood() {
+        let held = vec![subscription(1, "a", true), subscription(2, "b", true), subscription(3, "a", false)];
+        let routing = Routing::load(held, Lsn(7));
+        assert_eq!((ids(&routing, "a"), ids(&routing, "b"), routing.applied), (vec![1], vec![2], Lsn(7)));
+        assert!(routing.get(SubscriptionId(Uuid::from_u128(3))).is_some(), "known, though not active");
+    }
+
+    #[test]
+    fn a_truncate_forgets_all_but_the_position() {
+        let mut routing = Routing::load(vec![subscription(1, "a", true)], Lsn(7));
+        routing.apply(RowChange::Refused(SubscriptionId(Uuid::from_u128(2)), "why".into()));
+        routing.apply(RowChange::Cleared);
+        assert_eq!((ids(&routing, "a"), routing.refused.len(), routing.applied), (vec![], 0, Lsn(7)));
+        assert_eq!(routing.get(SubscriptionId(Uuid::from_u128(1))), None);
+    }
+
+    #[test]
+    fn a_position_alone_makes_no_other_subscriptions() {
+        let before = Routing::load(vec![subscription(1, "a", true)], Lsn(7));
+        let mut after = Routing { applied: Lsn(8), ..before.clone() };
+        assert!(after.same_subscriptions(&before));
+        after.put(subscription(1, "b", true));
+        assert!(!after.same_subscriptions(&before));
+    }
+}

@@ -99,6 +99,15 @@ fn an_insert_is_read_by_name_sealed_and_the_same_again() {
 }
 
 #[test]
+fn a_tenant_may_be_a_number_and_a_null_is_not_active() {
+    let read = |name, value| {
+        put(run(&change(Operation::Insert, None, Some(with(name, value))), &Routing::default()))
+    };
+    assert_eq!(read("tenant_id", json!(7)).tenant.as_str(), "7");
+    assert!(!read("active", json!(null)).active);
+}
+
+#[test]
 fn secrets_empty_null_sealed_and_clear() {
     for none in [json!(""), json!(null)] {
         assert_eq!(

@@ -17,6 +17,7 @@ pub mod recovery;
 #[doc(hidden)]
 #[cfg(feature = "hostile")]
 pub mod hostile;
+mod offload;
 mod reading;
 mod state;
 
@@ -31,6 +32,7 @@ pub use index::{Index, IndexError, IndexFactory, Reset};
 pub use inspect::salvage::{Salvaged, salvage};
 pub use inspect::verify::{Report, verify};
 pub use outbox::{Filter, Page, Store, Vitals};
+pub use reading::Found;
 pub use records::record::{Batch, Idempotent, Identity, Record};
 pub use recovery::opening::Recovery;
 pub use recovery::rebuild::{Rebuilt, rebuild};

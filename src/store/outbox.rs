@@ -106,6 +106,7 @@ impl Store {
             closing: watch::Sender::new(false),
             stage: watch::Sender::new(StoreStage::Idle),
             writable: Gate::new(true),
+            complete: Gate::new(true),
             ailing: AtomicBool::new(false),
             ailed: Notify::new(),
             broken: watch::Sender::new(None),
@@ -146,8 +147,19 @@ impl Store {
     }
 
     /// Makes the batch durable, all or nothing. Returning `Ok` means that fdatasync has returned.
-    /// Commits become visible in the order in which they were called. Dropping the future does not take the batch back.
+    /// Commits become visible in the order in which they are written. Those that need nothing of the index are written in the order
+    /// in which they were called. Dropping the future does not take the batch back once it is written.
     pub async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        self.write(batch, false).await
+    }
+
+    /// The same for deliveries that cannot be in the store, so that nobody asks the index for them: those of transactions that were
+    /// committed after the stream was opened.
+    pub async fn commit_unseen(&self, batch: Batch) -> Result<(), StoreError> {
+        self.write(batch, true).await
+    }
+
+    async fn write(&self, batch: Batch, unseen: bool) -> Result<(), StoreError> {
         if batch.is_empty() {
             return Ok(());
         }
@@ -161,9 +173,10 @@ impl Store {
         if !self.core.is_writable() {
             return Err(StoreError::Blocked("the data folder cannot be written".to_owned()));
         }
+        let fetched = self.core.fetch(&batch.records, unseen).await?;
         let (answer, answered) = oneshot::channel();
         let pieces = group::split(&batch.records, body, places, self.core.settings.frame_bytes);
-        let queued = Queued { pieces, records: batch.records, answer };
+        let queued = Queued { pieces, records: batch.records, unseen, fetched, answer };
         self.core.queue.send(queued).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
     }

@@ -1,6 +1,8 @@
-//! The store's questions to index and journal. Every answer includes what was acknowledged and is not in the index yet.
+//! Purpose: the store's questions to index and journal. Every answer includes what was acknowledged and is not in the index yet. Must
+//! not: read either on a worker of the runtime, or answer about deliveries while the index is being rebuilt.
 use crate::domain::{
-    Delivery, DeliveryKey, Event, EventId, FilterStatus, Pending, Status, SubscriptionId, TenantId,
+    Delivery, DeliveryId, DeliveryKey, Event, EventId, FilterStatus, Pending, Status, SubscriptionId,
+    TenantId,
 };
 use crate::fault;
 use crate::store::engine::core::Core;
@@ -24,22 +26,122 @@ const PAGE: usize = 100;
 const LOOKED_AT: usize = 50_000;
 const SCAN: usize = 256;
 
+/// A delivery and its event; without one when its segment is gone with the end of its history.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The delivery.
+    pub delivery: Delivery,
+    /// Its event, body included.
+    pub event: Option<Arc<Event>>,
+}
+
 impl Store {
-    /// What the shadow remembers of a row.
+    /// What the shadow remembers of a row. Reads the index: only inside `offload`.
     pub fn shadow(&self, table: &str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let key = keys::shadow(table, key);
-        let Some(value) = self.core.get(&key)? else { return Ok(None) };
-        let (tag, columns) = untag(&value).map_err(|e| self.core.unreadable(e))?;
-        let hidden = self.core.read().cleared.hides(keys::hash(table), tag);
-        Ok((!hidden).then(|| value.slice_ref(columns)))
+        self.core.shadow(table, key)
     }
 
     /// Subscriptions with something pending: what dispatch starts with.
-    pub fn lanes(&self) -> Result<Vec<SubscriptionId>, StoreError> {
+    pub async fn lanes(&self) -> Result<Vec<SubscriptionId>, StoreError> {
+        self.ask(Core::lanes).await
+    }
+
+    /// Pending deliveries of a lane with `seq > after` (`None`: from the start), in order.
+    pub async fn due(
+        &self,
+        lane: SubscriptionId,
+        after: Option<(u64, u32)>,
+        limit: usize,
+    ) -> Result<Vec<Pending>, StoreError> {
+        self.ask(move |core| core.due(lane, after, limit)).await
+    }
+
+    /// The first pending delivery of an ordering key in a lane.
+    pub async fn first_in_order(
+        &self,
+        lane: SubscriptionId,
+        order: u64,
+    ) -> Result<Option<Pending>, StoreError> {
+        self.ask(move |core| core.first_in_order(lane, order)).await
+    }
+
+    /// The event of a delivery that is owed, body included: from memory when fresh, else from the journal, checked. `None`: its
+    /// segment is gone with the end of its history. `Damaged`: its bytes are not what was written.
+    pub async fn event(&self, pending: &Pending) -> Result<Option<Arc<Event>>, StoreError> {
+        let (at, id) = (Locator::of(pending.place), pending.event_id);
+        match self.core.cached(at, id) {
+            Some(event) => Ok(Some(event)),
+            None => self.core.offload(move |core| core.event_at(at, id)).await?,
+        }
+    }
+
+    /// One delivery.
+    pub async fn delivery(&self, key: &DeliveryKey) -> Result<Option<Delivery>, StoreError> {
+        let key = key.clone();
+        self.ask(move |core| Ok(core.entry(&key)?.map(|entry| entry.delivery))).await
+    }
+
+    /// One delivery and its event. The event is `None` when its segment is gone with the end of its history.
+    pub async fn found(&self, key: &DeliveryKey) -> Result<Option<Found>, StoreError> {
+        let key = key.clone();
+        self.ask(move |core| core.entry(&key)?.map(|entry| core.found(entry)).transpose()).await
+    }
+
+    /// A tenant's deliveries, newest first.
+    pub async fn list(&self, tenant: &TenantId, filter: &Filter) -> Result<Page, StoreError> {
+        let (tenant, filter) = (tenant.clone(), filter.clone());
+        let mut deliveries = Vec::new();
+        self.ask(move |core| {
+            let next = core.list(&tenant, &filter, &mut |entry| Ok(deliveries.push(entry.delivery)))?;
+            Ok(Page { deliveries, next })
+        })
+        .await
+    }
+
+    /// The same with their events.
+    pub async fn list_found(
+        &self,
+        tenant: &TenantId,
+        filter: &Filter,
+    ) -> Result<(Vec<Found>, Option<DeliveryId>), StoreError> {
+        let (tenant, filter) = (tenant.clone(), filter.clone());
+        let mut all = Vec::new();
+        self.ask(move |core| {
+            let next = core.list(&tenant, &filter, &mut |entry| Ok(all.push(core.found(entry)?)))?;
+            Ok((all, next))
+        })
+        .await
+    }
+
+    /// An answer remembered for an Idempotency-Key, if younger than 24 hours.
+    pub async fn idempotent(&self, tenant: &TenantId, key: &str) -> Result<Option<Idempotent>, StoreError> {
+        let (tenant, key) = (tenant.clone(), key.to_owned());
+        self.core.offload(move |core| core.idempotent(&tenant, &key)).await?
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Core) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.core.deliveries_complete().await;
+        self.core.offload(question).await?
+    }
+}
+
+impl Core {
+    fn shadow(&self, table: &str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let key = keys::shadow(table, key);
+        let Some(value) = self.get(&key)? else { return Ok(None) };
+        let (tag, columns) = untag(&value).map_err(|e| self.unreadable(e))?;
+        let hidden = self.read().cleared.hides(keys::hash(table), tag);
+        Ok((!hidden).then(|| value.slice_ref(columns)))
+    }
+
+    fn lanes(&self) -> Result<Vec<SubscriptionId>, StoreError> {
         let mut lanes = Vec::new();
         let mut from = b"p".to_vec();
         // one seek a lane, however much waits in it
-        while let Some((key, _)) = self.core.scan((&from, b"q"), Way::Up, 1)?.pop() {
+        while let Some((key, _)) = self.scan((&from, b"q"), Way::Up, 1)?.pop() {
             let Some(lane) = keys::lane(&key) else { break };
             lanes.push(lane);
             from = keys::successor(&keys::pending(lane, (u64::MAX, u32::MAX)));
@@ -47,8 +149,7 @@ impl Store {
         Ok(lanes)
     }
 
-    /// Pending deliveries of a lane with `seq > after` (`None`: from the start), in order.
-    pub fn due(
+    fn due(
         &self,
         lane: SubscriptionId,
         after: Option<(u64, u32)>,
@@ -59,22 +160,21 @@ impl Store {
             Some(seq) => keys::successor(&keys::pending(lane, seq)),
         };
         let to = keys::successor(&keys::pending(lane, (u64::MAX, u32::MAX)));
-        let found = self.core.scan((&from, &to), Way::Up, limit)?;
+        let found = self.scan((&from, &to), Way::Up, limit)?;
         found
             .iter()
             .filter_map(|(key, value)| Some((keys::seq(key)?, value)))
-            .map(|(seq, value)| decode_pending(lane, seq, value).map_err(|e| self.core.unreadable(e)))
+            .map(|(seq, value)| decode_pending(lane, seq, value).map_err(|e| self.unreadable(e)))
             .collect()
     }
 
-    /// The first pending delivery of an ordering key in a lane.
-    pub fn first_in_order(&self, lane: SubscriptionId, order: u64) -> Result<Option<Pending>, StoreError> {
+    fn first_in_order(&self, lane: SubscriptionId, order: u64) -> Result<Option<Pending>, StoreError> {
         let mut from = keys::order(lane, order, (0, 0));
         let to = keys::successor(&keys::order(lane, order, (u64::MAX, u32::MAX)));
-        while let Some((key, _)) = self.core.scan((&from, &to), Way::Up, 1)?.pop() {
+        while let Some((key, _)) = self.scan((&from, &to), Way::Up, 1)?.pop() {
             let Some(seq) = keys::seq(&key) else { break };
-            if let Some(value) = self.core.get(&keys::pending(lane, seq))? {
-                return decode_pending(lane, seq, &value).map(Some).map_err(|e| self.core.unreadable(e));
+            if let Some(value) = self.get(&keys::pending(lane, seq))? {
+                return decode_pending(lane, seq, &value).map(Some).map_err(|e| self.unreadable(e));
             }
             // it ended between the two reads
             from = keys::successor(&key);
@@ -82,24 +182,13 @@ impl Store {
         Ok(None)
     }
 
-    /// The event of a delivery, body included (from memory when fresh, else from the journal, checked). `None`: no such
-    /// delivery, or its segment is gone with the end of its history. `Damaged`: its bytes are not what was written.
-    pub fn event(&self, key: &DeliveryKey) -> Result<Option<Arc<Event>>, StoreError> {
-        let Some(entry) = self.core.entry(key)? else { return Ok(None) };
-        let cached = self.core.read().events.get(entry.event_at);
-        match cached.filter(|event| event.id == entry.delivery.event_id) {
-            Some(event) => Ok(Some(event)),
-            None => self.core.event_at(entry.event_at, entry.delivery.event_id),
-        }
-    }
-
-    /// One delivery.
-    pub fn delivery(&self, key: &DeliveryKey) -> Result<Option<Delivery>, StoreError> {
-        Ok(self.core.entry(key)?.map(|entry| entry.delivery))
-    }
-
-    /// A tenant's deliveries, newest first.
-    pub fn list(&self, tenant: &TenantId, filter: &Filter) -> Result<Page, StoreError> {
+    /// Hands out the deliveries of a page, newest first; returns where the next one begins.
+    fn list(
+        &self,
+        tenant: &TenantId,
+        filter: &Filter,
+        take: &mut dyn FnMut(Entry) -> Result<(), StoreError>,
+    ) -> Result<Option<DeliveryId>, StoreError> {
         let floor = |us: Option<i64>| us.map(|us| keys::id_floor(us.div_euclid(1000)));
         let from = keys::delivery_at(tenant, floor(filter.since_us).unwrap_or_default());
         // the millisecond of `until` itself may hold earlier microseconds
@@ -112,41 +201,55 @@ impl Store {
             to = to.min(keys::delivery_at(tenant, *after.0.as_bytes()));
         }
         let limit = filter.limit.clamp(1, PAGE);
-        let mut page = Page::default();
-        let mut looked_at = 0;
+        let (mut taken, mut looked_at) = (0, 0);
+        let mut next = None;
         loop {
-            let found = self.core.scan((&from, &to), Way::Down, SCAN)?;
-            let last = found.len() < SCAN;
-            for (key, value) in found {
-                let delivery = self.core.select(tenant, filter, &value)?;
+            let pairs = self.scan((&from, &to), Way::Down, SCAN)?;
+            let last = pairs.len() < SCAN;
+            for (key, value) in pairs {
+                if let Some(entry) = self.select(tenant, filter, &value)? {
+                    take(entry)?;
+                    taken += 1;
+                }
                 looked_at += 1;
-                page.deliveries.extend(delivery);
-                if page.deliveries.len() == limit || looked_at == LOOKED_AT {
-                    page.next = keys::delivery_id(&key);
+                if taken == limit || looked_at == LOOKED_AT {
+                    next = keys::delivery_id(&key);
                     break;
                 }
                 to = key;
             }
-            if last || page.next.is_some() {
+            if last || next.is_some() {
                 break;
             }
         }
         // a next page only if something stands before it
-        if let Some(next) = page.next {
-            let to = keys::delivery_at(tenant, *next.0.as_bytes());
-            if self.core.scan((&from, &to), Way::Down, 1)?.is_empty() {
-                page.next = None;
+        if let Some(id) = next {
+            let to = keys::delivery_at(tenant, *id.0.as_bytes());
+            if self.scan((&from, &to), Way::Down, 1)?.is_empty() {
+                next = None;
             }
         }
-        Ok(page)
+        Ok(next)
     }
 
-    /// An answer remembered for an Idempotency-Key, if younger than 24 hours.
-    pub fn idempotent(&self, tenant: &TenantId, key: &str) -> Result<Option<Idempotent>, StoreError> {
-        let Some(value) = self.core.get(&keys::idempotent(tenant, key))? else { return Ok(None) };
-        let answer = codec::take_idempotent(&mut Reader::new(&value)).map_err(|e| self.core.unreadable(e))?;
-        let young = self.core.clock.now_ms() < answer.at_ms.saturating_add(REMEMBERED_MS);
+    fn idempotent(&self, tenant: &TenantId, key: &str) -> Result<Option<Idempotent>, StoreError> {
+        let Some(value) = self.get(&keys::idempotent(tenant, key))? else { return Ok(None) };
+        let answer = codec::take_idempotent(&mut Reader::new(&value)).map_err(|e| self.unreadable(e))?;
+        let young = self.clock.now_ms() < answer.at_ms.saturating_add(REMEMBERED_MS);
         Ok(Some(answer).filter(|a| young && a.tenant == *tenant && a.key == key))
+    }
+
+    fn cached(&self, at: Locator, id: EventId) -> Option<Arc<Event>> {
+        self.read().events.get(at).filter(|event| event.id == id)
+    }
+
+    fn found(&self, entry: Entry) -> Result<Found, StoreError> {
+        let (at, id) = (entry.event_at, entry.delivery.event_id);
+        let event = match self.cached(at, id) {
+            Some(event) => Some(event),
+            None => self.event_at(at, id)?,
+        };
+        Ok(Found { delivery: entry.delivery, event })
     }
 }
 
@@ -183,12 +286,7 @@ impl Core {
     }
 
     /// The delivery of a value, if the filter wants it.
-    fn select(
-        &self,
-        tenant: &TenantId,
-        filter: &Filter,
-        value: &[u8],
-    ) -> Result<Option<Delivery>, StoreError> {
+    fn select(&self, tenant: &TenantId, filter: &Filter, value: &[u8]) -> Result<Option<Entry>, StoreError> {
         let front = brief(value).map_err(|e| self.unreadable(e))?;
         let status_fits = match filter.status {
             None => true,
@@ -200,12 +298,13 @@ impl Core {
         if !status_fits || !time_fits {
             return Ok(None);
         }
-        let d = Entry::decode(value).map_err(|e| self.unreadable(e))?.delivery;
+        let entry = Entry::decode(value).map_err(|e| self.unreadable(e))?;
+        let d = &entry.delivery;
         let fits = d.key.tenant == *tenant
             && (filter.status != Some(FilterStatus::Retrying) || d.attempts > 0)
             && filter.event.as_ref().is_none_or(|event| d.event.as_str() == event)
             && filter.subscription.is_none_or(|subscription| d.subscription == subscription)
             && filter.resource_id.as_ref().is_none_or(|id| d.resource.as_ref().is_some_and(|r| r.id == *id));
-        Ok(fits.then_some(d))
+        Ok(fits.then_some(entry))
     }
 }

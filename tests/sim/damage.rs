@@ -56,21 +56,22 @@ async fn look(
         Store::open(wiring::store_settings(), disk, index.fork().factory(), world.clone()).await?;
     let mut deliveries = BTreeMap::new();
     for tenant in tenants {
-        read(&store, &TenantId::new(tenant), &mut deliveries)?;
+        read(&store, &TenantId::new(tenant), &mut deliveries).await?;
     }
     Ok(Seen { position: store.position().map_or(0, |at| at.0), cut: recovery.torn_bytes, deliveries })
 }
 
-fn read(
+async fn read(
     store: &Store,
     tenant: &TenantId,
     into: &mut BTreeMap<DeliveryId, (Status, Option<Arc<Event>>)>,
 ) -> Result<(), StoreError> {
     let mut filter = Filter { limit: 100, ..Filter::default() };
     loop {
-        let page = store.list(tenant, &filter)?;
+        let page = store.list(tenant, &filter).await?;
         for delivery in page.deliveries {
-            let event = store.event(&delivery.key).ok().flatten();
+            let found = store.found(&delivery.key).await.ok().flatten();
+            let event = found.and_then(|found| found.event);
             into.insert(delivery.key.id, (delivery.status, event));
         }
         filter.after = page.next;

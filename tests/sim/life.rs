@@ -20,7 +20,7 @@ use tailhook::capture;
 use tailhook::domain::{Lsn, TenantId};
 use tailhook::store::IndexError;
 use tailhook::store::index::memory::MemoryIndex;
-use tailhook::store::{Filter, Store, StoreError};
+use tailhook::store::{Filter, Found, Store, StoreError};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -319,7 +319,7 @@ impl Machine {
                     let (vitals, at) = (store.vitals(), store.position());
                     self.world.violated(format!("not all ended after {PATIENCE_MS} ms: {vitals:?} at {at:?}"));
                 }
-                before = self.ledger(&store);
+                before = self.ledger(&store).await;
                 stop.send_replace(true);
                 match tokio::time::timeout(STOP, &mut run).await {
                     Ok(Ok(())) => {}
@@ -334,7 +334,7 @@ impl Machine {
             self.world.violated(format!("at the end only {confirmed:x} is confirmed"));
         }
         if let Some(store) = self.open(&SimIndex::of(&self.world, MemoryIndex::default())).await {
-            let after = self.ledger(&store);
+            let after = self.ledger(&store).await;
             if after != before {
                 let (b, a) = (before.len(), after.len());
                 self.world
@@ -363,26 +363,26 @@ impl Machine {
     }
 
     /// Every delivery of every tenant.
-    fn ledger(&self, store: &Store) -> Ledger {
+    async fn ledger(&self, store: &Store) -> Ledger {
         let mut ledger = Ledger::new();
         for tenant in &self.tenants {
             let tenant = TenantId::new(tenant);
             let mut filter = Filter { limit: 100, ..Filter::default() };
             loop {
-                let page = match store.list(&tenant, &filter) {
+                let (page, next) = match store.list_found(&tenant, &filter).await {
                     Ok(page) => page,
                     Err(error) => {
                         self.world.violated(format!("a list fails: {error}"));
                         break;
                     }
                 };
-                for delivery in page.deliveries {
-                    match store.event(&delivery.key) {
-                        Ok(Some(event)) => ledger.push((delivery, event)),
-                        other => self.world.violated(format!("{} has no event: {other:?}", delivery.key.id)),
+                for Found { delivery, event } in page {
+                    match event {
+                        Some(event) => ledger.push((delivery, event)),
+                        None => self.world.violated(format!("{} has no event", delivery.key.id)),
                     }
                 }
-                filter.after = page.next;
+                filter.after = next;
                 if filter.after.is_none() {
                     break;
                 }

@@ -68,7 +68,7 @@ async fn a_flipped_bit_never_reaches_the_wire() {
         let bit = 1 << random.below(8);
         house.disk.edit(FIRST, |bytes| bytes[at] ^= bit);
         for (n, key) in &keys {
-            match house.store.event(key) {
+            match event_of(&house.store, key).await {
                 Ok(read) => assert_eq!(read, Some(event(*n)), "a wrong body comes out: byte {at}"),
                 Err(StoreError::Damaged(_)) => noticed += 1,
                 Err(other) => panic!("byte {at}: {other:?}"),

@@ -23,8 +23,8 @@ async fn a_crash_between_append_and_sync_keeps_what_was_acknowledged() {
         let house = House::open(settings(), disk.crash(kept), MemoryIndex::default()).await.unwrap();
         let all = kept == written;
         assert_eq!(house.store.position(), Some(Lsn(if all { 3 } else { 2 })), "{kept} bytes kept");
-        assert_eq!(house.store.delivery(&key(2, lane(1))).unwrap().is_some(), all);
-        assert_eq!(house.store.event(&key(1, lane(1))).unwrap().unwrap().body, event(1).body);
+        assert_eq!(house.store.delivery(&key(2, lane(1))).await.unwrap().is_some(), all);
+        assert_eq!(event_of(&house.store, &key(1, lane(1))).await.unwrap().unwrap().body, event(1).body);
         let torn = if all { 0 } else { kept as u64 };
         assert_eq!(house.recovery.torn_bytes, torn);
     }
@@ -92,7 +92,7 @@ async fn a_failing_disk_blocks_and_heals() {
             assert!(matches!(refused, Err(StoreError::Blocked(_))), "{name}: {refused:?}");
             assert!(!house.store.vitals().writable);
             // reads go on
-            assert_eq!(house.store.due(lane(1), None, 10).unwrap().len(), 1);
+            assert_eq!(house.store.due(lane(1), None, 10).await.unwrap().len(), 1);
             sleep(Duration::from_secs(2)).await;
         }
         assert!(!house.store.vitals().writable);
@@ -105,8 +105,12 @@ async fn a_failing_disk_blocks_and_heals() {
             let house = House::open(settings(), disk.crash(0), index).await.unwrap();
             assert_eq!(house.recovery.torn_bytes, 0, "{name}");
             assert_eq!(house.store.position(), Some(Lsn(4)), "{name}");
-            assert_eq!(house.store.delivery(&key(2, lane(1))).unwrap(), None, "{name}: refused, yet there");
-            assert!(house.store.event(&key(3, lane(1))).unwrap().is_some());
+            assert_eq!(
+                house.store.delivery(&key(2, lane(1))).await.unwrap(),
+                None,
+                "{name}: refused, yet there"
+            );
+            assert!(event_of(&house.store, &key(3, lane(1))).await.unwrap().is_some());
         }
     }
 }
@@ -127,7 +131,7 @@ async fn a_segment_that_cannot_be_made_is_made_later() {
     let (disk, _) = house.stop().await;
     assert!(disk.names("journal-").len() > 3);
     let house = House::open(settings, disk, MemoryIndex::default()).await.unwrap();
-    assert_eq!(house.store.due(lane(1), None, 100).unwrap().len(), 7);
+    assert_eq!(house.store.due(lane(1), None, 100).await.unwrap().len(), 7);
 }
 
 #[tokio::test(start_paused = true)]
@@ -139,7 +143,7 @@ async fn commits_become_visible_in_the_order_of_the_calls() {
         done.spawn(async move { store.commit(Batch { records: captured(n, lane(1)) }).await });
     }
     done.join_all().await.into_iter().for_each(|result| result.unwrap());
-    let due = house.store.due(lane(1), None, 100).unwrap();
+    let due = house.store.due(lane(1), None, 100).await.unwrap();
     let keys: Vec<_> = due.iter().map(|p| p.key.clone()).collect();
     assert_eq!(keys, (1..50).map(|n| key(n, lane(1))).collect::<Vec<_>>());
     assert!(due.windows(2).all(|pair| pair[0].seq < pair[1].seq));
@@ -193,21 +197,21 @@ async fn what_is_not_legal_is_ignored() {
     house.commit(vec![Record::Identity(identity(1)), Record::Position(Lsn(50))]).await;
     house.commit(captured(1, a)).await;
     assert_eq!(house.store.position(), Some(Lsn(50)), "a position never goes back");
-    let before = answers(&house.store);
+    let before = answers(&house.store).await;
     house.commit(captured(1, a)).await;
     house.commit(vec![Record::Retried { key: k.clone(), at_ms: 5 }]).await;
     house.commit(vec![attempted(key(77, a), 1, Next::Delivered)]).await;
     let mut foreign = k.clone();
     foreign.tenant = tailhook::domain::TenantId::new("another");
     house.commit(vec![attempted(foreign.clone(), 1, Next::Delivered)]).await;
-    assert_eq!(answers(&house.store), before);
-    assert_eq!(house.store.event(&foreign).unwrap(), None);
+    assert_eq!(answers(&house.store).await, before);
+    assert_eq!(event_of(&house.store, &foreign).await.unwrap(), None);
     house.commit(vec![attempted(k.clone(), 1, Next::Delivered)]).await;
-    let before = answers(&house.store);
+    let before = answers(&house.store).await;
     house.commit(vec![attempted(k.clone(), 2, Next::Failed)]).await;
     house.commit(vec![Record::Abandoned { key: k.clone(), reason: "late".into(), at_ms: 9 }]).await;
     house.commit(vec![Record::Retried { key: k, at_ms: 5 }]).await;
-    assert_eq!(answers(&house.store), before);
+    assert_eq!(answers(&house.store).await, before);
     // another history begins where it begins
     house.commit(vec![Record::Identity(identity(2)), Record::Position(Lsn(7))]).await;
     assert_eq!(house.store.position(), Some(Lsn(7)));

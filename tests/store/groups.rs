@@ -40,8 +40,8 @@ async fn several_frames_say_what_one_says() {
         one.commit(records.clone()).await;
         several.commit(records).await;
     }
-    let expected = ranked_answers(&one.store);
-    assert_eq!(ranked_answers(&several.store), expected);
+    let expected = ranked_answers(&one.store).await;
+    assert_eq!(ranked_answers(&several.store).await, expected);
     let (disk, index) = several.close().await;
     let kinds = kinds_of(&disk);
     assert!(kinds.ends_with(&[PART, PART, SEAL]), "{kinds:?}");
@@ -49,7 +49,7 @@ async fn several_frames_say_what_one_says() {
     assert!(verify(&disk, Ok(&index as &dyn Index)).unwrap().findings.is_empty());
     for index in [index, MemoryIndex::default()] {
         let house = open(disk.fork(), index).await.unwrap();
-        assert_eq!(ranked_answers(&house.store), expected);
+        assert_eq!(ranked_answers(&house.store).await, expected);
     }
 }
 
@@ -58,11 +58,11 @@ async fn unsynced() -> (CrashDisk, MemoryIndex, usize, String) {
     let house = open(CrashDisk::default(), MemoryIndex::default()).await.unwrap();
     house.commit(three(1)).await;
     house.settle().await;
-    let (before, expected) = (house.disk.bytes(FIRST).len(), answers(&house.store));
+    let (before, expected) = (house.disk.bytes(FIRST).len(), answers(&house.store).await);
     house.disk.faults(Faults { hang: true, ..Faults::default() });
     let unanswered = tokio::time::timeout(Duration::from_secs(60), house.try_commit(three(11))).await;
     assert!(unanswered.is_err(), "answered before the sync returned");
-    assert_eq!(answers(&house.store), expected, "nothing of it is seen");
+    assert_eq!(answers(&house.store).await, expected, "nothing of it is seen");
     (house.disk.fork(), house.index.fork(), before, expected)
 }
 
@@ -80,17 +80,17 @@ async fn a_group_is_there_with_its_last_byte_or_not_at_all() {
             let house = open(disk, index).await.unwrap();
             if len == end {
                 assert_eq!(house.store.position(), Some(Lsn(14)));
-                assert_eq!(house.store.due(lane(1), None, 10).unwrap().len(), 6);
+                assert_eq!(house.store.due(lane(1), None, 10).await.unwrap().len(), 6);
                 continue;
             }
-            assert_eq!(answers(&house.store), expected, "half a group is seen: cut at {len} of {end}");
+            assert_eq!(answers(&house.store).await, expected, "half a group is seen: cut at {len} of {end}");
             assert_eq!(house.recovery.torn_bytes, (len - before) as u64);
             // in its place another goes on
             house.commit(three(21)).await;
-            let expected = answers(&house.store);
+            let expected = answers(&house.store).await;
             let (disk, index) = house.stop().await;
             let house = open(disk.crash(0), index).await.unwrap();
-            assert_eq!((answers(&house.store), house.recovery.torn_bytes), (expected, 0));
+            assert_eq!((answers(&house.store).await, house.recovery.torn_bytes), (expected, 0));
         }
     }
 }
@@ -102,7 +102,7 @@ async fn pages_of_a_group_may_be_lost_in_any_order() {
         let disk = disk.fork();
         disk.edit(FIRST, |bytes| bytes[hole] ^= 0xFF);
         let house = open(disk, index.fork()).await.unwrap();
-        assert_eq!(answers(&house.store), expected, "half a group is seen: hole at {hole}");
+        assert_eq!(answers(&house.store).await, expected, "half a group is seen: hole at {hole}");
     }
 }
 
@@ -148,8 +148,14 @@ async fn a_damaged_group_is_lost_whole() {
         salvage(&disk, &report, "7").await.unwrap();
         assert!(verify(&disk, Ok(&index as &dyn Index)).unwrap().is_fine());
         let house = open(disk, MemoryIndex::default()).await.unwrap();
-        let due: Vec<_> =
-            house.store.due(lane(1), None, 10).unwrap().into_iter().map(|pending| pending.key).collect();
+        let due: Vec<_> = house
+            .store
+            .due(lane(1), None, 10)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|pending| pending.key)
+            .collect();
         assert_eq!(due, [1, 2, 3, 21, 22, 23].map(|n| key(n, lane(1))));
         assert_eq!(house.store.position(), Some(Lsn(4)));
     }

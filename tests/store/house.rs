@@ -172,28 +172,28 @@ pub(crate) fn remembered(key: &str, at_ms: i64) -> Record {
 }
 
 /// Everything that can be asked, as text: two stores with the same history answer alike.
-pub(crate) fn answers(store: &Store) -> String {
-    try_answers(store).unwrap()
+pub(crate) async fn answers(store: &Store) -> String {
+    try_answers(store).await.unwrap()
 }
 
 /// The same for stores whose segments begin elsewhere: the order of what is pending in place of its frames.
-pub(crate) fn ranked_answers(store: &Store) -> String {
-    text_of(store, true).unwrap()
+pub(crate) async fn ranked_answers(store: &Store) -> String {
+    text_of(store, true).await.unwrap()
 }
 
-pub(crate) fn try_answers(store: &Store) -> Result<String, StoreError> {
-    text_of(store, false)
+pub(crate) async fn try_answers(store: &Store) -> Result<String, StoreError> {
+    text_of(store, false).await
 }
 
-fn text_of(store: &Store, ranked: bool) -> Result<String, StoreError> {
-    let list = store.list(&tenant(), &Filter { limit: 100, ..Filter::default() })?;
-    let lanes = store.lanes()?;
+async fn text_of(store: &Store, ranked: bool) -> Result<String, StoreError> {
+    let list = store.list(&tenant(), &Filter { limit: 100, ..Filter::default() }).await?;
+    let lanes = store.lanes().await?;
     let (mut due, mut first, mut bodies, mut rows) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for lane in &lanes {
-        due.push(store.due(*lane, None, 1000)?);
+        due.push(store.due(*lane, None, 1000).await?);
     }
     for pending in due.iter().flatten() {
-        let found = store.first_in_order(pending.subscription, pending.order.unwrap())?;
+        let found = store.first_in_order(pending.subscription, pending.order.unwrap()).await?;
         first.push(found.map(|found| found.seq));
     }
     if ranked {
@@ -203,17 +203,17 @@ fn text_of(store: &Store, ranked: bool) -> Result<String, StoreError> {
         first.iter_mut().flatten().for_each(|seq| *seq = rank(*seq));
     }
     for delivery in &list.deliveries {
-        bodies.push(store.event(&delivery.key)?.map(|event| event.body.clone()));
+        bodies.push(event_of(store, &delivery.key).await?.map(|event| event.body.clone()));
     }
     for key in ["1", "2", "3"] {
-        rows.push(store.shadow("public.invoices", key.as_bytes())?);
+        rows.push(shadow_of(store, "public.invoices", key.as_bytes()).await?);
     }
     Ok(format!(
         "{:#?}",
         (
             (store.position(), store.identity(), store.filling(), store.subscriptions()),
             (list.deliveries, list.next, lanes, due, first, bodies, rows),
-            (store.idempotent(&tenant(), "k")?, store.vitals().pending),
+            (store.idempotent(&tenant(), "k").await?, store.vitals().pending),
         )
     ))
 }
@@ -243,4 +243,15 @@ pub(crate) fn history() -> Vec<Vec<Record>> {
         vec![attempted(key(4, b), 1, Next::Failed), attempted(key(5, b), 1, Next::Delivered)],
         captured(6, a),
     ]
+}
+
+/// The event of a delivery, body included.
+pub(crate) async fn event_of(store: &Store, key: &DeliveryKey) -> Result<Option<Arc<Event>>, StoreError> {
+    Ok(store.found(key).await?.and_then(|found| found.event))
+}
+
+/// What the shadow remembers of a row.
+pub(crate) async fn shadow_of(store: &Store, table: &str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+    let (table, key) = (table.to_owned(), key.to_vec());
+    store.offload(move |store| store.shadow(&table, &key)).await?
 }

@@ -201,14 +201,14 @@ async fn an_old_folder_is_gone_on_with_in_a_segment_that_has_a_header() {
     let house = House::open(settings(), disk, MemoryIndex::default()).await.unwrap();
     house.commit(captured(900, lane(1))).await;
     house.commit(captured(901, lane(1))).await;
-    let expected = answers(&house.store);
+    let expected = answers(&house.store).await;
     let (disk, _) = house.close().await;
     for (name, bytes) in before {
         assert_eq!(disk.bytes(&name), bytes, "{name} is left alone");
     }
     assert_eq!(kinds(&disk.bytes(&name(27))), [(HEADER, 27), (BATCH, 28), (BATCH, 29)]);
     let house = House::open(settings(), disk, MemoryIndex::default()).await.unwrap();
-    assert_eq!(answers(&house.store), expected);
+    assert_eq!(answers(&house.store).await, expected);
     house.commit(captured(902, lane(1))).await;
     let (disk, index) = house.close().await;
     assert_eq!(kinds(&disk.bytes(&name(27))).len(), 4, "its own format is written on");

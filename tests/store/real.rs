@@ -50,7 +50,7 @@ async fn any_damage(engine: Engine) {
     for records in history() {
         store.commit(Batch { records }).await.unwrap();
     }
-    let expected = answers(&store);
+    let expected = answers(&store).await;
     close(store, loops).await;
     let harm = |act: fn(&Path)| -> Damage {
         let index = index.clone();
@@ -73,7 +73,7 @@ async fn any_damage(engine: Engine) {
         damage();
         let (store, recovery, loops) = open(&folder, engine).await;
         assert_eq!(recovery.rebuilt.is_some(), rebuilt, "{engine:?}, {name}: {recovery:?}");
-        assert_eq!(answers(&store), expected, "{name}");
+        assert_eq!(answers(&store).await, expected, "{name}");
         close(store, loops).await;
     }
 }
@@ -100,7 +100,7 @@ pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
 /// The store answers the same; or it says that its index is broken, and the next one does. Was the index made anew?
 async fn same_or_rebuilt(folder: &Path, engine: Engine, expected: &str, what: &str) -> bool {
     let (store, recovery, loops) = open(folder, engine).await;
-    match try_answers(&store) {
+    match try_answers(&store).await {
         Ok(answers) => {
             assert_eq!(answers, expected, "{what}");
             store.close().await;
@@ -111,7 +111,7 @@ async fn same_or_rebuilt(folder: &Path, engine: Engine, expected: &str, what: &s
             assert!(loops.join_all().await.iter().any(Result::is_err), "{what}: it goes on");
             let (store, recovery, loops) = open(folder, engine).await;
             assert!(recovery.rebuilt.is_some(), "{what}");
-            assert_eq!(answers(&store), expected, "{what}");
+            assert_eq!(answers(&store).await, expected, "{what}");
             close(store, loops).await;
             true
         }
@@ -134,7 +134,7 @@ async fn flipped_bits(engine: Engine) {
     for records in history() {
         store.commit(Batch { records }).await.unwrap();
     }
-    let expected = answers(&store);
+    let expected = answers(&store).await;
     close(store, loops).await;
     let sound = home.path().join("sound");
     copy(&folder, &sound);

@@ -60,7 +60,7 @@ async fn the_command_rebuilds_the_index_of_either_engine() {
         for records in history() {
             store.commit(Batch { records }).await.unwrap();
         }
-        let expected = answers(&store);
+        let expected = answers(&store).await;
         let (status, out, said) = tailhook(home, &["store", "rebuild"]);
         assert!((status, out.as_str()) == (1, "") && said.contains("in use"), "{said}");
         close(store, loops).await;
@@ -77,7 +77,7 @@ async fn the_command_rebuilds_the_index_of_either_engine() {
         assert!(!names(&folder).contains(&"rebuild-index".to_owned()), "the mark is taken away");
         assert_eq!(tailhook(home, &["store", "verify"]).0, 0);
         let (store, recovery, loops) = open(engine, &folder).await;
-        assert_eq!((recovery.rebuilt, recovery.replayed_frames, answers(&store)), (None, 0, expected));
+        assert_eq!((recovery.rebuilt, recovery.replayed_frames, answers(&store).await), (None, 0, expected));
         close(store, loops).await;
     }
 }
@@ -91,7 +91,7 @@ async fn another_engine_takes_the_place_of_the_one_before() {
     for records in history() {
         store.commit(Batch { records }).await.unwrap();
     }
-    let expected = answers(&store);
+    let expected = answers(&store).await;
     close(store, loops).await;
     configure(home, Engine::Sled);
     let (status, out, _) = tailhook(home, &["store", "verify"]);
@@ -103,7 +103,7 @@ async fn another_engine_takes_the_place_of_the_one_before() {
             assert_eq!(tailhook(home, &["store", "rebuild"]).0, 0);
         }
         let (store, recovery, loops) = open(engine, &folder).await;
-        assert_eq!((recovery.rebuilt.is_some(), answers(&store)), (!by_hand, expected.clone()));
+        assert_eq!((recovery.rebuilt.is_some(), answers(&store).await), (!by_hand, expected.clone()));
         close(store, loops).await;
         assert_eq!((names(&folder), Engine::of(&folder.join("index"))), (before.clone(), Some(engine)));
     }

@@ -17,7 +17,7 @@ async fn lived(settings: StoreSettings) -> (CrashDisk, MemoryIndex, String) {
     for records in history() {
         house.commit(records).await;
     }
-    let expected = answers(&house.store);
+    let expected = answers(&house.store).await;
     let (disk, index) = house.close().await;
     (disk, index, expected)
 }
@@ -27,7 +27,7 @@ async fn a_torn_last_frame_is_cut_at_every_offset() {
     let house = House::new().await;
     house.commit(captured(1, lane(1))).await;
     let start = house.disk.bytes(FIRST).len();
-    let (early, expected) = (house.index.fork(), answers(&house.store));
+    let (early, expected) = (house.index.fork(), answers(&house.store).await);
     house.commit(captured(2, lane(1))).await;
     let (disk, late) = house.close().await;
     let end = disk.bytes(FIRST).len();
@@ -37,7 +37,7 @@ async fn a_torn_last_frame_is_cut_at_every_offset() {
             disk.edit(FIRST, |bytes| bytes.truncate(len));
             let house = House::open(settings(), disk, index).await.unwrap();
             assert_eq!(house.recovery.torn_bytes, (len - start) as u64);
-            assert_eq!(answers(&house.store), expected, "cut at {len}");
+            assert_eq!(answers(&house.store).await, expected, "cut at {len}");
             house.commit(captured(4, lane(1))).await;
             let (disk, index) = house.stop().await;
             assert_eq!(disk.crash(0).bytes(FIRST).len(), end, "the tail is overwritten");
@@ -81,7 +81,7 @@ async fn an_index_that_is_missing_or_not_ours_is_rebuilt() {
         let settings = StoreSettings { segment_bytes, ..settings() };
         let (disk, index, expected) = lived(settings.clone()).await;
         let house = House::open(settings.clone(), disk.fork(), index.fork()).await.unwrap();
-        assert_eq!((answers(&house.store), &house.recovery.rebuilt), (expected.clone(), &None));
+        assert_eq!((answers(&house.store).await, &house.recovery.rebuilt), (expected.clone(), &None));
         // an index of another journal: same frames by number, other ones by content
         let other = House::new().await;
         for n in 1..=19 {
@@ -97,11 +97,11 @@ async fn an_index_that_is_missing_or_not_ours_is_rebuilt() {
         {
             let house = House::open(settings.clone(), disk.fork(), index).await.unwrap();
             assert!(house.recovery.rebuilt.is_some(), "{name}");
-            assert_eq!(answers(&house.store), expected, "{name}");
+            assert_eq!(answers(&house.store).await, expected, "{name}");
             let (disk, index) = house.close().await;
             let house = House::open(settings.clone(), disk, index).await.unwrap();
             assert_eq!(
-                (answers(&house.store), &house.recovery.rebuilt),
+                (answers(&house.store).await, &house.recovery.rebuilt),
                 (expected.clone(), &None),
                 "{name}, again"
             );
@@ -113,7 +113,7 @@ async fn an_index_that_is_missing_or_not_ours_is_rebuilt() {
 async fn an_index_that_fails_in_use_ends_the_run_and_is_rebuilt() {
     let (disk, index, expected) = lived(settings()).await;
     let house = House::open(settings(), disk, index.fork()).await.unwrap();
-    let ill = house.store.delivery(&key(1, lane(1))).unwrap().unwrap();
+    let ill = house.store.delivery(&key(1, lane(1))).await.unwrap().unwrap();
     // the value of a delivery is not what we wrote
     let (found, _) = index
         .scan(b"d", b"e", 1000)
@@ -122,13 +122,13 @@ async fn an_index_that_fails_in_use_ends_the_run_and_is_rebuilt() {
         .find(|(k, _)| k.ends_with(ill.key.id.0.as_bytes()))
         .unwrap();
     house.index.apply(vec![(found, Some(vec![9; 9]))]).unwrap();
-    assert!(matches!(house.store.delivery(&ill.key), Err(StoreError::Index(_))));
+    assert!(matches!(house.store.delivery(&ill.key).await, Err(StoreError::Index(_))));
     house.settle().await;
     assert_eq!(house.try_commit(captured(9, lane(1))).await, Err(StoreError::Closed));
     let (disk, index) = house.stop().await;
     let house = House::open(settings(), disk, index).await.unwrap();
     assert!(house.recovery.rebuilt.is_some());
-    assert_eq!(answers(&house.store), expected);
+    assert_eq!(answers(&house.store).await, expected);
     let (disk, index) = house.close().await;
     assert_eq!(House::open(settings(), disk, index).await.unwrap().recovery.rebuilt, None);
 }
@@ -176,7 +176,7 @@ async fn an_index_stopped_at_any_write_catches_up() {
                 house.settle().await;
             }
         }
-        let expected = answers(&house.store);
+        let expected = answers(&house.store).await;
         let (disk, _) = house.close().await;
         let writes = recorder.writes.lock().unwrap().clone();
         for written in 1..=writes.len() {
@@ -184,10 +184,14 @@ async fn an_index_stopped_at_any_write_catches_up() {
             index.apply(writes[..written].to_vec()).unwrap();
             let house = House::open(settings(), disk.fork(), index).await.unwrap();
             assert_eq!(house.recovery.rebuilt, None);
-            assert_eq!(answers(&house.store), expected, "generation {generation}, {written} writes");
+            assert_eq!(answers(&house.store).await, expected, "generation {generation}, {written} writes");
             let (disk, index) = house.close().await;
             let house = House::open(settings(), disk, index).await.unwrap();
-            assert_eq!(answers(&house.store), expected, "generation {generation}, {written} writes, closed");
+            assert_eq!(
+                answers(&house.store).await,
+                expected,
+                "generation {generation}, {written} writes, closed"
+            );
         }
     }
 }
@@ -210,14 +214,14 @@ async fn an_index_stopped_in_the_middle_of_retention_has_no_dead_places() {
     }
     house.clock.0.fetch_add(1_000_000, Ordering::Relaxed);
     house.settle().await;
-    assert_eq!(house.store.delivery(&key(1, lane(1))).unwrap(), None, "it has had its time");
+    assert_eq!(house.store.delivery(&key(1, lane(1))).await.unwrap(), None, "it has had its time");
     let (disk, _) = house.close().await;
     let writes = recorder.writes.lock().unwrap().clone();
     for written in 1..=writes.len() {
         let index = MemoryIndex::default();
         index.apply(writes[..written].to_vec()).unwrap();
         let house = House::open(settings(), disk.fork(), index).await.unwrap();
-        assert_eq!(house.store.lanes().unwrap(), [], "after {written} writes");
+        assert_eq!(house.store.lanes().await.unwrap(), [], "after {written} writes");
         assert_eq!(house.store.vitals().pending, 0, "after {written} writes");
     }
 }
@@ -229,7 +233,7 @@ async fn what_was_in_flight_is_pending_again_with_its_attempts() {
     house.commit(vec![attempted(key(1, lane(1)), 1, Next::RetryAt(NOON_MS + 7))]).await;
     let (disk, index) = house.stop().await;
     let house = House::open(settings(), disk.crash(0), index).await.unwrap();
-    let due = house.store.due(lane(1), None, 10).unwrap();
+    let due = house.store.due(lane(1), None, 10).await.unwrap();
     assert_eq!((due.len(), due[0].attempts, due[0].counted_attempts, due[0].due_ms), (1, 1, 1, NOON_MS + 7));
     assert_eq!(house.store.vitals().pending, 1);
 }
@@ -241,6 +245,6 @@ async fn a_flipped_body_never_comes_out() {
     let body = event(1).body.clone();
     let at = house.disk.bytes(FIRST).windows(body.len()).position(|w| w == body).unwrap();
     house.disk.edit(FIRST, |bytes| bytes[at + 3] ^= 4);
-    assert!(matches!(house.store.event(&key(1, lane(1))), Err(StoreError::Damaged(_))));
-    assert!(house.store.event(&key(2, lane(1))).unwrap().is_some());
+    assert!(matches!(event_of(&house.store, &key(1, lane(1))).await, Err(StoreError::Damaged(_))));
+    assert!(event_of(&house.store, &key(2, lane(1))).await.unwrap().is_some());
 }

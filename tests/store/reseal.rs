@@ -115,11 +115,11 @@ async fn a_cut_at_any_change_of_a_file_leaves_a_folder_that_opens_and_is_sealed_
         let done = reseal(&cut, &seal).await;
         for kept in [0, 100, usize::MAX] {
             let disk = disk.crash(kept);
-            holds_everything(&store_on(&disk.fork()).await);
+            holds_everything(&store_on(&disk.fork()).await).await;
             reseal(&disk, &seal).await.unwrap();
             assert_eq!(found(&disk), [""; 0], "after {changes} changes");
             let store = store_on(&disk).await;
-            holds_everything(&store);
+            holds_everything(&store).await;
             assert_eq!(subscriptions(&store), before);
             assert_eq!(reseal(&disk, &seal).await, Ok(Vec::new()), "nothing is left to do");
         }
@@ -146,7 +146,7 @@ async fn the_real_folder_of_format_0_holds_no_clear_header_afterwards() {
     index::engine::discard(&index).unwrap();
     let (store, recovery) = open(&folder).await;
     assert!(recovery.rebuilt.is_some());
-    holds_everything(&store);
+    holds_everything(&store).await;
     drop(store);
     assert_eq!(canary::in_folder(&canaries(), &folder), [""; 0]);
 }
@@ -174,7 +174,8 @@ async fn a_group_whose_parts_are_rewritten_stays_whole() {
     let store = store_on(&disk).await;
     assert_eq!(subscriptions(&store), before);
     assert!(
-        store.event(&key(1, lane(1))).unwrap().is_some() && store.event(&key(2, lane(2))).unwrap().is_some()
+        event_of(&store, &key(1, lane(1))).await.unwrap().is_some()
+            && event_of(&store, &key(2, lane(2))).await.unwrap().is_some()
     );
 }
 

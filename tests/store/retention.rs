@@ -16,8 +16,8 @@ fn small() -> StoreSettings {
     StoreSettings { segment_bytes: 1000, ..settings() }
 }
 
-fn count(house: &House) -> usize {
-    house.store.list(&tenant(), &Filter { limit: 100, ..Filter::default() }).unwrap().deliveries.len()
+async fn count(house: &House) -> usize {
+    house.store.list(&tenant(), &Filter { limit: 100, ..Filter::default() }).await.unwrap().deliveries.len()
 }
 
 /// Forty deliveries, all delivered but `owed`, and what lives for ever at the very beginning.
@@ -47,28 +47,32 @@ async fn only_a_prefix_that_nobody_needs_is_deleted() {
     let house = forty(20).await;
     let all = house.disk.names("journal-");
     sleep(Duration::from_secs(300)).await;
-    assert_eq!((count(&house), house.disk.names("journal-")), (40, all.clone()), "young: everything stays");
+    assert_eq!(
+        (count(&house).await, house.disk.names("journal-")),
+        (40, all.clone()),
+        "young: everything stays"
+    );
     house.clock.0.fetch_add(8 * DAY_US, Ordering::Relaxed);
     sleep(Duration::from_secs(300)).await;
-    assert_eq!(count(&house), 1);
+    assert_eq!(count(&house).await, 1);
     let left = house.disk.names("journal-");
     assert!(left.len() < all.len() && left.len() > 2, "{left:?}");
     assert_eq!(left, all[all.len() - left.len()..], "a prefix went");
-    assert_eq!(house.store.event(&key(20, lane(1))).unwrap().unwrap().body, event(20).body);
+    assert_eq!(event_of(&house.store, &key(20, lane(1))).await.unwrap().unwrap().body, event(20).body);
     // without index and without the beginning: the checkpoint has what lives long
     let disk = house.disk.fork();
     let reopened = House::open(small(), disk, MemoryIndex::default()).await.unwrap();
     assert_eq!(reopened.store.subscriptions().len(), 1);
-    assert_eq!(reopened.store.shadow("public.invoices", b"1").unwrap().unwrap(), "draft");
-    assert_eq!(reopened.store.shadow("public.invoices", b"2").unwrap().unwrap(), "sent");
+    assert_eq!(shadow_of(&reopened.store, "public.invoices", b"1").await.unwrap().unwrap(), "draft");
+    assert_eq!(shadow_of(&reopened.store, "public.invoices", b"2").await.unwrap().unwrap(), "sent");
     assert_eq!((reopened.store.position(), reopened.store.identity()), (Some(Lsn(41)), Some(identity(1))));
-    assert!(reopened.store.idempotent(&tenant(), "k").unwrap().is_some(), "an answer of the last day");
-    assert_eq!(reopened.store.due(lane(1), None, 9).unwrap()[0].key, key(20, lane(1)));
+    assert!(reopened.store.idempotent(&tenant(), "k").await.unwrap().is_some(), "an answer of the last day");
+    assert_eq!(reopened.store.due(lane(1), None, 9).await.unwrap()[0].key, key(20, lane(1)));
     // once it has ended and had its time, its segment goes too
     house.commit(vec![attempted(key(20, lane(1)), 1, Next::Delivered)]).await;
     house.clock.0.fetch_add(8 * DAY_US, Ordering::Relaxed);
     sleep(Duration::from_secs(300)).await;
-    assert_eq!((count(&house), house.disk.names("journal-").len()), (0, 1));
+    assert_eq!((count(&house).await, house.disk.names("journal-").len()), (0, 1));
     assert_eq!(house.disk.names("shadow-").len(), 1, "older checkpoints are removed");
     let (disk, index) = house.close().await;
     let house = House::open(small(), disk, index).await.unwrap();
@@ -105,8 +109,8 @@ async fn more_than_history_max_is_too_much() {
     let (disk, index) = forty(20).await.close().await;
     let house = House::open(settings, disk, index).await.unwrap();
     sleep(Duration::from_secs(300)).await;
-    assert_eq!(count(&house), 11);
-    assert_eq!(house.store.due(lane(1), None, 9).unwrap().len(), 1);
+    assert_eq!(count(&house).await, 11);
+    assert_eq!(house.store.due(lane(1), None, 9).await.unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,18 +118,18 @@ async fn idempotent_answers_last_a_day_and_cleared_rows_go() {
     let house = House::new().await;
     house.commit(vec![remembered("k", NOON_MS), row("1", Some("a")), row("2", Some("b"))]).await;
     house.commit(vec![Record::ShadowClear { table: "public.invoices".into() }, row("2", Some("c"))]).await;
-    let known = || house.store.idempotent(&tenant(), "k").unwrap().is_some();
-    assert!(known());
-    assert_eq!(house.store.idempotent(&tailhook::domain::TenantId::new("other"), "k").unwrap(), None);
+    let known = async || house.store.idempotent(&tenant(), "k").await.unwrap().is_some();
+    assert!(known().await);
+    assert_eq!(house.store.idempotent(&tailhook::domain::TenantId::new("other"), "k").await.unwrap(), None);
     house.clock.0.fetch_add(DAY_US - 1000, Ordering::Relaxed);
-    assert!(known());
+    assert!(known().await);
     house.clock.0.fetch_add(1000, Ordering::Relaxed);
-    assert!(!known(), "too old, though not swept yet");
+    assert!(!known().await, "too old, though not swept yet");
     sleep(Duration::from_secs(120)).await;
     let kept = tailhook::store::Index::scan(&house.index, b"h", b"j", 100).unwrap();
     assert_eq!(kept.len(), 1, "one shadow row, no answer: {kept:?}");
-    assert_eq!(house.store.shadow("public.invoices", b"2").unwrap().unwrap(), "c");
-    assert_eq!(house.store.shadow("public.invoices", b"1").unwrap(), None);
+    assert_eq!(shadow_of(&house.store, "public.invoices", b"2").await.unwrap().unwrap(), "c");
+    assert_eq!(shadow_of(&house.store, "public.invoices", b"1").await.unwrap(), None);
 }
 
 /// The folder without its index, after each sweep: a checkpoint that is large and seldom written must never stand in for the end
@@ -146,10 +150,10 @@ async fn no_segment_goes_that_the_checkpoint_has_not_taken_whole() {
             vec![row("1", Some(&format!("{n:040}"))), subscription(n), Record::Position(Lsn(n as u64 + 1))];
         house.commit(records).await;
         sleep(Duration::from_secs(70)).await;
-        let expected = answers(&house.store);
+        let expected = answers(&house.store).await;
         let reopened = House::open(small(), house.disk.fork(), MemoryIndex::default()).await;
         let reopened = reopened.unwrap_or_else(|error| panic!("after {n} commits: {error}"));
-        assert_eq!(answers(&reopened.store), expected, "after {n} commits");
+        assert_eq!(answers(&reopened.store).await, expected, "after {n} commits");
         let frame = |name: &String| u64::from_str_radix(&name[name.len() - 16..], 16).unwrap();
         let checkpoint = frame(&house.disk.names("shadow-")[0]);
         let segments: Vec<u64> = house.disk.names("journal-").iter().map(frame).collect();
@@ -230,11 +234,11 @@ async fn a_delivery_that_is_retried_during_the_sweep_stays() {
     tokio::task::spawn_blocking(move || reader.wait_for(1)).await.unwrap();
     house.commit(vec![Record::Retried { key: key(1, lane(1)), at_ms: NOON_MS }]).await;
     turnstile.reach(2);
-    while house.store.delivery(&key(2, lane(1))).unwrap().is_some() {
+    while house.store.delivery(&key(2, lane(1))).await.unwrap().is_some() {
         tokio::task::yield_now().await;
     }
-    let delivery = house.store.delivery(&key(1, lane(1))).unwrap().expect("it was retried meanwhile");
+    let delivery = house.store.delivery(&key(1, lane(1))).await.unwrap().expect("it was retried meanwhile");
     assert_eq!(delivery.status, Status::Pending);
-    assert_eq!(house.store.due(lane(1), None, 9).unwrap().len(), 1);
-    assert_eq!(house.store.event(&delivery.key).unwrap().unwrap().body, event(1).body);
+    assert_eq!(house.store.due(lane(1), None, 9).await.unwrap().len(), 1);
+    assert_eq!(event_of(&house.store, &delivery.key).await.unwrap().unwrap().body, event(1).body);
 }

@@ -32,7 +32,7 @@ async fn without(lost: &[usize], to: Lsn) -> String {
         vec![Record::Identity(other), Record::Identity(lost), Record::Position(to)]
     });
     house.commit(mark.unwrap_or(vec![Record::SubscriptionGone(lane(999))])).await;
-    ranked_answers(&house.store)
+    ranked_answers(&house.store).await
 }
 
 fn looked(disk: &CrashDisk, index: &MemoryIndex) -> Report {
@@ -53,7 +53,7 @@ async fn salvaged(disk: &CrashDisk, index: &MemoryIndex, lost: &[usize], to: Lsn
     assert!(looked(disk, index).is_fine(), "{:?}", looked(disk, index));
     let house = House::open(settings(), disk.fork(), index.fork()).await.unwrap();
     assert!(house.recovery.rebuilt.is_some());
-    assert_eq!(ranked_answers(&house.store), without(lost, to).await, "frames {lost:?}");
+    assert_eq!(ranked_answers(&house.store).await, without(lost, to).await, "frames {lost:?}");
     house.commit(captured(90, lane(1))).await;
     let (disk, index) = house.close().await;
     assert!(looked(&disk, &index).findings.is_empty(), "{:?}", looked(&disk, &index));

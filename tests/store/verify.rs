@@ -90,9 +90,9 @@ async fn the_command_says_what_is_there_and_salvages_it() {
     let (store, recovery) = open(&folder).await.unwrap();
     assert!(recovery.rebuilt.is_some());
     for (n, to) in [(1, 1), (3, 1), (4, 2), (5, 2), (6, 1)] {
-        assert_eq!(store.event(&key(n, lane(to))).unwrap(), Some(event(n)));
+        assert_eq!(event_of(&store, &key(n, lane(to))).await.unwrap(), Some(event(n)));
     }
-    assert_eq!(store.delivery(&key(2, lane(1))).unwrap(), None);
+    assert_eq!(store.delivery(&key(2, lane(1))).await.unwrap(), None);
     assert_eq!(store.identity().map(|identity| identity.epoch), Some(Identity::LOST));
 }
 

@@ -1,310 +1,344 @@
-//! One subscription's deliveries in memory, and their order (SPEC 5.4), pure. Knows whose its endpoint is, and no time.
+//! Purpose: one subscription's deliveries, from the offer to the end (SPEC 5.4), pure. Must not: depend on other lanes, or on what its
+//! endpoint may do now.
 //!
-//! A lane holds what can be attempted and little of what cannot: of each ordering key the head and a few followers;
-//! the rest stays in the store and is read again when its turn comes.
-use crate::dispatch::rounds::endpoint::{Endpoint, EndpointId};
-use crate::dispatch::ticket::Seq;
-use crate::domain::{Ordering, Pending};
-use crate::fault;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+//! A lane holds what can be attempted and little of what cannot: of each order key the head and a few followers; the rest
+//! stays in the store and is read again when its turn comes.
+use crate::dispatch::backlog::items::{Ending, LaneItems, Out, TicketState};
+use crate::dispatch::backlog::order::{Admission, OrderKeys, Successor};
+use crate::dispatch::backlog::owed::Owed;
+use crate::dispatch::backlog::progress::Progress;
+use crate::dispatch::backlog::waits::Moment;
+use crate::dispatch::message::{GivenUp, Message};
+use crate::dispatch::ticket::{EndpointId, Seq};
+use crate::domain::{Ordering, Pending, SubscriptionId, TenantId};
 
-/// Followers of one resource that are kept in memory behind its head.
-const FOLLOWERS: usize = 3;
+/// Why a delivery is given up whose subscription has changed its tenant.
+const ANOTHERS: &str = "the subscription belongs to another tenant now";
+/// Why an old delivery is given up.
+const EXPIRED: &str = "expired: older than delivery.expire_after";
 
-/// Where a delivery in memory stands. Times are steady milliseconds.
+/// What became of an offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::dispatch) enum TicketState {
-    /// Behind another one of its key.
-    Queued,
-    /// Due then.
-    Waiting(i64),
-    /// Due since then, and free to go.
-    Ready(i64),
-    /// An attempt is under way.
-    InFlight,
-    /// Waits until what was decided is durable.
-    Settling(Ending),
-}
-
-/// What was decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::dispatch) enum Ending {
-    /// Delivered, failed or abandoned.
-    Final,
-    /// Tried again then.
-    Retry(i64),
-    /// Planted fault: forgotten.
-    Lost,
-}
-
-impl TicketState {
-    /// Neither on its way nor decided: it can be given up or dropped from memory.
-    pub(in crate::dispatch) fn is_idle(self) -> bool {
-        matches!(self, Self::Queued | Self::Waiting(_) | Self::Ready(_))
-    }
-}
-
-/// A delivery in memory.
-#[derive(Debug, Clone)]
-pub(in crate::dispatch) struct Item {
-    pub(in crate::dispatch) pending: Pending,
-    pub(in crate::dispatch) state: TicketState,
-    /// Steady millisecond at which it is abandoned.
-    pub(in crate::dispatch) expires: i64,
-    /// Its ordering key in this lane.
-    pub(in crate::dispatch) order: Option<u64>,
-}
-
-/// One ordering key with something in memory.
-#[derive(Debug, Clone, Default)]
-struct LaneKey {
-    /// In order; the front alone is attempted.
-    queue: VecDeque<Seq>,
-    /// There are more in the store.
-    skipped: bool,
-}
-
-/// What became of a delivery that was put in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::dispatch) enum Admission {
-    /// Its turn.
-    Head,
-    /// Kept behind its head.
-    Follower,
-    /// Left in the store behind its head, or known already.
+pub enum Offered {
+    /// In memory.
+    Taken,
+    /// In the store: it will be read when its turn comes; or it is known already.
     Left,
+    /// The lane is not known: open it and mark its backlog.
+    UnknownLane,
 }
 
-/// Who is next on a key whose delivery has left.
+/// How an attempt ended for its delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::dispatch) enum Successor {
-    /// This one, from memory.
-    Next(Seq),
-    /// Ask the store for the first of this key.
-    Read(u64),
-    /// Nobody.
-    Nobody,
+pub(in crate::dispatch) struct AttemptEnd {
+    /// It used up a retry.
+    pub(in crate::dispatch) counted: bool,
+    /// Pending again then (Unix and steady milliseconds), or never.
+    pub(in crate::dispatch) retry: Option<(i64, i64)>,
 }
 
-/// How many deliveries a lane owes, in memory and not.
-#[derive(Debug, Clone, Copy, Default)]
-pub(in crate::dispatch) struct Owed {
-    pub(in crate::dispatch) count: u64,
-    /// Everything up to here has been counted.
-    pub(in crate::dispatch) high: Option<Seq>,
-    /// The store is being read through once to count what was there before us.
-    pub(in crate::dispatch) scanning: bool,
+/// Where a lane leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::dispatch) struct Lead {
+    pub(in crate::dispatch) endpoint: EndpointId,
+    pub(in crate::dispatch) tenant: TenantId,
 }
 
-impl Owed {
-    /// Counts a delivery that was seen; true if it was new.
-    pub(in crate::dispatch) fn saw(&mut self, seq: Seq) -> bool {
-        let new = !self.scanning && self.high < Some(seq);
-        if new {
-            self.high = Some(seq);
-            self.count += 1;
-        }
-        new
-    }
-    /// A delivery is owed no more; true if it had been counted.
-    pub(in crate::dispatch) fn ended(&mut self, seq: Seq) -> bool {
-        let counted = self.high >= Some(seq) && self.count > 0;
-        if counted {
-            self.count -= 1;
-        }
-        counted
-    }
-}
-
-/// One subscription's lane.
+/// One subscription's lane. What concerns others is said in `out`.
 #[derive(Debug)]
 pub(in crate::dispatch) struct Lane {
-    /// `None` while the subscription is gone.
-    pub(in crate::dispatch) endpoint: Option<EndpointId>,
-    pub(in crate::dispatch) ordering: Ordering,
-    pub(in crate::dispatch) rate: u32,
-    pub(in crate::dispatch) items: BTreeMap<Seq, Item>,
-    keys: BTreeMap<u64, LaneKey>,
-    /// The store has been read up to here.
-    pub(in crate::dispatch) cursor: Option<Seq>,
-    /// What was ever read or offered: an offer that is not later is stale.
-    pub(in crate::dispatch) seen: Option<Seq>,
-    /// Read out of turn, beyond `seen`: their offers are still to come, and are stale.
-    early: BTreeSet<Seq>,
-    /// There is more in the store after the cursor.
-    pub(in crate::dispatch) more: bool,
-    /// Ready or in flight.
-    pub(in crate::dispatch) active: usize,
-    /// Waits to be read.
-    pub(in crate::dispatch) hungry: bool,
-    pub(in crate::dispatch) owed: Owed,
+    items: LaneItems,
+    order: OrderKeys,
+    progress: Progress,
+    owed: Owed,
+    rate: u32,
+    /// Whose it is; `None` while the subscription is gone.
+    tenant: Option<TenantId>,
     /// Why everything in it is abandoned.
-    pub(in crate::dispatch) gone: Option<&'static str>,
+    gone: Option<&'static str>,
 }
 
 impl Lane {
-    pub(in crate::dispatch) fn new(endpoint: Option<EndpointId>, ordering: Ordering, rate: u32) -> Self {
+    pub(in crate::dispatch) fn new(id: SubscriptionId, ordering: Ordering) -> Self {
         Self {
-            endpoint,
-            ordering,
-            rate,
-            items: BTreeMap::new(),
-            keys: BTreeMap::new(),
-            cursor: None,
-            seen: None,
-            early: BTreeSet::new(),
-            more: false,
-            active: 0,
-            hungry: false,
+            items: LaneItems::new(id),
+            order: OrderKeys::new(ordering),
+            progress: Progress::default(),
             owed: Owed::default(),
+            rate: 0,
+            tenant: None,
             gone: None,
         }
     }
-
-    fn order_of(&self, pending: &Pending) -> Option<u64> {
-        match self.ordering {
-            Ordering::Resource if fault::planted("reordered-resource") => None,
-            Ordering::Resource => pending.order,
-            Ordering::Endpoint => Some(0),
-            Ordering::None => None,
-        }
+    pub(in crate::dispatch) fn items(&self) -> &LaneItems {
+        &self.items
+    }
+    pub(in crate::dispatch) fn owed(&self) -> &Owed {
+        &self.owed
+    }
+    pub(in crate::dispatch) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+    pub(in crate::dispatch) fn rate(&self) -> u32 {
+        self.rate
+    }
+    pub(in crate::dispatch) fn is_gone(&self) -> bool {
+        self.gone.is_some()
     }
 
-    /// Takes a delivery in, in order.
-    pub(in crate::dispatch) fn admit(&mut self, pending: Pending, expires: i64) -> Admission {
-        if self.items.contains_key(&pending.seq) {
-            return Admission::Left;
+    /// The subscription as it is now. What was there is read again if it must be ordered anew, or is another tenant's.
+    pub(in crate::dispatch) fn open(&mut self, lead: Lead, ordering: Ordering, rate: u32, out: Out<'_>) {
+        let was_gone = self.gone.take().is_some();
+        let changed_hands = self.tenant.as_ref().is_some_and(|tenant| *tenant != lead.tenant);
+        self.rate = rate;
+        if self.order.ordering() != ordering || was_gone || changed_hands {
+            self.reset(ordering, out);
         }
-        let order = self.order_of(&pending);
+        if self.items.endpoint() != Some(lead.endpoint) {
+            self.items.lead_to(Some(lead.endpoint), out);
+        }
+        self.tenant = Some(lead.tenant);
+    }
+
+    /// The subscription is gone: what is idle is read again, with all the rest in the store, and given up as it is read.
+    pub(in crate::dispatch) fn close(&mut self, reason: &'static str, out: Out<'_>) {
+        self.gone = Some(reason);
+        self.tenant = None;
+        self.reset(self.order.ordering(), out);
+        self.items.lead_to(None, out);
+    }
+
+    /// Forgets what is idle, to be read from the store again; what is under way keeps its key (under the new ordering).
+    fn reset(&mut self, ordering: Ordering, out: Out<'_>) {
+        let Self { items, order, .. } = self;
+        order.reset(ordering);
+        items.drop_idle(|pending| order.keep(pending), out);
+        self.progress.restart();
+    }
+
+    /// A delivery that has become pending; `room`: it may be held.
+    pub(in crate::dispatch) fn offer(
+        &mut self,
+        pending: Pending,
+        room: bool,
+        at: Moment,
+        out: Out<'_>,
+    ) -> Offered {
         let seq = pending.seq;
-        let mut admission = Admission::Head;
-        if let Some(order) = order {
-            let full = self.ordering == Ordering::Resource;
-            let key = self.keys.entry(order).or_default();
-            if key.skipped || (full && key.queue.len() > FOLLOWERS) {
-                key.skipped = true;
-                return Admission::Left;
-            }
-            if !key.queue.is_empty() {
-                admission = Admission::Follower;
-            }
-            key.queue.push_back(seq);
+        let early = self.progress.was_early(seq);
+        let over = self.items.is_over(seq) || (early && !self.items.has(seq));
+        if !over {
+            self.owed.saw(seq);
         }
-        self.items.insert(seq, Item { pending, state: TicketState::Queued, expires, order });
-        admission
+        if early || self.progress.has_seen(seq) || self.progress.has_more() {
+            return Offered::Left;
+        }
+        if !room {
+            self.progress.set_more(true);
+            return Offered::Left;
+        }
+        self.progress.read_to(seq);
+        self.admit(pending, at, out);
+        Offered::Taken
     }
 
-    /// Takes in a delivery that will not be attempted any more.
-    pub(in crate::dispatch) fn admit_ended(&mut self, pending: Pending) -> bool {
-        if self.items.contains_key(&pending.seq) {
-            return false;
-        }
-        let (order, seq) = (self.order_of(&pending), pending.seq);
-        let state = TicketState::Settling(Ending::Final);
-        self.items.insert(seq, Item { pending, state, expires: i64::MAX, order });
-        true
+    /// The store holds more than was offered. True: it is to be counted.
+    pub(in crate::dispatch) fn has_backlog(&mut self) -> bool {
+        self.progress.set_more(true);
+        self.owed.begin_scan()
     }
 
-    /// The store's answer to `Successor::Read`: does the key still wait for one? `false`: the answer is of no use.
-    pub(in crate::dispatch) fn wants_first(&mut self, order: u64, found: Option<&Pending>) -> bool {
-        let Some(key) = self.keys.get_mut(&order).filter(|key| key.queue.is_empty()) else { return false };
-        match found {
-            None => {
-                self.keys.remove(&order);
-                false
+    /// A page after the cursor, and whether there may be more.
+    pub(in crate::dispatch) fn filled(&mut self, page: Vec<Pending>, more: bool, at: Moment, out: Out<'_>) {
+        self.progress.set_more(more);
+        for pending in page {
+            self.progress.read_to(pending.seq);
+            if !self.items.is_over(pending.seq) {
+                self.owed.saw(pending.seq);
             }
-            // Decided, but not yet durable: asked again when it is.
-            Some(pending) if self.items.contains_key(&pending.seq) => false,
-            Some(_) => {
-                key.skipped = false;
-                true
-            }
-        }
-    }
-    /// After `wants_first` and `admit`: more of this key may be in the store, and the offer of what was read may be
-    /// still to come.
-    pub(in crate::dispatch) fn expect_more(&mut self, order: u64, read: Seq) {
-        if self.seen < Some(read) {
-            self.early.insert(read);
-        }
-        if let Some(key) = self.keys.get_mut(&order) {
-            key.skipped = true;
+            self.admit(pending, at, out);
         }
     }
 
-    /// Everything up to here has been read or offered in order.
-    pub(in crate::dispatch) fn saw(&mut self, seq: Seq) {
-        self.seen = self.seen.max(Some(seq));
-        while self.early.first().is_some_and(|early| *early <= seq) {
-            self.early.pop_first();
+    /// The first of an order key, or that there is none.
+    pub(in crate::dispatch) fn first(
+        &mut self,
+        order: u64,
+        found: Option<Pending>,
+        at: Moment,
+        out: Out<'_>,
+    ) {
+        // legal: the lane has been reset meanwhile
+        if !self.order.waits_for_first(order) {
+            return;
+        }
+        let Some(pending) = found else {
+            self.order.forget(order);
+            return;
+        };
+        // Decided, but not yet durable: asked again when it is.
+        if self.items.has(pending.seq) {
+            return;
+        }
+        let seq = pending.seq;
+        self.order.open_for_first(order);
+        self.admit(pending, at, out);
+        self.progress.read_early(seq);
+        self.order.expect_more(order);
+    }
+
+    /// A page of the count. True: it goes on.
+    pub(in crate::dispatch) fn counted(&mut self, page: &[Pending], end: bool) -> bool {
+        let owed = page.iter().filter(|pending| !self.items.is_over(pending.seq)).count();
+        self.owed.counted(owed as u64, page.last().map(|pending| pending.seq), end, self.progress.seen())
+    }
+
+    /// Takes a delivery into memory, if it is not there and its key has room.
+    fn admit(&mut self, pending: Pending, at: Moment, out: Out<'_>) {
+        let seq = pending.seq;
+        if self.items.has(seq) {
+            return;
+        }
+        let order = self.order.order_of(&pending);
+        let expired = at.has_come(at.expires(&pending)).then_some(EXPIRED);
+        if let Some(reason) = self.void(&pending).or(expired) {
+            self.items.insert(pending, order, at, out);
+            self.give_up(seq, reason, out);
+            return;
+        }
+        let admission = self.order.enter(order, seq);
+        if admission != Admission::Left {
+            self.items.insert(pending, order, at, out);
+        }
+        if admission == Admission::Head {
+            self.arm(seq, at, out);
         }
     }
-    /// Was it read out of turn before it was offered?
-    pub(in crate::dispatch) fn was_early(&mut self, seq: Seq) -> bool {
-        self.early.remove(&seq)
+
+    /// Why nothing in this lane may be sent, or not this delivery: it was committed before the subscription changed hands.
+    fn void(&self, pending: &Pending) -> Option<&'static str> {
+        let anothers = self.tenant.as_ref().is_some_and(|tenant| *tenant != pending.key.tenant);
+        self.gone.or(anothers.then_some(ANOTHERS))
     }
 
-    /// Is this of another tenant than the one that the lane leads to now? It was committed before the subscription changed hands.
-    pub(in crate::dispatch) fn is_anothers(
-        &self,
-        endpoints: &BTreeMap<EndpointId, Endpoint>,
-        pending: &Pending,
-    ) -> bool {
-        let leads_to = self.endpoint.and_then(|id| endpoints.get(&id));
-        leads_to.is_some_and(|endpoint| endpoint.key.tenant != pending.key.tenant)
-    }
-
-    /// Has it been decided that nothing more is owed, though the store may not know yet?
-    pub(in crate::dispatch) fn is_over(&self, seq: Seq) -> bool {
-        self.items.get(&seq).is_some_and(|item| item.state == TicketState::Settling(Ending::Final))
-    }
-
-    /// Drops a delivery; says who is next on its key.
-    pub(in crate::dispatch) fn remove(&mut self, seq: Seq) -> (Option<Item>, Successor) {
-        let Some(item) = self.items.remove(&seq) else { return (None, Successor::Nobody) };
-        let successor = item.order.map_or(Successor::Nobody, |order| self.successor(order, seq));
-        if self.items.is_empty() {
-            // an empty map keeps its last node: kilobytes, for every subscription that was ever used
-            self.items = BTreeMap::new();
-            if self.keys.is_empty() {
-                self.keys = BTreeMap::new();
-            }
-        }
-        (Some(item), successor)
-    }
-
-    fn successor(&mut self, order: u64, seq: Seq) -> Successor {
-        let Some(key) = self.keys.get_mut(&order) else { return Successor::Nobody };
-        key.queue.retain(|queued| *queued != seq);
-        match key.queue.front() {
-            Some(front) if self.items.get(front).is_some_and(|item| item.state == TicketState::Queued) => {
-                Successor::Next(*front)
-            }
-            Some(_) => Successor::Nobody,
-            None if key.skipped => Successor::Read(order),
-            None => {
-                self.keys.remove(&order);
-                Successor::Nobody
-            }
+    /// A delivery whose turn it is waits until it is due, or is ready.
+    fn arm(&mut self, seq: Seq, at: Moment, out: Out<'_>) {
+        if let Some(due) = self.items.get(seq).map(|item| at.due(&item.pending)) {
+            self.wait_until(seq, due, at, out);
         }
     }
 
-    /// Forgets what is idle, to be read from the store again; what is under way keeps its key (under the new
-    /// ordering). Returns what was dropped.
-    pub(in crate::dispatch) fn reset(&mut self, ordering: Ordering) -> Vec<Item> {
-        self.ordering = ordering;
-        let (idle, busy): (BTreeMap<Seq, Item>, _) =
-            std::mem::take(&mut self.items).into_iter().partition(|(_, item)| item.state.is_idle());
-        self.keys.clear();
-        for (seq, mut item) in busy {
-            item.order = self.order_of(&item.pending);
-            if let Some(order) = item.order {
-                self.keys.entry(order).or_default().queue.push_back(seq);
-            }
-            self.items.insert(seq, item);
+    fn wait_until(&mut self, seq: Seq, due: i64, at: Moment, out: Out<'_>) {
+        let state = if at.has_come(due) { TicketState::Ready(due) } else { TicketState::Waiting(due) };
+        self.items.set_state(seq, state, out);
+    }
+
+    /// Gives an idle delivery up.
+    pub(in crate::dispatch) fn give_up(&mut self, seq: Seq, reason: &'static str, out: Out<'_>) {
+        self.items.set_state(seq, TicketState::Settling(Ending::Final), out);
+        self.items.unwatch(seq, out);
+        self.owed.ended(seq);
+        if let Some(item) = self.items.get(seq) {
+            let key = item.pending.key.clone();
+            out.push(Message::GiveUp(GivenUp { ticket: self.items.ticket(seq), key, reason }));
         }
-        (self.cursor, self.more) = (None, true);
-        idle.into_values().collect()
+    }
+
+    /// Its timer has come: it is due.
+    pub(in crate::dispatch) fn due(&mut self, seq: Seq, at: i64, out: Out<'_>) {
+        self.items.due(seq, at, out);
+    }
+
+    /// Its timer has come: it is too old. What is on its way may still arrive; it is asked when it is back.
+    pub(in crate::dispatch) fn expired(&mut self, seq: Seq, out: Out<'_>) {
+        if self.items.expired(seq) {
+            self.give_up(seq, EXPIRED, out);
+        }
+    }
+
+    /// An attempt begins: what was ready is in flight.
+    pub(in crate::dispatch) fn begin(&mut self, seq: Seq, out: Out<'_>) -> Option<Pending> {
+        self.items.set_state(seq, TicketState::InFlight, out);
+        self.items.get(seq).map(|item| item.pending.clone())
+    }
+
+    /// An attempt has ended.
+    pub(in crate::dispatch) fn ended(&mut self, seq: Seq, end: AttemptEnd, out: Out<'_>) {
+        self.items.attempted(seq, end.counted, end.retry.map(|(at, _)| at));
+        let ending = end.retry.map_or(Ending::Final, |(_, due)| Ending::Retry(due));
+        self.items.set_state(seq, TicketState::Settling(ending), out);
+        if ending == Ending::Final {
+            self.owed.ended(seq);
+        }
+    }
+
+    /// What was decided about a delivery is durable: only now its key goes on, or its retry is planned. Gives the order key
+    /// whose first must be read.
+    pub(in crate::dispatch) fn settled(&mut self, seq: Seq, at: Moment, out: Out<'_>) -> Option<u64> {
+        let state = self.items.get(seq).map(|item| item.state);
+        match state {
+            Some(TicketState::Settling(Ending::Final)) => self.drop_ended(seq, at, out),
+            Some(TicketState::Settling(Ending::Retry(due))) => {
+                self.resume(seq, due, at, out);
+                None
+            }
+            _ => {
+                debug_assert!(
+                    false,
+                    "{:?} is durable, and nothing was decided: {state:?}",
+                    self.items.ticket(seq)
+                );
+                None
+            }
+        }
+    }
+
+    fn drop_ended(&mut self, seq: Seq, at: Moment, out: Out<'_>) -> Option<u64> {
+        let order = self.items.remove(seq, out);
+        match self.order.leave(order, seq) {
+            Successor::Next(next) => {
+                if self.items.get(next).is_some_and(|item| item.state == TicketState::Queued) {
+                    self.arm(next, at, out);
+                }
+                None
+            }
+            Successor::Read(order) => Some(order),
+            Successor::Nobody => None,
+        }
+    }
+
+    /// A delivery that was on its way waits again, unless it has become void meanwhile.
+    pub(in crate::dispatch) fn resume(&mut self, seq: Seq, due: i64, at: Moment, out: Out<'_>) {
+        let item = self.items.get(seq);
+        let void = item.and_then(|item| self.void(&item.pending));
+        let expired = self.items.has_expired(seq, at).then_some(EXPIRED);
+        // several of one key may have been on their way if the lane was ordered anew meanwhile: now they go in order
+        let head = self.order.is_head(item.and_then(|item| item.order), seq);
+        match void.or(expired) {
+            Some(reason) => self.give_up(seq, reason, out),
+            None if head => self.wait_until(seq, due, at, out),
+            None => self.items.set_state(seq, TicketState::Queued, out),
+        }
+    }
+}
+
+#[cfg(any(test, debug_assertions))]
+impl Lane {
+    pub(in crate::dispatch) fn check(&self) {
+        self.items.check();
+        for (order, seq, front) in self.order.queued() {
+            let item = self.items.get(seq);
+            assert!(
+                item.is_some_and(|item| item.order == Some(order)),
+                "{:?} in queue {order}",
+                self.items.ticket(seq)
+            );
+            // a head that is queued waits for nobody, and what is no head must not go
+            let idle = item.map(|item| item.state).filter(|state| state.is_idle());
+            let queued = idle.map(|state| state == TicketState::Queued);
+            assert!(queued.is_none_or(|queued| queued != front), "{seq:?} of {order} is {idle:?}");
+        }
+        assert_eq!(self.gone.is_some(), self.tenant.is_none(), "{:?}", self.items);
     }
 }
 

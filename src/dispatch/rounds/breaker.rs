@@ -1,4 +1,4 @@
-//! When an endpoint is left alone (SPEC 5.2), pure. Words: admitting, refusing, probing. Knows no delivery.
+//! Purpose: when an endpoint is left alone (SPEC 5.2), pure; words: admitting, refusing, probing. Must not: depend on deliveries.
 use crate::dispatch::now::millis;
 use crate::dispatch::retry::Sign;
 use crate::settings::BreakerSettings;

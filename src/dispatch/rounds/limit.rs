@@ -1,4 +1,5 @@
-//! Requests per second of one endpoint (governor's GCRA on our clock). It delays; it never fails. Knows no delivery.
+//! Purpose: requests per second of one endpoint (governor's GCRA on our clock). It delays; it never fails. Must not: depend on
+//! deliveries.
 use governor::clock::{Clock, Reference};
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;

@@ -1,6 +1,6 @@
-//! Purpose: whose turn it is: endpoints, breakers, limits. Must not: read the store.
+//! Purpose: whose turn it is: endpoints, breakers, limits. Must not: read the store, or import the scheduler.
 pub mod breaker;
 pub(in crate::dispatch) mod endpoint;
 pub mod limit;
-pub mod pick;
-pub mod roster;
+pub(in crate::dispatch) mod pick;
+pub(in crate::dispatch) mod standing;

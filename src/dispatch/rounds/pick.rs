@@ -1,192 +1,253 @@
-//! Who goes next: rounds over endpoints, with breaker, limiter and the shares of concurrency (SPEC 5.5), pure.
-use crate::dispatch::backlog::lane::TicketState;
+//! Purpose: who goes next: rounds over endpoints, with breaker, limiter and the shares of concurrency (SPEC 5.5), pure. Must not:
+//! depend on lanes; a delivery is a ticket here.
+use crate::dispatch::message::{Message, ReadyTicket};
 use crate::dispatch::now::Now;
-use crate::dispatch::rounds::breaker::BreakerGate;
-use crate::dispatch::rounds::endpoint::{Choice, EndpointId, RoundPlace};
-use crate::dispatch::scheduler::{EXPIRED, Scheduler, Timer};
-use crate::dispatch::ticket::Ticket;
-use crate::domain::Pending;
+use crate::dispatch::rounds::endpoint::{Endpoint, RoundSums, Shares, Turn};
+use crate::dispatch::rounds::standing::{RoundPlace, RoundQueues};
+use crate::dispatch::ticket::EndpointId;
+use crate::domain::{EndpointKey, Outcome};
+use crate::settings::DispatchSettings;
+use std::collections::BTreeMap;
 
 /// Endpoints that are let back into the round at once.
 const WOKEN: usize = 64;
 
-/// An attempt to make. Hand it back with `done`, or with `put_back` if it was not made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Job {
-    /// Which delivery.
-    pub ticket: Ticket,
-    /// What it is.
-    pub pending: Pending,
+/// An attempt that has a place: hand it back with `ended` or `put_back`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::dispatch) struct Started {
     pub(in crate::dispatch) endpoint: EndpointId,
-    pub(in crate::dispatch) retry: bool,
+    pub(in crate::dispatch) ready: ReadyTicket,
     pub(in crate::dispatch) probe: bool,
-    pub(in crate::dispatch) due: i64,
 }
 
-/// What an endpoint whose turn it is may do.
-enum Turn {
-    Start(Choice, bool),
-    Wait(RoundPlace),
+/// What an attempt's end meant for its endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::dispatch) struct EndpointVerdict {
+    /// A failure is the delivery's.
+    pub(in crate::dispatch) charged: bool,
+    /// The endpoint works now, and did not before (or the other way round).
+    pub(in crate::dispatch) proven: Option<bool>,
 }
 
-impl Scheduler {
+/// The endpoints.
+#[derive(Debug)]
+pub(in crate::dispatch) struct Rounds {
+    settings: DispatchSettings,
+    endpoints: BTreeMap<EndpointId, Endpoint>,
+    by_key: BTreeMap<EndpointKey, EndpointId>,
+    next_id: EndpointId,
+    queues: RoundQueues,
+    sums: RoundSums,
+    messages: Vec<Message>,
+}
+
+impl Rounds {
+    pub(in crate::dispatch) fn new(settings: DispatchSettings) -> Self {
+        Self {
+            settings,
+            endpoints: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            next_id: 0,
+            queues: RoundQueues::default(),
+            sums: RoundSums::default(),
+            messages: Vec::new(),
+        }
+    }
+
+    /// The sums over all endpoints.
+    pub(in crate::dispatch) fn sums(&self) -> RoundSums {
+        self.sums
+    }
+    /// What is to be passed on.
+    pub(in crate::dispatch) fn messages(&mut self) -> std::vec::Drain<'_, Message> {
+        self.messages.drain(..)
+    }
+    pub(in crate::dispatch) fn key(&self, id: EndpointId) -> Option<&EndpointKey> {
+        self.endpoints.get(&id).map(Endpoint::key)
+    }
+    pub(in crate::dispatch) fn is_proven(&self, id: EndpointId) -> bool {
+        self.endpoints.get(&id).is_some_and(Endpoint::is_proven)
+    }
+
+    /// A lane leads to this endpoint: its number, a new one if need be.
+    pub(in crate::dispatch) fn use_endpoint(&mut self, key: &EndpointKey) -> EndpointId {
+        if let Some(id) = self.by_key.get(key).copied() {
+            self.on(id, |endpoint| endpoint.set_used(true));
+            return id;
+        }
+        self.next_id += 1;
+        self.by_key.insert(key.clone(), self.next_id);
+        self.endpoints.insert(self.next_id, Endpoint::new(key.clone()));
+        self.next_id
+    }
+
+    /// No lane leads to it any more: it is forgotten when nothing is on its way.
+    pub(in crate::dispatch) fn leave_endpoint(&mut self, id: EndpointId) {
+        self.on(id, |endpoint| endpoint.set_used(false));
+        self.forget_idle(id);
+    }
+
+    /// Requests per second; 0: no limit.
+    pub(in crate::dispatch) fn set_rate(&mut self, id: EndpointId, rate: u32, now: Now) {
+        let burst = self.settings.per_endpoint.burst;
+        self.on(id, |endpoint| endpoint.set_rate(rate, burst, now.steady));
+    }
+
+    /// A delivery may go.
+    pub(in crate::dispatch) fn ready(&mut self, id: EndpointId, ready: ReadyTicket) {
+        let new = self.on(id, |endpoint| endpoint.insert(ready));
+        debug_assert_eq!(new, Some(true), "{ready:?} is ready twice");
+        self.enqueue(id);
+    }
+
+    /// It may not any more.
+    pub(in crate::dispatch) fn unready(&mut self, id: EndpointId, ready: ReadyTicket) {
+        let was_ready = self.on(id, |endpoint| endpoint.remove(ready));
+        debug_assert_eq!(was_ready, Some(true), "{ready:?} was not ready");
+    }
+
     /// The next attempt, if one may start now.
-    pub fn next(&mut self, now: Now) -> Option<Job> {
-        self.fire(now);
-        while self.in_flight < self.settings.concurrency.max(1) {
-            let id = self.round.pop_front()?;
-            match self.turn(id, now) {
-                Some(Turn::Start(choice, probe)) => return self.start(id, choice, probe),
-                Some(Turn::Wait(place)) => self.park(id, place),
-                None => {}
+    pub(in crate::dispatch) fn next(&mut self, now: Now) -> Option<Started> {
+        while self.sums.in_flight < self.settings.concurrency.max(1) {
+            let Some(id) = self.queues.first(RoundPlace::Running) else {
+                // who was let back in may wait for something else now: its place is another's
+                if self.wake_parked() {
+                    continue;
+                }
+                return None;
+            };
+            let shares = self.shares();
+            match self.endpoints.get(&id)?.turn(now.steady, shares) {
+                Turn::Wait(place) => self.move_to(id, place),
+                Turn::Start(ready, probe) => {
+                    self.on(id, |endpoint| endpoint.take(ready, probe));
+                    self.move_to(id, RoundPlace::Running);
+                    return Some(Started { endpoint: id, ready, probe });
+                }
             }
         }
         None
     }
 
-    /// Gives back a job that was not started: as if it had not been chosen.
-    pub fn put_back(&mut self, job: &Job, now: Now) {
-        self.free(job);
-        if job.probe
-            && let Some(endpoint) = self.endpoints.get_mut(&job.endpoint)
-        {
-            endpoint.breaker = crate::dispatch::rounds::breaker::Breaker::Probing { under_way: false };
-        }
-        if let Some(lane) = self.lanes.get_mut(&job.ticket.lane) {
-            lane.active = lane.active.saturating_sub(1);
-        }
-        self.enqueue(job.endpoint);
-        self.forget_endpoint(job.endpoint);
+    /// Gives a place back that was not used.
+    pub(in crate::dispatch) fn put_back(&mut self, started: &Started) {
+        self.on(started.endpoint, |endpoint| {
+            endpoint.free(started.ready.retry);
+            if started.probe {
+                endpoint.probe_is_put_back();
+            }
+        });
+        self.enqueue(started.endpoint);
+        self.forget_idle(started.endpoint);
         self.wake_parked();
-        self.resume(job.ticket, job.due, now);
     }
 
-    /// An endpoint's turn; `None` if it is not in the round any more.
-    fn turn(&mut self, id: EndpointId, now: Now) -> Option<Turn> {
-        let endpoint = self.endpoints.get(&id).filter(|endpoint| endpoint.place == RoundPlace::Running)?;
-        if !endpoint.has_ready() {
-            return Some(Turn::Wait(RoundPlace::Idle));
-        }
-        if now.steady < endpoint.hold_until {
-            return Some(Turn::Wait(RoundPlace::Timed(endpoint.hold_until)));
-        }
-        let probe = match endpoint.breaker.gate(now.steady) {
-            BreakerGate::Open => false,
-            BreakerGate::Probe => true,
-            BreakerGate::Until(at) => return Some(Turn::Wait(RoundPlace::Timed(at))),
-            BreakerGate::AfterProbe => return Some(Turn::Wait(RoundPlace::Idle)),
+    /// An attempt has ended.
+    pub(in crate::dispatch) fn ended(
+        &mut self,
+        started: &Started,
+        outcome: &Outcome,
+        now: Now,
+    ) -> EndpointVerdict {
+        let id = started.endpoint;
+        let settings = self.settings.clone();
+        let changed = self.on(id, |endpoint| {
+            let was = (endpoint.is_refusing(), endpoint.is_proven());
+            endpoint.free(started.ready.retry);
+            let charged = endpoint.ended(outcome, started.probe, &settings, now);
+            (charged, was, (endpoint.is_refusing(), endpoint.is_proven()), endpoint.place())
+        });
+        debug_assert!(changed.is_some(), "an endpoint with an attempt on its way was forgotten");
+        let Some((charged, was, is, place)) = changed else {
+            return EndpointVerdict { charged: true, proven: None };
         };
-        // What was on its way when it began to refuse does not hold up the probe.
-        if !probe && endpoint.in_flight >= endpoint.window.min(self.settings.per_endpoint.concurrency.max(1))
-        {
-            return Some(Turn::Wait(RoundPlace::Idle));
+        if was.0 && !is.0 && matches!(place, RoundPlace::Timed(_)) {
+            self.move_to(id, RoundPlace::Idle);
         }
-        if !endpoint.proven && self.unproven_in_flight >= self.unproven_cap() {
-            return Some(Turn::Wait(RoundPlace::Unproven));
-        }
-        let Some(choice) = endpoint.choose(self.retries_in_flight < self.retries_cap(), probe) else {
-            return Some(Turn::Wait(RoundPlace::Retries));
+        self.enqueue(id);
+        self.forget_idle(id);
+        self.wake_parked();
+        EndpointVerdict { charged, proven: (was.1 != is.1).then_some(is.1) }
+    }
+
+    /// An endpoint's timer has come.
+    pub(in crate::dispatch) fn timer_came(&mut self, id: EndpointId, at: i64) {
+        let Self { endpoints, queues, .. } = self;
+        let waited = endpoints.get_mut(&id).is_some_and(|e| queues.timer_came(e.standing(), at));
+        debug_assert!(waited, "endpoint {id} does not wait for {at}");
+        self.enqueue(id);
+    }
+
+    /// The one way from place to place.
+    fn move_to(&mut self, id: EndpointId, place: RoundPlace) {
+        let Self { endpoints, queues, messages, .. } = self;
+        let Some(endpoint) = endpoints.get_mut(&id) else {
+            debug_assert!(false, "endpoint {id} is not there");
+            return;
         };
-        // Last, for it takes a place.
-        match endpoint.limiter.as_ref().map_or(Ok(()), |limiter| limiter.take(now.steady)) {
-            Ok(()) => Some(Turn::Start(choice, probe)),
-            Err(at) => Some(Turn::Wait(RoundPlace::Timed(at))),
+        queues.move_to(id, endpoint.standing(), place, messages);
+    }
+
+    /// Into the round, if it has something and waits for nothing.
+    fn enqueue(&mut self, id: EndpointId) {
+        // it may have been forgotten: an attempt of a lane that has left comes back
+        let Some(endpoint) = self.endpoints.get(&id) else { return };
+        let free = match endpoint.place() {
+            RoundPlace::Idle => endpoint.has_ready(),
+            RoundPlace::Retries => endpoint.has_fresh(),
+            RoundPlace::Unproven => endpoint.is_proven(),
+            RoundPlace::Running | RoundPlace::Timed(_) => false,
+        };
+        if free {
+            self.move_to(id, RoundPlace::Running);
         }
     }
 
-    fn park(&mut self, id: EndpointId, place: RoundPlace) {
-        let Some(endpoint) = self.endpoints.get_mut(&id) else { return };
-        endpoint.place = place;
-        match place {
-            RoundPlace::Idle | RoundPlace::Running => {}
-            RoundPlace::Unproven => {
-                if !std::mem::replace(&mut endpoint.in_queue.0, true) {
-                    self.unproven.push_back(id);
-                }
+    /// Lets endpoints back into the round that waited for a place which may be free now; true if there were some.
+    fn wake_parked(&mut self) -> bool {
+        let unproven = self.unproven_cap().saturating_sub(self.sums.unproven);
+        let retries = self.retries_cap().saturating_sub(self.sums.retries);
+        let mut woken = false;
+        for (place, room) in [(RoundPlace::Unproven, unproven), (RoundPlace::Retries, retries)] {
+            for _ in 0..room.min(WOKEN) {
+                let Some(id) = self.queues.first(place) else { break };
+                self.move_to(id, RoundPlace::Idle);
+                self.enqueue(id);
+                woken = true;
             }
-            RoundPlace::Retries => {
-                if !std::mem::replace(&mut endpoint.in_queue.1, true) {
-                    self.retries.push_back(id);
-                }
-            }
-            RoundPlace::Timed(at) => {
-                self.timers.insert((at, Timer::Endpoint(id)));
-            }
+        }
+        woken
+    }
+
+    /// An endpoint that no lane leads to and that has nothing in flight is forgotten.
+    fn forget_idle(&mut self, id: EndpointId) {
+        if !self.endpoints.get(&id).is_some_and(Endpoint::is_idle) {
+            return;
+        }
+        self.move_to(id, RoundPlace::Idle);
+        if let Some(endpoint) = self.endpoints.remove(&id) {
+            debug_assert!(!endpoint.has_ready(), "forgotten with something ready: {endpoint:?}");
+            self.sums.replace(endpoint.sums(), RoundSums::default());
+            self.by_key.remove(endpoint.key());
         }
     }
 
-    fn start(&mut self, id: EndpointId, choice: Choice, probe: bool) -> Option<Job> {
+    /// Works on one endpoint and keeps the sums. `None`: it is not there.
+    fn on<R>(&mut self, id: EndpointId, work: impl FnOnce(&mut Endpoint) -> R) -> Option<R> {
         let endpoint = self.endpoints.get_mut(&id)?;
-        endpoint.take(choice);
-        if probe {
-            endpoint.breaker.probe_begins();
-        }
-        self.in_flight += 1;
-        self.unproven_in_flight += usize::from(!endpoint.proven);
-        self.retries_in_flight += usize::from(choice.retry);
-        self.round.push_back(id);
-        let item = self.lanes.get_mut(&choice.ticket.lane)?.items.get_mut(&choice.ticket.seq)?;
-        item.state = TicketState::InFlight;
-        Some(Job {
-            ticket: choice.ticket,
-            pending: item.pending.clone(),
-            endpoint: id,
-            retry: choice.retry,
-            probe,
-            due: choice.due,
-        })
+        let before = endpoint.sums();
+        let result = work(endpoint);
+        self.sums.replace(before, endpoint.sums());
+        Some(result)
     }
 
-    /// A request is back: its place is free.
-    pub(in crate::dispatch) fn free(&mut self, job: &Job) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        self.retries_in_flight = self.retries_in_flight.saturating_sub(usize::from(job.retry));
-        if let Some(endpoint) = self.endpoints.get_mut(&job.endpoint) {
-            endpoint.in_flight = endpoint.in_flight.saturating_sub(1);
-            self.unproven_in_flight = self.unproven_in_flight.saturating_sub(usize::from(!endpoint.proven));
+    fn shares(&self) -> Shares {
+        Shares {
+            window: self.settings.per_endpoint.concurrency.max(1),
+            unproven: self.sums.unproven < self.unproven_cap(),
+            retry: self.sums.retries < self.retries_cap(),
         }
     }
-
-    /// Lets endpoints back into the round that waited for a place which may be free now.
-    pub(in crate::dispatch) fn wake_parked(&mut self) {
-        let room = self.unproven_cap().saturating_sub(self.unproven_in_flight).min(WOKEN);
-        for _ in 0..room {
-            let Some(id) = self.unproven.pop_front() else { break };
-            self.endpoints.get_mut(&id).into_iter().for_each(|endpoint| endpoint.in_queue.0 = false);
-            self.unpark(id, RoundPlace::Unproven);
-        }
-        let room = self.retries_cap().saturating_sub(self.retries_in_flight).min(WOKEN);
-        for _ in 0..room {
-            let Some(id) = self.retries.pop_front() else { break };
-            self.endpoints.get_mut(&id).into_iter().for_each(|endpoint| endpoint.in_queue.1 = false);
-            self.unpark(id, RoundPlace::Retries);
-        }
-    }
-
-    /// Back into the round, if it still waits at that place.
-    pub(in crate::dispatch) fn unpark(&mut self, id: EndpointId, from: RoundPlace) {
-        if let Some(endpoint) = self.endpoints.get_mut(&id).filter(|endpoint| endpoint.place == from) {
-            endpoint.place = RoundPlace::Idle;
-            self.enqueue(id);
-        }
-    }
-
-    fn fire(&mut self, now: Now) {
-        while let Some((at, timer)) = self.timers.first().copied().filter(|(at, _)| *at <= now.steady) {
-            self.timers.remove(&(at, timer));
-            match timer {
-                Timer::Due(ticket) => self.wait_until(ticket, at, now),
-                Timer::Expire(ticket) => {
-                    let item = self.lanes.get(&ticket.lane).and_then(|lane| lane.items.get(&ticket.seq));
-                    if item.is_some_and(|item| item.state.is_idle()) {
-                        self.give_up(ticket, EXPIRED);
-                    }
-                }
-                Timer::Endpoint(id) => self.unpark(id, RoundPlace::Timed(at)),
-            }
-        }
-    }
-
     /// Endpoints without a success in their last attempt together hold at most half (SPEC 5.5).
     fn unproven_cap(&self) -> usize {
         (self.settings.concurrency / 2).max(1)
@@ -194,5 +255,28 @@ impl Scheduler {
     /// A quarter is for first attempts alone: a storm of retries starves nothing fresh (DESIGN 6).
     fn retries_cap(&self) -> usize {
         (self.settings.concurrency * 3 / 4).max(1)
+    }
+}
+
+#[cfg(any(test, debug_assertions))]
+impl Rounds {
+    /// Everything that holds between two steps.
+    pub(in crate::dispatch) fn check(&mut self) {
+        let mut sums = RoundSums::default();
+        for (id, endpoint) in &self.endpoints {
+            sums.replace(RoundSums::default(), endpoint.sums());
+            endpoint.check();
+            assert_eq!(self.by_key.get(endpoint.key()), Some(id), "{:?}", endpoint.key());
+        }
+        assert_eq!(sums, self.sums, "the sums over all endpoints");
+        assert_eq!(self.by_key.len(), self.endpoints.len(), "keys lead to endpoints that are not there");
+        assert!(self.messages.is_empty(), "not passed on: {:?}", self.messages);
+        self.queues.check(self.endpoints.iter_mut().map(|(id, endpoint)| (*id, &*endpoint.standing())));
+    }
+    pub(in crate::dispatch) fn endpoint(&self, id: EndpointId) -> Option<&Endpoint> {
+        self.endpoints.get(&id)
+    }
+    pub(in crate::dispatch) fn endpoints(&self) -> impl Iterator<Item = (EndpointId, &Endpoint)> {
+        self.endpoints.iter().map(|(id, endpoint)| (*id, endpoint))
     }
 }

@@ -12,8 +12,10 @@ use crate::settings::{BackoffSettings, DispatchSettings};
 use crate::store::{Batch, Identity, MemoryIndex};
 use bytes::Bytes;
 use std::io;
+use std::pin::pin;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -189,7 +191,11 @@ impl House {
         key
     }
     fn delivery(&self, key: &DeliveryKey) -> Delivery {
-        self.store.delivery(key).unwrap().unwrap()
+        let mut asked = pin!(self.store.delivery(key));
+        match asked.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(found) => found.unwrap().unwrap(),
+            Poll::Pending => panic!("the index of a test answers at once"),
+        }
     }
     /// Lets the others work until it is so; the limit only keeps a broken test from hanging.
     async fn until(&self, so: impl Fn(&Self) -> bool) {

@@ -1,9 +1,8 @@
 //! The scheduler over a model of the store.
 use super::*;
-use crate::dispatch::Facts;
 use crate::dispatch::backlog::lane::tests::{lane_id, pending};
-use crate::domain::Next;
-use crate::settings::{BreakerSettings, DispatchSettings};
+use crate::settings::BreakerSettings;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use world::{World, facts, settings};
 
@@ -116,7 +115,7 @@ fn hanging_endpoints_hold_at_most_half_and_retries_leave_a_quarter() {
         world.finish(&job, 503);
     }
     world.now += 3_000;
-    let retries = world.start().iter().filter(|job| job.retry).count();
+    let retries = world.start().iter().filter(|job| job.started.ready.retry).count();
     assert!(retries <= 12, "{retries}");
 }
 
@@ -128,7 +127,7 @@ fn an_endpoint_that_is_down_is_probed_and_charges_nobody() {
     // an outage of ten hours
     while world.now < 36_000_000 {
         for job in world.start() {
-            tried.push((job.ticket.seq.0, job.probe));
+            tried.push((job.ticket.seq.0, job.started.probe));
             assert!(matches!(world.finish(&job, 2), Next::RetryAt(_)));
         }
         world.now = world.scheduler.next_wake().unwrap();

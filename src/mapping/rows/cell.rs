@@ -143,6 +143,15 @@ mod tests {
         }
     }
 
+    /// Bodies are signed as bytes: the same text is always written the same way, the shortest.
+    #[test]
+    fn a_string_is_written_in_one_way() {
+        let mut out = Vec::new();
+        push_string(&mut out, "é\"\\/\n\r\t\u{8}\u{c}\u{1}\u{1f}\u{7f}x");
+        let written = r#""é\"\\/\n\r\t\b\f\u0001\u001f"#.to_owned() + "\u{7f}x\"";
+        assert_eq!(String::from_utf8(out).unwrap(), written);
+    }
+
     proptest! {
         #![proptest_config(crate::mapping::tests::steady())]
 

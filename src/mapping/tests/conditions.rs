@@ -38,7 +38,7 @@ fn image(table: &Table, text: &str) -> Image {
 }
 
 /// `yes`, `no`, `unknown`, or `error` with the reason.
-fn judged(expression: &str, row: &str) -> String {
+pub(super) fn judged(expression: &str, row: &str) -> String {
     let columns = "*id:int number status notes total:numeric paid:numeric urgent:bool details:json";
     let table = table("public.invoices", columns);
     let (op, old, new) = match row.split_once("->").map(|(old, new)| (old.trim(), new.trim())) {

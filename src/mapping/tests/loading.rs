@@ -94,9 +94,56 @@ fn wrong_types_are_told_in_words() {
         ("tenant = 5", "expected a column, or { const"),
         ("on = 5", "expected one value or a list"),
         ("becomes = { a = { b = 1 } }", "expected one value or a list"),
+        ("data = 5", "expected a table"),
     ] {
         let error = toml::from_str::<super::EventSpec>(more).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn a_name_is_as_long_as_it_may_be_and_no_longer() {
+    for (more, longest, words) in [
+        ("version = '?'", 50, "version is 1 to 50"),
+        ("rule = '?'", 100, "rule is 1 to 100"),
+        ("resource = { type = '?' }", 100, "resource.type is 1 to 100"),
+        ("changed = ['?']", 63, "is no column name"),
+    ] {
+        let entry = |length| format!("{GOOD}{}", more.replace('?', &"x".repeat(length)));
+        assert!(compile(&entry(longest)).is_ok(), "{more}");
+        let problems = compile(&entry(longest + 1)).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].text.contains(words), "{more}: {problems:?}");
+    }
+    for (from, to, words) in [
+        ("tenant = 'tenant_id'", "tenant = \"a\\u0001\"", "tenant: 'a\\u{1}' is no column name"),
+        ("tenant = 'tenant_id'", "tenant = 'tenant_id'\nrule = \"a\\u0001\"", "rule is 1 to 100 printable"),
+        ("'public.t'", "\"public.t\\n\"", "is no schema.table"),
+        ("'public.t'", "'public.'", "is no schema.table"),
+    ] {
+        let problems = compile(&GOOD.replace(from, to)).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].text.contains(words), "{to}: {problems:?}");
+    }
+}
+
+#[test]
+fn a_truncate_has_no_row_and_what_is_beside_it_has_one() {
+    let entry = |on: &str, more: &str| {
+        let good = GOOD.replace("'update'", on).replace("'tenant_id'", "{ const = 'x' }");
+        compile(&format!("{good}{more}")).map(drop).map_err(|problems| problems[0].text.clone())
+    };
+    assert_eq!(entry("'truncate'", ""), Ok(()));
+    for more in ["data = { a = 'b' }", "omit = ['b']", "resource = { id = 'b' }"] {
+        assert!(entry("'truncate'", more).unwrap_err().contains("nothing for data"), "{more}");
+        assert_eq!(entry("['truncate', 'delete']", more), Ok(()), "{more}");
+        assert_eq!(entry("'delete'", more), Ok(()), "{more}");
+    }
+}
+
+#[test]
+fn where_the_operation_is_missing_nothing_else_is_blamed_for_it() {
+    for more in ["changed = ['a']", "becomes = { a = 1 }", "when = 'new.a == old.a'"] {
+        let problems = compile(&format!("{}{more}", GOOD.replace("on = 'update'\n", ""))).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].text.contains("'on' is missing"), "{problems:?}");
     }
 }
 
@@ -137,6 +184,20 @@ fn names_are_checked_against_the_table() {
         assert!(problems.len() == 1 && problems[0].contains(words), "{more}: {problems:?}");
     }
     assert!(checked(&GOOD.replace("'tenant_id'", "'org'"), Some(&t))[0].contains("no column org"));
+    for word in ["'true'", "'t'", "'false'", "'f'", "true", "false"] {
+        assert_eq!(checked(&format!("{GOOD}becomes = {{ paid = {word} }}"), Some(&t)), [""; 0], "{word}");
+    }
+    for (column, hint) in [
+        ("TOTAL", "no column TOTAL; did you mean total?"),
+        ("tot", "no column tot; did you mean total?"),
+        ("tota", "no column tota; did you mean total?"),
+        ("total_net", "no column total_net; did you mean total?"),
+        ("to", "no column to (generated"),
+        ("nope", "no column nope (generated"),
+    ] {
+        let problems = checked(&format!("{GOOD}changed = ['{column}']"), Some(&t));
+        assert!(problems.len() == 1 && problems[0].contains(hint), "{problems:?}");
+    }
 }
 
 #[test]
@@ -149,6 +210,8 @@ fn missing_tables_and_keys_are_found() {
         assert!(problems.iter().any(|problem| problem.contains(words)), "{words}: {problems:?}");
     }
     assert_eq!(checked(&format!("{GOOD}resource = {{ id = 'id' }}"), Some(&keyless)), [""; 0]);
+    let truncate = GOOD.replace("'update'", "'truncate'").replace("'tenant_id'", "{ const = 'x' }");
+    assert_eq!(checked(&truncate, Some(&keyless)), [""; 0]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Tests of the whole mapping: rows in, events out. `World` plays capture and store: it remembers what the shadow is told.
 mod conditions;
+mod edges;
 mod expressions;
 mod following;
 mod identity;

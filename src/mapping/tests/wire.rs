@@ -72,6 +72,11 @@ fn a_null_tenant_gives_no_event_but_a_fault() {
     );
     assert_eq!(derived.events[0].sequence.number, 0);
     assert_eq!(derived.faults[0].detail, "public.invoices (id=7): the tenant is NULL");
+    assert_eq!(
+        world.told(vec![insert(&t, r#"7|""|null"#)]),
+        ["!invoice.created tenant"],
+        "nor does an empty one"
+    );
     let mut world = World::new(&CREATED.replace("'tenant_id'", "{ const = 'main' }"));
     assert_eq!(world.commit(vec![insert(&t, "7|null|null")]).events[0].tenant.as_str(), "main");
 }
@@ -92,6 +97,14 @@ fn a_body_may_be_too_large() {
     assert_eq!(derived.faults.iter().map(|fault| fault.reason).collect::<Vec<_>>(), ["size", "size"]);
     assert_eq!(body(&derived.events[0])["data"]["key"], "id=1");
     assert_eq!(derived.events[1].sequence.number, 1);
+    // as large as allowed is not too large
+    let mut world = World::new(CREATED);
+    let size = world.look(&world.transaction(vec![insert(&t, &long)])).events[0].body.len();
+    for (max_payload, sent) in [(size, 1), (size - 1, 0)] {
+        world.context.max_payload = max_payload;
+        let derived = world.look(&world.transaction(vec![insert(&t, &long)]));
+        assert_eq!(derived.events.iter().filter(|e| e.name.as_str() == "invoice.created").count(), sent);
+    }
 }
 
 fn ids(world: &World, transaction: &crate::domain::Transaction) -> Vec<crate::domain::EventId> {
@@ -126,6 +139,11 @@ fn ids_are_a_pure_function_of_the_change() {
     all.extend(ids(&world, &transaction));
     assert_eq!(all.len(), 20, "each part of the id counts");
     assert!(first.iter().all(|id| id.0.get_version_num() == 8));
+    let begins = |id: &crate::domain::EventId| i64::try_from(id.0.as_u128() >> 80).unwrap();
+    assert!(
+        first.iter().all(|id| begins(id) == transaction.commit_us / 1000),
+        "ids sort by the commit's time"
+    );
 }
 
 #[test]

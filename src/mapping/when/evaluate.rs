@@ -204,7 +204,9 @@ impl<'a> Run<'a> {
             Value::Text(text) => match part {
                 Value::Text(part) => Ok(text.contains(part.as_ref())),
                 Value::None => Ok(false),
-                other => Err(failed(&format!("'in': a text contains no {}", other.kind()))),
+                other => {
+                    Err(failed(&format!("'in': only a text is looked for in a text, not {}", other.kind())))
+                }
             },
             other => Err(failed(&format!("'in': {} contains nothing", other.kind()))),
         }

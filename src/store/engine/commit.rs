@@ -1,11 +1,14 @@
-//! The committer: one loop that makes batches durable, then visible, then answers. Knows the journal and `apply`, no index writes.
+//! Purpose: the committer: one loop that makes batches durable, then visible, then answers. Must not: read or write the index: what
+//! `apply` needs came with the batch.
 //!
 //! Group commit: everything that is queued goes into one append and one fdatasync. When the disk refuses, commits are answered
 //! `Blocked` at once, and a probe is written now and then until one succeeds.
 use crate::fault;
 use crate::store::engine::core::{Core, StoreStage, Unstarted, asked_to_close};
+use crate::store::engine::fetch::missing;
 use crate::store::error::{StoreError, blocked};
 use crate::store::index::IndexError;
+use crate::store::index::overlay::Fetched;
 use crate::store::log::group::Piece;
 use crate::store::log::journal::{Append, Journal};
 use crate::store::records::codec;
@@ -39,6 +42,10 @@ pub(in crate::store) struct Queued {
     /// One frame each.
     pub(in crate::store) pieces: Vec<Piece>,
     pub(in crate::store) records: Vec<Record>,
+    /// No delivery of it can be in the store.
+    pub(in crate::store) unseen: bool,
+    /// What the index says of the keys that its records need.
+    pub(in crate::store) fetched: Fetched,
     pub(in crate::store) answer: oneshot::Sender<Result<(), StoreError>>,
 }
 
@@ -126,8 +133,8 @@ impl Committer {
     }
 
     /// Makes what is durable visible, in order, and answers.
-    async fn accept(&mut self, batch: Vec<Queued>, append: &Append) -> Result<(), StoreError> {
-        let applied = self.apply(&batch, append);
+    async fn accept(&mut self, mut batch: Vec<Queued>, append: &Append) -> Result<(), StoreError> {
+        let applied = self.apply(&mut batch, append).await;
         if fault::planted("index-flush-only") {
             crate::store::engine::flush::generation(&self.core, true).await?;
         }
@@ -148,8 +155,25 @@ impl Committer {
     }
 
     /// Under one lock: nobody sees half a group.
-    fn apply(&self, batch: &[Queued], append: &Append) -> Result<(), StoreError> {
+    async fn apply(&self, batch: &mut [Queued], append: &Append) -> Result<(), StoreError> {
+        while !self.apply_now(batch, append)? {
+            // rare: two generations have ended since it was fetched
+            for queued in batch.iter_mut() {
+                queued.fetched = self.core.fetch(&queued.records, queued.unseen).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// False, and nothing is changed: something that is needed was not fetched, or too long ago.
+    fn apply_now(&self, batch: &[Queued], append: &Append) -> Result<bool, StoreError> {
         let mut state = self.core.write();
+        let lacks = |queued: &Queued| {
+            missing(&state, &queued.records, queued.unseen, &queued.fetched).next().is_some()
+        };
+        if batch.iter().any(lacks) {
+            return Ok(false);
+        }
         let pieces = batch.iter().flat_map(|queued| queued.pieces.iter().map(move |piece| (queued, piece)));
         let mut fresh = Vec::new();
         for ((queued, piece), written) in pieces.zip(&append.written) {
@@ -160,9 +184,10 @@ impl Committer {
                 body_at: written.body_at,
                 records: &queued.records[piece.records.clone()],
                 places: &piece.places,
+                fetched: &queued.fetched,
             };
-            let woken = apply(&mut state, self.core.index.as_ref(), &change, Mode::Live)
-                .map_err(|error| self.core.failed(error))?;
+            let woken =
+                apply(&mut state, &change, Mode::Live).map_err(|error| self.core.unreadable(error))?;
             fresh.extend(woken);
         }
         self.core.feed.push(fresh);
@@ -170,7 +195,7 @@ impl Committer {
         if state.overlay.dirty() >= crate::store::engine::flush::FULL {
             self.core.full.notify_one();
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn wait_for_room(&self) {
@@ -231,8 +256,13 @@ impl Committer {
     async fn heal(&mut self) -> Result<(), StoreError> {
         let (body, places) = codec::encode(&Batch::default());
         let (answer, _nobody) = oneshot::channel();
-        let empty =
-            Queued { pieces: vec![Piece { records: 0..0, body, places }], records: Vec::new(), answer };
+        let empty = Queued {
+            pieces: vec![Piece { records: 0..0, body, places }],
+            records: Vec::new(),
+            unseen: false,
+            fetched: Fetched::default(),
+            answer,
+        };
         let batch = vec![empty];
         let probe = match self.journal.cut().await {
             Ok(()) if fault::planted("no-heal") => Err(StoreError::Blocked("planted".to_owned())),

@@ -4,6 +4,7 @@ use crate::disk::Disk;
 use crate::settings::StoreSettings;
 use crate::store::engine::commit::Queued;
 use crate::store::engine::feed::Feed;
+use crate::store::engine::fetch::assert_may_block;
 use crate::store::engine::gate::Gate;
 use crate::store::engine::observer::FlushObserver;
 use crate::store::error::StoreError;
@@ -55,6 +56,8 @@ pub(in crate::store) struct Core {
     pub(in crate::store) closing: watch::Sender<bool>,
     pub(in crate::store) stage: watch::Sender<StoreStage>,
     pub(in crate::store) writable: Gate,
+    /// The index has every delivery of the journal: open but while it is being rebuilt.
+    pub(in crate::store) complete: Gate,
     /// The disk has refused a write of the index: the committer tries it again when the disk is well.
     pub(in crate::store) ailing: AtomicBool,
     /// It has begun to ail.
@@ -84,37 +87,33 @@ impl Core {
     pub(in crate::store) fn write(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
-    /// Point read through overlay and index.
+    /// Point read through overlay and index, inside `offload`.
     pub(in crate::store) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         // the overlay first: what leaves it meanwhile is in the index
         let newer = self.read().overlay.peek(key);
         match newer {
             Some(Known::Here(value)) => Ok(Some(value)),
             Some(Known::Gone) => Ok(None),
-            None => Ok(self.index.get(key).map_err(|e| self.failed(e))?.map(Bytes::from)),
+            None => {
+                assert_may_block();
+                Ok(self.index.get(key).map_err(|e| self.failed(e))?.map(Bytes::from))
+            }
         }
     }
-    /// Range read through overlay and index.
+    /// Range read through overlay and index, inside `offload`.
     pub(in crate::store) fn scan(
         &self,
         range: (&[u8], &[u8]),
         way: Way,
         limit: usize,
     ) -> Result<Scanned, StoreError> {
+        assert_may_block();
         let overlay = |look: &mut dyn FnMut(&Overlay)| look(&self.read().overlay);
         scan(&overlay, self.index.as_ref(), range, way, limit).map_err(|e| self.failed(e))
     }
-    /// Runs a long read or write of the index where it may block.
-    pub(in crate::store) async fn offload<T: Send + 'static>(
-        self: &Arc<Self>,
-        call: impl FnOnce(&Self) -> T + Send + 'static,
-    ) -> Result<T, StoreError> {
-        if !self.index.blocks() {
-            return Ok(call(self));
-        }
-        let core = self.clone();
-        let hop = tokio::task::spawn_blocking(move || call(&core));
-        hop.await.map_err(|e| IndexError::Broken(e.to_string()).into())
+    /// Waits while the index is being rebuilt. Cancel-safe.
+    pub(in crate::store) async fn deliveries_complete(&self) {
+        self.complete.opened().await;
     }
     pub(in crate::store) fn is_writable(&self) -> bool {
         self.writable.is_open()

@@ -5,6 +5,7 @@ pub(in crate::store) mod commit;
 pub(in crate::store) mod compaction;
 pub(in crate::store) mod core;
 pub(in crate::store) mod feed;
+pub(in crate::store) mod fetch;
 pub(in crate::store) mod flush;
 pub(in crate::store) mod gate;
 pub(in crate::store) mod observer;

@@ -10,7 +10,7 @@ use crate::store::engine::core::{Core, asked_to_close};
 use crate::store::error::{StoreError, blocked};
 use crate::store::index::IndexError;
 use crate::store::index::keys;
-use crate::store::index::overlay::{Scanned, Way};
+use crate::store::index::overlay::{Fetched, Known, Scanned, Way};
 use crate::store::log::segment;
 use crate::store::records::codec;
 use crate::store::records::entry::{Brief, brief};
@@ -123,7 +123,7 @@ async fn deliveries(core: &Arc<Core>, surplus: &mut Surplus) -> Result<u64, Stor
     let mut pages = Pages::new(b"d", b"e");
     while let Some(page) = pages.next(core).await? {
         let mut dropped = Vec::new();
-        for (key, value) in page {
+        for (key, value) in page.pairs {
             let front = brief(&value).map_err(|e| core.unreadable(e))?;
             let had_its_time = |f: &Brief| f.updated_us < keep_from;
             if front.status.is_final() && (had_its_time(&front) || surplus.takes(front.updated_us)) {
@@ -135,7 +135,7 @@ async fn deliveries(core: &Arc<Core>, surplus: &mut Surplus) -> Result<u64, Stor
                 *minutes.entry(minute(front.updated_us)).or_default() += 1;
             }
         }
-        forget(core, dropped).await?;
+        forget(core, SweptPage { pairs: dropped, read: page.read }).await?;
     }
     *surplus = Surplus::of(&minutes, core.settings.history_max);
     Ok(oldest_needed)
@@ -146,7 +146,7 @@ async fn answers(core: &Arc<Core>) -> Result<(), StoreError> {
     let now = core.clock.now_ms();
     let mut pages = Pages::new(b"i", b"j");
     while let Some(mut page) = pages.next(core).await? {
-        page.retain(|(_, value)| {
+        page.pairs.retain(|(_, value)| {
             let answer = codec::take_idempotent(&mut Reader::new(value));
             answer.is_ok_and(|answer| answer.at_ms.saturating_add(REMEMBERED_MS) <= now)
         });
@@ -163,7 +163,7 @@ async fn shadow(core: &Arc<Core>) -> Result<(), StoreError> {
     }
     let mut pages = Pages::new(b"h", b"i");
     while let Some(mut page) = pages.next(core).await? {
-        page.retain(|(key, value)| match (keys::shadow_table(key), untag(value)) {
+        page.pairs.retain(|(key, value)| match (keys::shadow_table(key), untag(value)) {
             (Some(table), Ok((tag, _))) => cleared.hides(table, tag),
             _ => false,
         });
@@ -181,20 +181,23 @@ async fn shadow(core: &Arc<Core>) -> Result<(), StoreError> {
 }
 
 /// Removes what is still as it was read: a retry may have come in between.
-async fn forget(core: &Arc<Core>, mut gone: Scanned) -> Result<(), StoreError> {
+async fn forget(core: &Arc<Core>, page: SweptPage) -> Result<(), StoreError> {
+    let SweptPage { pairs: mut gone, read } = page;
     while !gone.is_empty() {
         let rest = gone.split_off(gone.len().min(DROPPED));
-        let now = std::mem::replace(&mut gone, rest);
-        let done = core.offload(move |core| -> Result<(), IndexError> {
+        {
             let mut state = core.write();
-            for (key, value) in now {
-                if state.overlay.get(core.index.as_ref(), &key)?.as_ref() == Some(&value) {
+            if !state.overlay.is_current(&read) {
+                // what was read is too old to judge by: the next sweep finds it again
+                return Ok(());
+            }
+            for (key, value) in std::mem::replace(&mut gone, rest) {
+                let changed = state.overlay.peek(&key).is_some_and(|now| now != Known::Here(value));
+                if !changed || fault::planted("sweep-unseen-retry") {
                     state.overlay.remove(key);
                 }
             }
-            Ok(())
-        });
-        done.await?.map_err(|error| core.failed(error))?;
+        }
         core.dirtied.notify_one();
         fault::crash_point("retention.forgotten");
         // a flood of deletes must not grow the overlay without bound
@@ -204,6 +207,12 @@ async fn forget(core: &Arc<Core>, mut gone: Scanned) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// Some pairs of the index, and when they were read.
+struct SweptPage {
+    pairs: Scanned,
+    read: Fetched,
 }
 
 /// A range in pages, with a pause between them.
@@ -217,17 +226,18 @@ impl Pages {
     fn new(from: &[u8], to: &'static [u8]) -> Self {
         Self { from: Some(from.to_vec()), to, begun: false }
     }
-    async fn next(&mut self, core: &Arc<Core>) -> Result<Option<Scanned>, StoreError> {
+    async fn next(&mut self, core: &Arc<Core>) -> Result<Option<SweptPage>, StoreError> {
         let Some(from) = self.from.take() else { return Ok(None) };
         if std::mem::replace(&mut self.begun, true) {
             sleep(PAUSE).await;
         }
         let to = self.to;
-        let page = core.offload(move |core| core.scan((&from, to), Way::Up, SCAN)).await??;
-        if page.len() == SCAN {
-            self.from = page.last().map(|(key, _)| keys::successor(key));
+        let read = Fetched::begin(&core.read().overlay);
+        let pairs = core.offload(move |core| core.scan((&from, to), Way::Up, SCAN)).await??;
+        if pairs.len() == SCAN {
+            self.from = pairs.last().map(|(key, _)| keys::successor(key));
         }
-        Ok(Some(page))
+        Ok(Some(SweptPage { pairs, read }))
     }
 }
 

@@ -8,6 +8,7 @@ pub mod sled;
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Why the index did not answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,5 +65,9 @@ pub trait Index: Send + Sync + Debug + 'static {
     /// everything stays on one thread.
     fn blocks(&self) -> bool {
         false
+    }
+    /// How late the next call of an index that does not block is, on the simulated clock. A real one just takes its time.
+    fn delay(&self) -> Duration {
+        Duration::ZERO
     }
 }

@@ -1,6 +1,9 @@
-//! What is acknowledged but not yet in the index: a newer layer over the index. Knows keys and values as bytes only.
+//! Purpose: what is acknowledged but not yet in the index: newer layers over the index. Must not: read the index, or interpret keys and
+//! values.
 //!
-//! Two generations: `dirty` takes writes, `flushing` is on its way into the index and still readable.
+//! Three generations: `dirty` takes writes, `flushing` is on its way into the index, `recent` is the one that came last. The index has
+//! `recent` too. It stays in memory so that a value that was read from the index remains good for a whole generation (`Fetched`).
+use crate::fault;
 use crate::store::index::{Index, IndexError, Pair};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -38,6 +41,28 @@ pub(in crate::store) struct Overlay {
     dirty: Layer,
     dirty_bytes: usize,
     flushing: Option<Arc<Layer>>,
+    recent: Arc<Layer>,
+    /// Generations that are in the index.
+    ended: u64,
+}
+
+/// Values that were read from the index before the lock, off the runtime: what `apply` needs and the overlay may not have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::store) struct Fetched {
+    /// `Overlay::ended` before the oldest of them was read.
+    ended: u64,
+    values: BTreeMap<Vec<u8>, Option<Bytes>>,
+}
+
+impl Fetched {
+    /// Nothing yet; what is added must be read from the index after this.
+    pub(in crate::store) fn begin(overlay: &Overlay) -> Self {
+        Self { ended: overlay.ended, values: BTreeMap::new() }
+    }
+    /// What the index says of a key.
+    pub(in crate::store) fn add(&mut self, key: Vec<u8>, value: Option<Bytes>) {
+        self.values.insert(key, value);
+    }
 }
 
 /// Which way a scan goes.
@@ -50,15 +75,22 @@ pub(in crate::store) enum Way {
 impl Overlay {
     /// `None`: ask the index.
     pub(in crate::store) fn peek(&self, key: &[u8]) -> Option<Known> {
-        let slot = self.dirty.get(key).or_else(|| self.flushing.as_ref()?.get(key))?;
+        let flushing = || self.flushing.as_ref()?.get(key);
+        let slot = self.dirty.get(key).or_else(flushing).or_else(|| self.recent.get(key))?;
         Some(slot.value.clone().map_or(Known::Gone, Known::Here))
     }
-    pub(in crate::store) fn get(&self, index: &dyn Index, key: &[u8]) -> Result<Option<Bytes>, IndexError> {
-        match self.peek(key) {
-            Some(Known::Here(value)) => Ok(Some(value)),
-            Some(Known::Gone) => Ok(None),
-            None => Ok(index.get(key)?.map(Bytes::from)),
-        }
+    /// The same, with what was read from the index before. `None`: it was not read, or too long ago.
+    ///
+    /// A change since then is in one of the layers, as long as at most one generation has ended.
+    pub(in crate::store) fn look(&self, key: &[u8], fetched: &Fetched) -> Option<Known> {
+        self.peek(key).or_else(|| {
+            let value = fetched.values.get(key).filter(|_| self.is_current(fetched))?;
+            Some(value.clone().map_or(Known::Gone, Known::Here))
+        })
+    }
+    /// Has at most one generation ended since these were read?
+    pub(in crate::store) fn is_current(&self, fetched: &Fetched) -> bool {
+        self.ended <= fetched.ended + 1 || fault::planted("stale-fetch")
     }
     /// `fresh`: the caller knows that the key is nowhere.
     pub(in crate::store) fn put(&mut self, key: Vec<u8>, value: Vec<u8>, fresh: bool) {
@@ -96,7 +128,9 @@ impl Overlay {
     }
     /// The generation is in the index.
     pub(in crate::store) fn end_flush(&mut self) {
-        self.flushing = None;
+        debug_assert!(self.flushing.is_some(), "a generation ends that was not begun");
+        self.recent = self.flushing.take().unwrap_or_default();
+        self.ended += 1;
     }
     /// Up to `limit` pairs of `[from, to)`, those nearest the scan's start; newest layer wins.
     fn page(&self, from: &[u8], to: &[u8], way: Way, limit: usize) -> Pairs {
@@ -210,6 +244,7 @@ mod tests {
         #[test]
         fn reads_are_those_of_one_map(steps in proptest::collection::vec((0_u8..8, 0_u8..40, any::<u8>()), 0..300), limit in 1_usize..50) {
             let (mut overlay, index, mut model) = (Overlay::default(), MemoryIndex::default(), BTreeMap::new());
+            let mut fetched = Fetched::default();
             for (step, key, value) in steps {
                 match step {
                     0..=3 => {
@@ -221,7 +256,14 @@ mod tests {
                         overlay.remove(vec![key]);
                         model.remove(&vec![key]);
                     }
-                    6 => drop(overlay.begin_flush()),
+                    6 => {
+                        // a value that is read now is good until a second generation has ended
+                        fetched = Fetched::begin(&overlay);
+                        for key in 0..40_u8 {
+                            fetched.add(vec![key], index.get(&[key]).unwrap().map(Bytes::from));
+                        }
+                        drop(overlay.begin_flush());
+                    }
                     _ => {
                         let layer = overlay.begin_flush();
                         let writes = layer.iter().map(|(k, s)| (k.clone(), s.value.as_ref().map(|v| v.to_vec())));
@@ -235,7 +277,10 @@ mod tests {
             prop_assert_eq!(merged(&overlay, &index, Way::Up, limit), up);
             prop_assert_eq!(merged(&overlay, &index, Way::Down, limit), down);
             for key in 0..40_u8 {
-                prop_assert_eq!(overlay.get(&index, &[key]).unwrap(), model.get(&vec![key]).map(|v| Bytes::from(v.clone())));
+                let expected = model.get(&vec![key]).map_or(Known::Gone, |v| Known::Here(Bytes::from(v.clone())));
+                let asked = overlay.peek(&[key]).unwrap_or_else(|| index.get(&[key]).unwrap().map_or(Known::Gone, |v| Known::Here(v.into())));
+                prop_assert_eq!(asked, expected.clone());
+                prop_assert!(overlay.look(&[key], &fetched).is_none_or(|found| found == expected), "a stale value of {}", key);
             }
         }
     }

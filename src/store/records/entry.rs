@@ -1,5 +1,5 @@
 //! A delivery as the index holds it, and what is pending. Pure: bytes and back.
-use crate::domain::{Delivery, EventId, Pending, Status, SubscriptionId};
+use crate::domain::{Delivery, EventId, EventPlace, Pending, Status, SubscriptionId};
 use crate::store::records::codec::{
     put_attempt, put_key, put_resource, take_attempt, take_key, take_name, take_resource, take_uuid,
 };
@@ -9,7 +9,7 @@ use crate::store::records::field::{Malformed, Reader, Writer};
 pub(in crate::store) type Tag = (u64, u32);
 
 /// Where an event stands in the journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::store) struct Locator {
     /// First frame of the segment: its name.
     pub(in crate::store) segment: u64,
@@ -18,6 +18,26 @@ pub(in crate::store) struct Locator {
     pub(in crate::store) len: u32,
     /// Of exactly those bytes.
     pub(in crate::store) crc: u32,
+}
+
+impl Locator {
+    /// As those see it who only carry it.
+    pub(in crate::store) fn place(self) -> EventPlace {
+        let mut w = Writer(Vec::with_capacity(24));
+        w.u64(self.segment).u64(self.offset).u32(self.len).u32(self.crc);
+        EventPlace(w.0.try_into().unwrap_or_default())
+    }
+    /// And back.
+    pub(in crate::store) fn of(EventPlace(bytes): EventPlace) -> Self {
+        let [segment, offset, tail] = *bytes.as_chunks::<8>().0 else { return Self::default() };
+        let (len, crc) = tail.split_at(4);
+        Self {
+            segment: u64::from_le_bytes(segment),
+            offset: u64::from_le_bytes(offset),
+            len: u32::from_le_bytes(len.try_into().unwrap_or_default()),
+            crc: u32::from_le_bytes(crc.try_into().unwrap_or_default()),
+        }
+    }
 }
 
 /// A delivery with what the store itself must know.
@@ -90,6 +110,8 @@ impl Entry {
         let d = &self.delivery;
         Pending {
             key: d.key.clone(),
+            event_id: d.event_id,
+            place: self.event_at.place(),
             subscription: d.subscription,
             order: self.order,
             seq: self.seq,
@@ -132,8 +154,9 @@ fn take_brief(r: &mut Reader) -> Result<Brief, Malformed> {
 
 /// What a pending key's value holds: all but lane and seq, which the key says.
 pub(in crate::store) fn encode_pending(pending: &Pending) -> Vec<u8> {
-    let mut w = Writer(Vec::with_capacity(96));
-    put_key(&mut w, &pending.key).option(pending.order, Writer::u64).i64(pending.due_ms);
+    let mut w = Writer(Vec::with_capacity(136));
+    put_key(&mut w, &pending.key).raw(pending.event_id.0.as_bytes()).raw(&pending.place.0);
+    w.option(pending.order, Writer::u64).i64(pending.due_ms);
     w.u32(pending.counted_attempts).u32(pending.attempts).i64(pending.created_us);
     w.0
 }
@@ -147,6 +170,8 @@ pub(in crate::store) fn decode_pending(
     let r = &mut Reader::new(bytes);
     let pending = Pending {
         key: take_key(r)?,
+        event_id: EventId(take_uuid(r)?),
+        place: EventPlace(r.array()?),
         subscription,
         order: r.option(Reader::u64)?,
         seq,

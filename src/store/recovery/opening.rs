@@ -4,10 +4,11 @@
 use crate::disk::Disk;
 use crate::fault;
 use crate::store::engine::checkpoint;
+use crate::store::engine::fetch::missing;
 use crate::store::engine::flush::{FULL, batches};
 use crate::store::error::{StoreError, blocked};
 use crate::store::index::keys;
-use crate::store::index::overlay::{Overlay, Way, scan};
+use crate::store::index::overlay::{Fetched, Overlay, Way, scan};
 use crate::store::index::{Index, IndexError, IndexFactory, Pair, Reset};
 use crate::store::log::frame::Kind;
 use crate::store::log::group;
@@ -18,10 +19,11 @@ use crate::store::records::codec::{self, RecordPlace};
 use crate::store::records::entry::Tag;
 use crate::store::records::field::{Malformed, Reader};
 use crate::store::records::format;
-use crate::store::records::record::Batch;
+use crate::store::records::record::{Batch, Record};
 use crate::store::recovery::survey::{Files, REBUILD, survey};
 use crate::store::state::apply::{FrameChange, Mode, apply};
 use crate::store::state::{Applied, History, State, untag};
+use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -251,7 +253,9 @@ impl Replay {
         if found.number <= self.known.frame {
             return Ok(());
         }
+        let fetched = self.fetch(&batch.records)?;
         let change = FrameChange {
+            fetched: &fetched,
             number: found.number,
             crc: found.crc,
             segment,
@@ -260,13 +264,24 @@ impl Replay {
             places: &places,
         };
         let mode = if found.number <= self.below { Mode::BelowCheckpoint } else { Mode::Replay };
-        apply(&mut self.state, self.index.as_ref(), &change, mode)?;
+        apply(&mut self.state, &change, mode)?;
         self.frames += 1;
         if self.frames.is_multiple_of(100_000) {
             tracing::info!(frames = self.frames, "replaying the journal");
         }
         let full = fault::instead("TAILHOOK_INDEX_ENTRIES", FULL as u64);
         if self.state.overlay.dirty() as u64 >= full { self.flush(false) } else { Ok(()) }
+    }
+
+    /// Nobody else has the index: there is no lock to keep it from.
+    fn fetch(&self, records: &[Record]) -> Result<Fetched, IndexError> {
+        let nothing = Fetched::begin(&self.state.overlay);
+        let mut fetched = nothing.clone();
+        for key in missing(&self.state, records, false, &nothing) {
+            let value = self.index.get(&key)?.map(Bytes::from);
+            fetched.add(key, value);
+        }
+        Ok(fetched)
     }
 
     fn flush(&mut self, now: bool) -> Result<(), Trouble> {

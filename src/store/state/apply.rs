@@ -1,4 +1,5 @@
-//! What a frame means: the one state machine, the same live and in replay. Pure but for reads of the index.
+//! Purpose: what a frame means: the one state machine, the same live and in replay. Pure. Must not: read the index: the caller brings
+//! what it says (`wanted`).
 //!
 //! Replay over an index that is partly newer changes nothing that is newer: every delivery carries the tag of its last
 //! record, and everything else is absolute, so the last writer wins again. What is not legal is ignored, always alike.
@@ -6,10 +7,10 @@ use crate::domain::{
     Attempt, Delivery, DeliveryKey, Event, EventId, Failure, Next, Pending, Status, SubscriptionId,
 };
 use crate::store::index::keys;
-use crate::store::index::{Index, IndexError};
+use crate::store::index::overlay::{Fetched, Known};
 use crate::store::records::codec::{self, RecordPlace};
 use crate::store::records::entry::{Entry, Locator, Tag, encode_pending};
-use crate::store::records::field::Writer;
+use crate::store::records::field::{Malformed, Writer};
 use crate::store::records::record::{Record, order_key};
 use crate::store::state::{ALL_TABLES, State, tagged};
 use std::collections::BTreeMap;
@@ -31,6 +32,20 @@ pub(in crate::store) struct FrameChange<'a> {
     pub(in crate::store) records: &'a [Record],
     /// As many as records.
     pub(in crate::store) places: &'a [RecordPlace],
+    /// What the index says of the keys that are `wanted` and that the overlay does not hold.
+    pub(in crate::store) fetched: &'a Fetched,
+}
+
+/// The key whose value a record needs. An unseen delivery needs none: it cannot be there.
+pub(in crate::store) fn wanted(record: &Record, unseen: bool) -> Option<Vec<u8>> {
+    match record {
+        Record::Delivery { .. } if unseen => None,
+        Record::Delivery { key, .. }
+        | Record::Attempted { key, .. }
+        | Record::Abandoned { key, .. }
+        | Record::Retried { key, .. } => Some(keys::delivery(key)),
+        _ => None,
+    }
 }
 
 /// Live or replay.
@@ -47,12 +62,17 @@ pub(in crate::store) enum Mode {
 /// Applies a whole frame; returns what became pending, in order.
 pub(in crate::store) fn apply(
     state: &mut State,
-    index: &dyn Index,
     change: &FrameChange<'_>,
     mode: Mode,
-) -> Result<Vec<Pending>, IndexError> {
-    let mut applying =
-        Applying { state, index, mode, tag: (change.number, 0), events: BTreeMap::new(), woken: Vec::new() };
+) -> Result<Vec<Pending>, Malformed> {
+    let mut applying = Applying {
+        state,
+        fetched: change.fetched,
+        mode,
+        tag: (change.number, 0),
+        events: BTreeMap::new(),
+        woken: Vec::new(),
+    };
     for (n, (record, place)) in change.records.iter().zip(change.places).enumerate() {
         applying.tag = (change.number, n as u32);
         let at = Locator {
@@ -71,7 +91,7 @@ pub(in crate::store) fn apply(
 
 struct Applying<'a> {
     state: &'a mut State,
-    index: &'a dyn Index,
+    fetched: &'a Fetched,
     mode: Mode,
     tag: Tag,
     events: BTreeMap<EventId, (Arc<Event>, Locator)>,
@@ -79,7 +99,7 @@ struct Applying<'a> {
 }
 
 impl Applying<'_> {
-    fn record(&mut self, record: &Record, at: Locator) -> Result<(), IndexError> {
+    fn record(&mut self, record: &Record, at: Locator) -> Result<(), Malformed> {
         match record {
             Record::Event(event) => {
                 self.events.insert(event.id, (event.clone(), at));
@@ -112,7 +132,7 @@ impl Applying<'_> {
         subscription: SubscriptionId,
         key: &DeliveryKey,
         target_url: &str,
-    ) -> Result<(), IndexError> {
+    ) -> Result<(), Malformed> {
         if let Some(known) = self.load(key)? {
             self.reassert(&known);
             return Ok(());
@@ -149,7 +169,7 @@ impl Applying<'_> {
     }
 
     /// A step of a delivery's life; `step` says whether it was legal.
-    fn change(&mut self, key: &DeliveryKey, step: impl FnOnce(&mut Entry) -> bool) -> Result<(), IndexError> {
+    fn change(&mut self, key: &DeliveryKey, step: impl FnOnce(&mut Entry) -> bool) -> Result<(), Malformed> {
         let Some(mut entry) = self.load(key)? else { return Ok(()) };
         if entry.tag >= self.tag {
             self.reassert(&entry);
@@ -174,10 +194,11 @@ impl Applying<'_> {
         Ok(())
     }
 
-    fn load(&self, key: &DeliveryKey) -> Result<Option<Entry>, IndexError> {
-        let Some(bytes) = self.state.overlay.get(self.index, &keys::delivery(key))? else { return Ok(None) };
-        let entry =
-            Entry::decode(&bytes).map_err(|e| IndexError::Broken(format!("delivery {}: {e}", key.id)))?;
+    /// What was not asked for is an unseen delivery.
+    fn load(&self, key: &DeliveryKey) -> Result<Option<Entry>, Malformed> {
+        let found = self.state.overlay.look(&keys::delivery(key), self.fetched);
+        let Some(Known::Here(bytes)) = found else { return Ok(None) };
+        let entry = Entry::decode(&bytes)?;
         // another tenant with the same hash and the same id: ours does not exist
         Ok(Some(entry).filter(|entry| entry.delivery.key == *key))
     }

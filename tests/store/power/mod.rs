@@ -47,7 +47,7 @@ async fn examine(cut: &Cut, folder: &Path) -> Result<Found, String> {
             open(cut.engine, folder, cut.now_us).await.map_err(|e| format!("it does not open: {e}"))?;
         found.torn |= recovery.torn_bytes > 0;
         found.rebuilt |= recovery.rebuilt.is_some();
-        match look(cut, &store) {
+        match look(cut, &store).await {
             Ok(faults) if faults.is_empty() => return Ok(found),
             Ok(faults) => return Err(faults.join("; ")),
             Err(StoreError::Index(_)) if !found.failed => {
@@ -61,8 +61,8 @@ async fn examine(cut: &Cut, folder: &Path) -> Result<Found, String> {
 }
 
 /// Everything that the store says otherwise than it must.
-fn look(cut: &Cut, store: &Store) -> Result<Vec<String>, StoreError> {
-    let survived = marker(store)?;
+async fn look(cut: &Cut, store: &Store) -> Result<Vec<String>, StoreError> {
+    let survived = marker(store).await?;
     if survived < cut.confirmed {
         return Ok(vec![format!("{survived} commits of {} confirmed ones are there", cut.confirmed)]);
     }
@@ -70,13 +70,13 @@ fn look(cut: &Cut, store: &Store) -> Result<Vec<String>, StoreError> {
         let asked_for = cut.commits.len();
         return Ok(vec![format!("{survived} commits are there, only {asked_for} were asked for")]);
     }
-    Model::of(&cut.commits[..survived]).faults(store, cut.now_us)
+    Model::of(&cut.commits[..survived]).faults(store, cut.now_us).await
 }
 
 /// It goes on from there, and the next start finds all of it.
 async fn goes_on(cut: &Cut, folder: &Path) -> Result<(), String> {
     let (store, _) = open(cut.engine, folder, cut.now_us).await.map_err(|e| e.to_string())?;
-    let mut commits = cut.commits[..marker(&store).unwrap()].to_vec();
+    let mut commits = cut.commits[..marker(&store).await.unwrap()].to_vec();
     let mut loops = JoinSet::new();
     let running = store.clone();
     loops.spawn(async move { running.run().await });
@@ -92,7 +92,7 @@ async fn goes_on(cut: &Cut, folder: &Path) -> Result<(), String> {
     if recovery.torn_bytes > 0 || recovery.rebuilt.is_some() {
         return Err(format!("a clean end was none: {recovery:?}"));
     }
-    let faults = Model::of(&commits).faults(&store, cut.now_us).map_err(|e| e.to_string())?;
+    let faults = Model::of(&commits).faults(&store, cut.now_us).await.map_err(|e| e.to_string())?;
     if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
 }
 

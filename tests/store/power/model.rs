@@ -1,4 +1,5 @@
 //! What a store must say after a number of commits: a small state machine of its own, in memory. Knows no files.
+use crate::house::{event_of, shadow_of};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -88,7 +89,7 @@ impl Model {
     }
 
     /// Everything that the store says otherwise. `now_us`: what had its time may be gone.
-    pub(crate) fn faults(&self, store: &Store, now_us: i64) -> Result<Vec<String>, StoreError> {
+    pub(crate) async fn faults(&self, store: &Store, now_us: i64) -> Result<Vec<String>, StoreError> {
         let mut faults = Vec::new();
         let mut wrong = |what: String| faults.push(what);
         if store.position() != self.position {
@@ -100,7 +101,7 @@ impl Model {
                 lanes.entry(expected.lane).or_default().insert(expected.seq, key);
             }
             let had_its_time = expected.status.is_final() && expected.updated_us < now_us - HISTORY_US;
-            match (store.delivery(key)?, store.event(key)?) {
+            match (store.delivery(key).await?, event_of(store, key).await?) {
                 (None, None) if had_its_time => {}
                 (Some(d), Some(event)) => {
                     if (d.status, d.attempts) != (expected.status, expected.attempts) {
@@ -117,17 +118,17 @@ impl Model {
             }
         }
         for (lane, expected) in &lanes {
-            let due = store.due(*lane, None, usize::MAX >> 1)?;
+            let due = store.due(*lane, None, usize::MAX >> 1).await?;
             if !due.iter().map(|p| &p.key).eq(expected.values().copied()) {
                 wrong(format!("lane {}: {} are due, not {}", lane.0, due.len(), expected.len()));
             }
         }
         let pending = lanes.values().map(BTreeMap::len).sum::<usize>() as u64;
-        if (store.vitals().pending, store.lanes()?.len()) != (pending, lanes.len()) {
+        if (store.vitals().pending, store.lanes().await?.len()) != (pending, lanes.len()) {
             wrong(format!("{} pending, not {pending}", store.vitals().pending));
         }
         for key in (0..40).map(|n: usize| Bytes::from(n.to_string())) {
-            let row = store.shadow(TABLE, &key)?;
+            let row = shadow_of(store, TABLE, &key).await?;
             if row.as_ref() != self.rows.get(&key) {
                 wrong(format!("shadow row {key:?}: {row:?}"));
             }
@@ -140,7 +141,7 @@ impl Model {
 }
 
 /// How many commits the store has.
-pub(crate) fn marker(store: &Store) -> Result<usize, StoreError> {
-    let count = store.shadow("test.marker", b"commits")?;
+pub(crate) async fn marker(store: &Store) -> Result<usize, StoreError> {
+    let count = shadow_of(store, "test.marker", b"commits").await?;
     Ok(count.map_or(0, |count| std::str::from_utf8(&count).unwrap().parse().unwrap()))
 }

@@ -1,7 +1,9 @@
-//! Orders of one lane.
+//! One lane: what becomes of a delivery, and what is said of it.
 use super::*;
-use crate::domain::SubscriptionId;
-use crate::domain::{DeliveryId, DeliveryKey, TenantId};
+use crate::dispatch::backlog::waits::Waits;
+use crate::dispatch::now::Now;
+use crate::domain::{DeliveryId, DeliveryKey, EventId, EventPlace};
+use crate::settings::DispatchSettings;
 use uuid::Uuid;
 
 pub(crate) fn lane_id(n: u128) -> SubscriptionId {
@@ -13,6 +15,8 @@ pub(crate) fn pending(lane: u128, n: u64, order: Option<u64>) -> Pending {
             tenant: TenantId::new("t"),
             id: DeliveryId(Uuid::from_u128(lane << 64 | u128::from(n))),
         },
+        event_id: EventId(Uuid::nil()),
+        place: EventPlace::default(),
         subscription: lane_id(lane),
         order,
         seq: (n, 0),
@@ -22,87 +26,130 @@ pub(crate) fn pending(lane: u128, n: u64, order: Option<u64>) -> Pending {
         created_us: 0,
     }
 }
-fn lane(ordering: Ordering) -> Lane {
-    Lane::new(None, ordering, 0)
+
+/// A lane that leads to an endpoint, at a time.
+struct Bench {
+    lane: Lane,
+    at: Moment,
+    said: Vec<Message>,
 }
+
+impl Bench {
+    fn new(ordering: Ordering) -> Self {
+        let at = Waits::new(&DispatchSettings::default()).at(Now { wall: 0, steady: 0 });
+        let mut bench = Self { lane: Lane::new(lane_id(1), ordering), at, said: Vec::new() };
+        bench.open(ordering);
+        bench
+    }
+    fn open(&mut self, ordering: Ordering) {
+        let lead = Lead { endpoint: 1, tenant: TenantId::new("t") };
+        self.lane.open(lead, ordering, 0, &mut self.said);
+    }
+    /// Where it stands then; `None`: it was left in the store.
+    fn offer(&mut self, n: u64, order: u64) -> Option<TicketState> {
+        self.lane.offer(pending(1, n, Some(order)), true, self.at, &mut self.said);
+        self.lane.check();
+        self.state(n)
+    }
+    fn state(&self, n: u64) -> Option<TicketState> {
+        self.lane.items.get((n, 0)).map(|item| item.state)
+    }
+    fn end(&mut self, n: u64) -> Option<u64> {
+        self.lane.begin((n, 0), &mut self.said);
+        self.lane.ended((n, 0), AttemptEnd { counted: true, retry: None }, &mut self.said);
+        self.lane.settled((n, 0), self.at, &mut self.said)
+    }
+}
+
+const READY: Option<TicketState> = Some(TicketState::Ready(0));
+const QUEUED: Option<TicketState> = Some(TicketState::Queued);
 
 #[test]
 fn one_of_a_resource_at_a_time_and_the_rest_is_left_in_the_store() {
-    use Admission::{Follower, Head, Left};
-    let mut lane = lane(Ordering::Resource);
+    let mut bench = Bench::new(Ordering::Resource);
     for (n, order, expected) in [
-        (1, Some(7), Head),
-        (2, Some(7), Follower),
-        (3, Some(8), Head),
-        (4, None, Head),
-        (5, None, Head),
-        (6, Some(7), Follower),
-        (7, Some(7), Follower),
-        (8, Some(7), Left),
-        (9, Some(7), Left),
-        (1, Some(7), Left),
+        (1, 7, READY),
+        (2, 7, QUEUED),
+        (3, 8, READY),
+        (6, 7, QUEUED),
+        (7, 7, QUEUED),
+        (8, 7, None),
+        (9, 7, None),
+        (1, 7, READY),
     ] {
-        assert_eq!(lane.admit(pending(1, n, order), 0), expected, "{n}");
+        assert_eq!(bench.offer(n, order), expected, "{n}");
     }
-    assert_eq!(lane.remove((1, 0)).1, Successor::Next((2, 0)));
+    assert_eq!((bench.end(1), bench.state(2)), (None, READY));
     // once something was left, nothing later may overtake it
-    assert_eq!(lane.admit(pending(1, 10, Some(7)), 0), Left);
-    for n in [2, 6] {
-        assert!(matches!(lane.remove((n, 0)).1, Successor::Next(_)));
-    }
-    assert_eq!(lane.remove((7, 0)).1, Successor::Read(7));
-    assert_eq!(lane.admit(pending(1, 11, Some(7)), 0), Left, "while it is being read");
-    let first = pending(1, 8, Some(7));
-    assert!(lane.wants_first(7, Some(&first)));
-    assert_eq!(lane.admit(first, 0), Head);
-    lane.expect_more(7, (8, 0));
-    assert_eq!(lane.remove((8, 0)).1, Successor::Read(7));
-    assert!(!lane.wants_first(7, None));
-    assert_eq!(lane.admit(pending(1, 12, Some(7)), 0), Head, "all of it was read");
-    for n in [3, 4, 5] {
-        assert_eq!(lane.remove((n, 0)).1, Successor::Nobody);
-    }
+    assert_eq!(bench.offer(10, 7), None);
+    assert_eq!((bench.end(2), bench.end(6), bench.end(7)), (None, None, Some(7)), "the store is asked");
+    assert_eq!(bench.offer(11, 7), None, "while it is being read");
+    bench.lane.first(7, Some(pending(1, 8, Some(7))), bench.at, &mut bench.said);
+    assert_eq!((bench.state(8), bench.end(8)), (READY, Some(7)), "and again after that one");
+    bench.lane.first(7, None, bench.at, &mut bench.said);
+    assert_eq!(bench.offer(12, 7), READY, "all of it was read");
 }
 
 #[test]
 fn orderings() {
-    let heads = |ordering| {
-        let mut lane = lane(ordering);
-        (1..100).filter(|n| lane.admit(pending(1, *n, Some(n % 3)), 0) == Admission::Head).count()
-    };
-    assert_eq!((heads(Ordering::Resource), heads(Ordering::Endpoint), heads(Ordering::None)), (3, 1, 99));
+    for (ordering, heads) in [(Ordering::Resource, 3), (Ordering::Endpoint, 1), (Ordering::None, 99)] {
+        let mut bench = Bench::new(ordering);
+        let ready = (1..100).filter(|n| bench.offer(*n, n % 3) == READY).count();
+        assert_eq!(ready, heads, "{ordering:?}");
+    }
 }
 
 #[test]
 fn a_follower_that_is_given_up_does_not_free_its_key() {
-    let mut lane = lane(Ordering::Resource);
+    let mut bench = Bench::new(Ordering::Resource);
     for n in 1..=3 {
-        lane.admit(pending(1, n, Some(7)), 0);
+        bench.offer(n, 7);
     }
-    lane.items.get_mut(&(1, 0)).unwrap().state = TicketState::InFlight;
-    assert_eq!(lane.remove((2, 0)).1, Successor::Nobody);
-    assert_eq!(lane.remove((1, 0)).1, Successor::Next((3, 0)));
+    bench.lane.give_up((2, 0), "a test", &mut bench.said);
+    assert_eq!(bench.lane.settled((2, 0), bench.at, &mut bench.said), None);
+    assert_eq!(bench.state(3), QUEUED);
+    assert_eq!((bench.end(1), bench.state(3)), (None, READY));
 }
 
 #[test]
 fn a_reset_keeps_what_is_under_way_in_its_place() {
-    let mut lane = lane(Ordering::None);
+    let mut bench = Bench::new(Ordering::None);
     for n in 1..=4 {
-        lane.admit(pending(1, n, Some(7)), 0);
+        bench.offer(n, 7);
     }
-    lane.items.get_mut(&(2, 0)).unwrap().state = TicketState::InFlight;
-    assert_eq!(lane.reset(Ordering::Resource).len(), 3);
-    assert!(lane.more && lane.cursor.is_none());
-    assert_eq!(lane.admit(pending(1, 1, Some(7)), 0), Admission::Follower);
-    assert_eq!(lane.remove((2, 0)).1, Successor::Next((1, 0)));
+    for n in [2, 3] {
+        bench.lane.begin((n, 0), &mut bench.said);
+    }
+    bench.open(Ordering::Resource);
+    assert_eq!((bench.lane.items.len(), bench.lane.items.active()), (2, 2));
+    assert!(bench.lane.progress.has_more() && bench.lane.progress.cursor().is_none());
+    bench.lane.filled(vec![pending(1, 1, Some(7))], false, bench.at, &mut bench.said);
+    assert_eq!(bench.state(1), QUEUED, "two of its key are on their way");
+    // both fail: they go on one by one
+    for n in [3, 2] {
+        bench.lane.ended((n, 0), AttemptEnd { counted: true, retry: Some((0, 0)) }, &mut bench.said);
+        bench.lane.settled((n, 0), bench.at, &mut bench.said);
+        bench.lane.check();
+    }
+    assert_eq!((bench.state(2), bench.state(3)), (READY, QUEUED));
+    assert_eq!((bench.end(2), bench.state(3)), (None, READY));
+    assert_eq!((bench.end(3), bench.state(1)), (None, READY));
 }
 
+/// Endpoint and timers hear of each delivery once, and nothing remains.
 #[test]
-fn what_is_owed_is_counted_once() {
-    let mut owed = Owed::default();
-    assert!(owed.saw((1, 0)) && !owed.saw((1, 0)) && owed.saw((2, 0)));
-    assert!(!owed.ended((3, 0)) && owed.ended((1, 0)));
-    owed.scanning = true;
-    assert!(!owed.saw((9, 0)));
-    assert_eq!(owed.count, 1);
+fn whatever_is_said_is_taken_back() {
+    let mut bench = Bench::new(Ordering::None);
+    for n in 1..=3 {
+        bench.offer(n, 7);
+    }
+    bench.lane.give_up((1, 0), "a test", &mut bench.said);
+    bench.end(2);
+    bench.lane.close("a test", &mut bench.said);
+    let count = |wanted: fn(&Message) -> bool| bench.said.iter().filter(|said| wanted(said)).count();
+    assert_eq!(count(|said| matches!(said, Message::Ready(..))), 3);
+    assert_eq!(count(|said| matches!(said, Message::Unready(..))), 2, "one was taken");
+    assert_eq!(count(|said| matches!(said, Message::Set(..))), 3);
+    assert_eq!(count(|said| matches!(said, Message::Cancel(..))), 3);
+    assert_eq!(count(|said| matches!(said, Message::GiveUp(_))), 1);
 }

@@ -2,6 +2,7 @@
 use super::world::{World, answer, facts, settings};
 use crate::dispatch::Facts;
 use crate::dispatch::backlog::lane::tests::lane_id;
+use crate::dispatch::rounds::endpoint::Endpoint;
 use crate::domain::{EndpointKey, Next, Ordering, Outcome, TenantId};
 use crate::settings::{BreakerSettings, DispatchSettings};
 use std::time::Duration;
@@ -33,8 +34,8 @@ fn only_a_delivery_widens_the_window_and_proves_the_endpoint() {
         let job = flight.remove(0);
         world.finish(&job, status);
         flight.extend(world.start());
-        let endpoint = world.scheduler.endpoints.values().next().unwrap();
-        assert_eq!((endpoint.window, endpoint.proven), (window, proven), "after {status}");
+        let (_, endpoint) = world.scheduler.rounds.endpoints().next().unwrap();
+        assert_eq!((endpoint.window(), endpoint.is_proven()), (window, proven), "after {status}");
     }
 }
 
@@ -80,8 +81,9 @@ fn only_another_rate_fills_the_limiter_anew() {
         for (lane, facts) in steps {
             world.scheduler.open_lane(lane_id(*lane), facts, world.time());
         }
-        let endpoint = world.scheduler.endpoints.values().find(|endpoint| endpoint.key == limited.endpoint);
-        let limiter = endpoint.and_then(|endpoint| endpoint.limiter.as_ref()).unwrap();
+        let mut endpoints = world.scheduler.rounds.endpoints().map(|(_, endpoint)| endpoint);
+        let endpoint = endpoints.find(|endpoint| *endpoint.key() == limited.endpoint);
+        let limiter = endpoint.and_then(Endpoint::limiter).unwrap();
         assert_eq!(limiter.rate(), rate, "{what}");
         assert_eq!(limiter.take(world.now).is_ok(), rate != 1, "{what}: its burst is used up");
     }
@@ -109,7 +111,7 @@ fn an_endpoint_is_left_alone_as_long_as_it_asks() {
         assert!(world.start().is_empty(), "{asked:?}");
         world.now = waits;
         let probe = world.start();
-        assert!(probe.len() == 1 && probe[0].probe, "{asked:?}");
+        assert!(probe.len() == 1 && probe[0].started.probe, "{asked:?}");
         // and a failed probe asks anew
         world.done_with(&probe[0], busy(asked));
         world.settle(&probe[0]);
