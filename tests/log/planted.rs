@@ -9,7 +9,7 @@ const PLANTED: &[(&str, &str, &str)] = &[
     ("log-tail-kept", "failures::a_prefix_of_a_refused_append_counts_for_nothing", ""),
     ("crc-ignored", "failures::damage_is_not_read", "a flipped bit is not what was written"),
     (
-        "log-parts-believed",
+        "group-not-awaited",
         "groups::a_group_without_its_seal_is_not_there_after_a_crash",
         "a part without its seal",
     ),

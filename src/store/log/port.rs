@@ -5,6 +5,9 @@
 //! get them like all others and pass over them. The atom above the log is the group (`whole`), whose frames may come in several
 //! appends: a log keeps their order and need not keep them together.
 //!
+//! A log names what it finds damaged, if it can tell that from its end. Some cannot and are shorter then: whoever has a greater number than
+//! `last` must refuse the log.
+//!
 //! `tests/log` holds every log to what is said here, word by word.
 use crate::store::log::frame::Kind;
 use async_trait::async_trait;

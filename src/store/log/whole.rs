@@ -46,7 +46,7 @@ impl<'a> WholeGroups<'a> {
             let next = if held.is_some() { held } else { self.reader.next().await? };
             let Some(frame) = next else { return Ok(None) };
             let alone = matches!(frame.kind, Kind::Batch | Kind::Header);
-            if alone || frame.at.number <= self.sealed || fault::planted("log-parts-believed") {
+            if alone || frame.at.number <= self.sealed || fault::planted("group-not-awaited") {
                 return Ok(Some(frame));
             }
             match self.ahead(&frame).await? {

@@ -31,6 +31,11 @@ pub(crate) trait Ground: Send + Sync + Sized {
     async fn lose_answer(&self, log: &Self::Log) -> bool;
     /// Changes a byte of this text where it lies. False: that cannot be done here.
     async fn damage(&self, text: &[u8]) -> bool;
+    /// Is damage told from the log's end? Else the log is shorter than what was acknowledged, and whoever has a greater number must
+    /// refuse it.
+    fn names_damage(&self) -> bool {
+        true
+    }
 }
 
 /// One test a case.

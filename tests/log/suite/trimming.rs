@@ -15,8 +15,10 @@ async fn filled<G: Ground>(ground: &G) -> (Hand<G::Log>, Vec<Placed>) {
 /// Whether a frame is needed is decided above, and the log must not know better.
 pub(crate) async fn what_is_not_trimmed_stays(ground: impl Ground) {
     let (mut hand, _) = filled(&ground).await;
-    for below in [0, 1, 2, 7, 8, 20, 19, 33] {
-        hand.log.trim(below).await.unwrap();
+    let mut below = 0;
+    for to in [0, 1, 2, 7, 8, 20, 19, 33] {
+        hand.log.trim(to).await.unwrap();
+        below = to.max(below);
         for log in [&hand.log, &ground.open().await] {
             let there = said(&everything(log).await);
             let needed: Vec<_> = hand.told.iter().filter(|(number, _)| *number >= below).cloned().collect();
@@ -70,7 +72,7 @@ pub(crate) async fn what_was_trimmed_is_neither_read_nor_fetched(ground: impl Gr
 /// Trimming is repeated after a restart, over what is already gone.
 pub(crate) async fn trimming_goes_on_after_a_crash(mut ground: impl Ground) {
     let (mut hand, _) = filled(&ground).await;
-    for below in (5..hand.last).step_by(6) {
+    for below in (5..hand.last - 4).step_by(6) {
         hand.log.trim(below).await.unwrap();
         ground.crash(0).await;
         let log = ground.open().await;
