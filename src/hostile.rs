@@ -13,6 +13,7 @@ use crate::registry::validate;
 use crate::settings::EgressSettings;
 use bytes::Bytes;
 use serde_json::value::RawValue;
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -66,7 +67,9 @@ fn derive(mapping: &Mapping) {
     for change in changes(mapping) {
         let (commit_lsn, end_lsn, commit_us, changes) = (Lsn(1), Lsn(2), i64::MIN, vec![change]);
         let transaction = Transaction { xid: 1, commit_lsn, end_lsn, commit_us, changes };
-        let derived = mapping.derive(&transaction, &context, &|_, _| Ok(None)).expect("the shadow answers");
+        let derived = mapping
+            .derive(&transaction, &context, &|_, _| Ok::<_, Infallible>(None))
+            .expect("the shadow answers");
         for event in &derived.events {
             assert!(serde_json::from_slice::<&RawValue>(&event.body).is_ok(), "{event:?}");
         }

@@ -2,6 +2,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use criterion::{BatchSize, Criterion, Throughput};
 use serde::Deserialize;
+use std::convert::Infallible;
 use std::hint::black_box;
 use std::sync::Arc;
 use tailhook::capture::{decode::pgoutput, decode::value};
@@ -141,7 +142,7 @@ pub(crate) fn mapping(criterion: &mut Criterion) {
             commit_us: 1_771_065_000_123_456,
             changes: (0..changes).map(change).collect(),
         };
-        let look = |_: &str, _: &[u8]| Ok(columns.clone());
+        let look = |_: &str, _: &[u8]| Ok::<_, Infallible>(columns.clone());
         let events = mapping.derive(&transaction, &context, &look).map_or(0, |derived| derived.events.len());
         assert_eq!(events, changes, "{name}: what is measured must be what is meant");
         group.throughput(Throughput::Elements(changes as u64));

@@ -8,18 +8,17 @@ use crate::clock::SharedClock;
 use crate::config::{Config, IndexEngine};
 use crate::disk::RealDisk;
 use crate::dispatch;
-use crate::domain::{EventName, TenantId};
+use crate::domain::EventName;
 use crate::egress::Proxy;
 use crate::egress::guard::Guard;
 use crate::egress::resolve::Resolver;
 use crate::fault;
-use crate::mapping::Context;
 use crate::postgres::TableName;
 use crate::postgres::subscriptions::Subscriptions;
 use crate::registry::seal::Sealer;
 use crate::registry::{Routing, master_key};
 use crate::settings::{EgressSettings, StoreSettings};
-use crate::store::{Engine, FlushObserver, Identity, Recovery, Store, StoreError, index::engine};
+use crate::store::{Engine, FlushObserver, Recovery, Store, StoreError, index::engine};
 use crate::telemetry::Metrics;
 use anyhow::Context as _;
 use std::collections::BTreeSet;
@@ -109,13 +108,7 @@ pub(super) fn capture(
         store: shared.store.clone(),
         rules: CaptureRules {
             mapping: Arc::new(config.mapping.clone()),
-            context: Context {
-                // part of every id: known once connected, see `capture::run`
-                system_id: String::new(),
-                source: config.envelope.source.clone(),
-                max_payload: config.envelope.max_payload,
-                operations: TenantId::new(&config.envelope.operations),
-            },
+            envelope: config.envelope.clone(),
             subscriptions: TableName::subscriptions(&database.schema).to_string(),
             sealer: shared.sealer.clone(),
             check_url,
@@ -124,14 +117,10 @@ pub(super) fn capture(
         status: publish.1,
         clock: shared.clock.clone(),
         metrics: shared.metrics.clone(),
-        identity: Identity {
-            system_id: String::new(),
-            timeline: 0,
-            database: String::new(),
+        identity: capture::IdentityTemplate {
             slot: database.slot.clone(),
             publication: database.publication.clone(),
             epoch,
-            shadow_plan: String::new(),
         },
         accept_gap: options.accept_gap.clone(),
     })

@@ -50,23 +50,23 @@ struct Slot {
     failure: Option<String>,
 }
 
-struct Derivation<'a> {
+struct Derivation<'a, E> {
     compiled: &'a Compiled,
     transaction: &'a Transaction,
     context: &'a Context,
-    rows: NetRows<'a>,
+    rows: NetRows<'a, E>,
     tables: Vec<Touched<'a>>,
     slots: Vec<Slot>,
     derived: Derived,
 }
 
 /// Applies the rules to one transaction.
-pub(in crate::mapping) fn derive(
+pub(in crate::mapping) fn derive<E>(
     compiled: &Compiled,
     transaction: &Transaction,
     context: &Context,
-    remembered: Remembered<'_>,
-) -> Result<Derived, String> {
+    remembered: Remembered<'_, E>,
+) -> Result<Derived, E> {
     let mut run = Derivation {
         compiled,
         transaction,
@@ -82,8 +82,8 @@ pub(in crate::mapping) fn derive(
     Ok(run.finish())
 }
 
-impl Derivation<'_> {
-    fn change(&mut self, change: &Change) -> Result<(), String> {
+impl<E> Derivation<'_, E> {
+    fn change(&mut self, change: &Change) -> Result<(), E> {
         let Some(number) = self.table(&change.table) else { return Ok(()) };
         let Some(touched) = self.tables.get_mut(number) else { return Ok(()) };
         let (nth, rules, name, plan) = (touched.count, touched.rules, touched.name, touched.plan);

@@ -87,8 +87,8 @@ pub struct Derived {
     pub disagreements: u32,
 }
 
-/// What the shadow remembers of (table, key); an error ends the derivation and is tried again.
-pub type Remembered<'a> = &'a (dyn Fn(&str, &[u8]) -> Result<Option<Bytes>, String> + Sync);
+/// What the shadow remembers of (table, key). An error is the caller's own and ends the derivation: nothing of the mapping fails so.
+pub type Remembered<'a, E> = &'a (dyn Fn(&str, &[u8]) -> Result<Option<Bytes>, E> + Sync);
 
 /// What a mapping needs of one table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,12 +162,12 @@ impl Mapping {
         self.compiled.by_table.contains_key(table)
     }
     /// Applies the rules to one transaction. A pure function of its arguments; the error is the shadow's.
-    pub fn derive(
+    pub fn derive<E>(
         &self,
         transaction: &Transaction,
         context: &Context,
-        remembered: Remembered<'_>,
-    ) -> Result<Derived, String> {
+        remembered: Remembered<'_, E>,
+    ) -> Result<Derived, E> {
         derive::derive(&self.compiled, transaction, context, remembered)
     }
 }

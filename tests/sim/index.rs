@@ -1,9 +1,10 @@
-//! A simulated index: what it took lies in memory until it says that it is durable, and a death takes the rest. Its disk refuses it
+//! A simulated index, late as a real one is: what it took lies in memory until it says that it is durable, and a death takes the rest. Its disk refuses it
 //! now and then. Knows no keys.
 use crate::plan::Kind;
 use crate::rng::Rng;
 use crate::world::World;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tailhook::store::index::{Pair, Reset, Write};
 use tailhook::store::{Index, IndexError, IndexFactory, MemoryIndex};
 
@@ -74,5 +75,15 @@ impl Index for SimIndex {
     }
     fn size(&self) -> u64 {
         self.taken.size()
+    }
+    /// A read or a write takes its time; now and then the disk under it stalls.
+    fn delay(&self) -> Duration {
+        let at_most = match () {
+            () if self.world.strikes(Kind::Disk, &self.rng, 3) => 20_000,
+            () if self.world.strikes(Kind::Disk, &self.rng, 30) => 500,
+            () if self.world.strikes(Kind::Disk, &self.rng, 300) => 20,
+            () => return Duration::ZERO,
+        };
+        Duration::from_millis(self.rng.below(at_most))
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// `fault::planted` in the source says where each is.
-const PLANTED: [&str; 15] = [
+const PLANTED: [&str; 16] = [
     "ack-before-fsync",
     "group-not-awaited",
     "lost-retry",
@@ -20,6 +20,7 @@ const PLANTED: [&str; 15] = [
     "no-close-when-blocked",
     "crc-ignored",
     "clear-headers",
+    "read-under-lock",
 ];
 /// Each must be caught within so many.
 const SEEDS: &str = "1000";

@@ -19,9 +19,7 @@ use tailhook::mapping::{Context, EventSpec, Mapping};
 use tailhook::registry::Routing;
 use tailhook::registry::rows::{RowChange, RowRules, snapshot_row};
 use tailhook::registry::seal::Sealer;
-use tailhook::settings::DispatchSettings;
-use tailhook::settings::StoreSettings;
-use tailhook::store::Identity;
+use tailhook::settings::{DispatchSettings, EnvelopeSettings, StoreSettings};
 use tailhook::store::index::memory::MemoryIndex;
 use tailhook::store::{Store, StoreError};
 use tailhook::telemetry::Metrics;
@@ -131,7 +129,7 @@ impl Sidecar {
             store: store.clone(),
             rules: capture::CaptureRules {
                 mapping: self.mapping.clone(),
-                context: context(),
+                envelope: EnvelopeSettings::default(),
                 subscriptions: "tailhook.webhook_subscriptions".to_owned(),
                 sealer: self.sealer.clone(),
                 check_url: Arc::new(|_| Ok(())),
@@ -140,14 +138,10 @@ impl Sidecar {
             status,
             clock: world.clone(),
             metrics: self.metrics.clone(),
-            identity: Identity {
-                system_id: String::new(),
-                timeline: 0,
-                database: String::new(),
+            identity: capture::IdentityTemplate {
                 slot: "tailhook".to_owned(),
                 publication: "tailhook".to_owned(),
                 epoch: [7; 16],
-                shadow_plan: String::new(),
             },
             accept_gap,
         };

@@ -8,6 +8,7 @@ use crate::wiring;
 use crate::world::World;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::sync::Mutex;
 use tailhook::capture::FillRow;
 use tailhook::capture::decode::transaction::{Assembler, Step};
@@ -72,8 +73,9 @@ fn events(mapping: &Mapping, txns: &[Txn], span: Span) -> BTreeMap<EventId, Even
         }
     }
     let shadow = Mutex::new(shadow);
-    let look =
-        |table: &str, key: &[u8]| Ok(shadow.lock().unwrap().get(&(table.to_owned(), key.to_vec())).cloned());
+    let look = |table: &str, key: &[u8]| {
+        Ok::<_, Infallible>(shadow.lock().unwrap().get(&(table.to_owned(), key.to_vec())).cloned())
+    };
     let mut given = BTreeMap::new();
     for txn in after {
         let derived = mapping.derive(&decode(txn), &wiring::context(), &look).unwrap();

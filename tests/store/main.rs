@@ -20,5 +20,6 @@ mod recovery;
 mod reseal;
 mod retention;
 mod salvage;
+mod stall;
 mod syncs;
 mod verify;

@@ -139,8 +139,8 @@ async fn capture_follows_the_slot_and_speaks_as_it_is_told() {
     let (rules, identity) = (&parts.rules, &parts.identity);
     assert_eq!((&*identity.slot, &*identity.publication), ("slot_1", "publication_1"));
     assert_eq!(rules.subscriptions, "schema_1.webhook_subscriptions");
-    assert_eq!((&*rules.context.source, rules.context.max_payload), ("source_1", 5 << 10));
-    assert_eq!(rules.context.operations.as_str(), "operations_1");
+    assert_eq!((&*rules.envelope.source, rules.envelope.max_payload), ("source_1", 5 << 10));
+    assert_eq!(rules.envelope.operations, "operations_1");
     assert_eq!(parts.accept_gap.as_deref(), Some("0/1-0/2"));
     assert!(
         (rules.check_url)("https://10.20.0.1/hook").is_ok()

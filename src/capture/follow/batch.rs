@@ -1,13 +1,14 @@
-//! Transactions → frames for the journal: subscription changes first, then events, routed, with shadow and position.
-//! Knows no connection and waits for nothing.
+//! Purpose: transactions → frames for the journal: subscription changes first, then events, routed, with shadow and position.
+//! Must not: depend on a connection, or write.
 use crate::capture::follow::memory::Memory;
-use crate::domain::{DeliveryId, DeliveryKey, Event, Lsn, Transaction};
+use crate::domain::{DeliveryId, DeliveryKey, Event, Lsn, TenantId, Transaction};
 use crate::fault;
 use crate::mapping::{Context, Fault, Mapping, ShadowChange};
 use crate::registry::rows::RowChange;
 use crate::registry::seal::Sealer;
 use crate::registry::{Routing, rows};
-use crate::store::{Batch, Record, Store};
+use crate::settings::EnvelopeSettings;
+use crate::store::{Batch, Record, Store, StoreError};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -26,8 +27,8 @@ pub type UrlCheck = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 pub struct CaptureRules {
     /// The compiled mapping.
     pub mapping: Arc<Mapping>,
-    /// For ids and bodies.
-    pub context: Context,
+    /// What stands in every body.
+    pub envelope: EnvelopeSettings,
     /// `schema.webhook_subscriptions`.
     pub subscriptions: String,
     /// For secrets that SQL wrote.
@@ -39,6 +40,18 @@ pub struct CaptureRules {
 impl fmt::Debug for CaptureRules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CaptureRules").field("subscriptions", &self.subscriptions).finish_non_exhaustive()
+    }
+}
+
+impl CaptureRules {
+    /// The same for the server that is followed: its identifier is part of every id.
+    pub(in crate::capture) fn context(&self, system_id: &str) -> Context {
+        Context {
+            system_id: system_id.to_owned(),
+            source: self.envelope.source.clone(),
+            max_payload: self.envelope.max_payload,
+            operations: TenantId::new(&self.envelope.operations),
+        }
     }
 }
 
@@ -68,7 +81,7 @@ struct BatchMemory<'a> {
 }
 
 impl BatchMemory<'_> {
-    fn get(&self, table: &str, key: &[u8]) -> Result<Option<Bytes>, String> {
+    fn get(&self, table: &str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         if !self.rows.is_empty()
             && let Some(row) = self.rows.get(&(Arc::from(table), Bytes::copy_from_slice(key)))
         {
@@ -77,7 +90,7 @@ impl BatchMemory<'_> {
         if self.cleared.contains(table) {
             return Ok(None);
         }
-        self.memory.read(self.store, table, key).map_err(|failed| failed.to_string())
+        self.memory.read(self.store, table, key)
     }
     fn apply(&mut self, change: &ShadowChange) {
         match change {
@@ -95,14 +108,16 @@ impl BatchMemory<'_> {
     }
 }
 
-/// Prepares transactions, in commit order. An error says what could not be read; nothing was written.
+/// Prepares transactions, in commit order. Reads the index: call it where a thread may wait (`Store::offload`). An error says what
+/// could not be read; nothing was written.
 pub(in crate::capture) fn prepare(
     transactions: &[Transaction],
     rules: &CaptureRules,
+    context: &Context,
     routing: &Routing,
     store: &Store,
     memory: &Memory,
-) -> Result<Prepared, String> {
+) -> Result<Prepared, StoreError> {
     let mut working: Option<Routing> = None;
     let mut overlay = BatchMemory { store, memory, rows: BTreeMap::new(), cleared: BTreeSet::new() };
     let mut prepared = Prepared::default();
@@ -111,7 +126,7 @@ pub(in crate::capture) fn prepare(
         follow_subscriptions(transaction, rules, routing, &mut working, &mut last);
         let current = working.as_ref().unwrap_or(routing);
         let remembered = |table: &str, key: &[u8]| overlay.get(table, key);
-        let derived = rules.mapping.derive(transaction, &rules.context, &remembered)?;
+        let derived = rules.mapping.derive(transaction, context, &remembered)?;
         for event in derived.events {
             let routed = route(event, current, &mut early);
             prepared.events.push(routed);
@@ -130,12 +145,11 @@ pub(in crate::capture) fn prepare(
     Ok(prepared)
 }
 
-fn frames(early: Vec<Record>, last: Vec<Record>) -> Vec<Batch> {
+fn frames(early: Vec<Record>, mut last: Vec<Record>) -> Vec<Batch> {
+    debug_assert!(matches!(last.last(), Some(Record::Position(_))), "the position is the last of all");
     let mut frames = Vec::new();
     let (mut records, mut bytes) = (Vec::new(), 0);
-    if fault::planted("position-before-events") {
-        frames.push(Batch { records: last.clone() });
-    }
+    frames.extend(fault::planted("position-before-events").then(|| Batch { records: last.clone() }));
     for record in early {
         // an event and its deliveries stay together: a frame ends before an event
         if let Record::Event(event) = &record {
@@ -147,15 +161,12 @@ fn frames(early: Vec<Record>, last: Vec<Record>) -> Vec<Batch> {
         }
         records.push(record);
     }
-    if fault::planted("shadow-outside-frame") {
-        let (shadow, rest): (Vec<_>, Vec<_>) =
-            last.into_iter().partition(|r| matches!(r, Record::Shadow { .. }));
-        records.extend(rest);
-        frames.extend([Batch { records }, Batch { records: shadow }]);
-        return frames;
-    }
+    let outside =
+        |r: &mut Record| fault::planted("shadow-outside-frame") && matches!(r, Record::Shadow { .. });
+    let outside: Vec<Record> = last.extract_if(.., outside).collect();
     records.extend(last);
     frames.push(Batch { records });
+    frames.extend((!outside.is_empty()).then_some(Batch { records: outside }));
     frames
 }
 

@@ -1,4 +1,4 @@
-//! What may be confirmed. Pure: time is an argument. Knows no connection and no journal, only how far each has come.
+//! Purpose: how far a stream has come, and what may be confirmed. Must not: depend on a connection, the journal or a clock.
 //!
 //! The rule (SPEC 5.6, DESIGN 3): nothing is ever confirmed that the journal does not hold as its position, and nothing
 //! beyond what was received, for Postgres accepts an acknowledgement beyond its own WAL and then skips data.
@@ -95,6 +95,14 @@ impl Progress {
     /// What the server may be told now.
     pub fn feedback(&self) -> Feedback {
         Feedback { written: self.received, flushed: self.durable.min(self.received) }
+    }
+
+    /// What holds between two steps of a stream: confirmed ≤ durable ≤ received, and what waits for the disk lies between.
+    pub fn check(&self) {
+        let Feedback { written, flushed } = self.feedback();
+        debug_assert!(flushed <= self.durable && self.durable <= self.received, "{self:?}");
+        debug_assert!(written <= self.received && self.complete <= self.received, "{self:?}");
+        debug_assert!(self.in_flight.iter().all(|end| self.durable < *end && *end <= self.received));
     }
 
     /// Highest position that the server has named.

@@ -1,5 +1,5 @@
-//! May we stream, and from where? Pure: what we remember against what stands on the server (SPEC 5.7). Knows no
-//! connection. It never lets a slot be made anew where something was followed before: that is a gap.
+//! Purpose: may we stream, and from where? What we remember against what stands on the server (SPEC 5.7). Must not: wait, or let a
+//! slot be made anew where something was followed before: that is a gap.
 use crate::capture::{SlotState, Survey};
 use crate::domain::Lsn;
 use crate::fault;
@@ -15,6 +15,32 @@ pub enum KnownHistory<'a> {
     Filling(&'a Identity),
     /// A history is followed up to a position.
     Following(&'a Identity, Lsn),
+}
+
+/// What the configuration says of a history that is to begin. The survey says the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityTemplate {
+    /// `database.slot`
+    pub slot: String,
+    /// `database.publication`
+    pub publication: String,
+    /// Random: tells this history from every other.
+    pub epoch: [u8; 16],
+}
+
+impl IdentityTemplate {
+    /// The history that begins on this server with this memory (`Plan::text`).
+    pub fn complete(&self, survey: &Survey, shadow_plan: String) -> Identity {
+        Identity {
+            system_id: survey.system_id.clone(),
+            timeline: survey.timeline,
+            database: survey.database.clone(),
+            slot: self.slot.clone(),
+            publication: self.publication.clone(),
+            epoch: self.epoch,
+            shadow_plan,
+        }
+    }
 }
 
 /// What to do.
@@ -132,11 +158,10 @@ fn following(slot: &str, identity: &Identity, position: Lsn, survey: &Survey) ->
             .to_owned();
         return Verdict::Gap(Gap { from: survey.wal_end, to: position, moving: Moving::From, reason });
     }
-    let Some(state) = &survey.slot else {
-        if fault::planted("slot-made-anew") {
-            return Verdict::FirstStart;
-        }
-        return to_the_end(format!("slot \"{slot}\" does not exist any more"));
+    let state = match &survey.slot {
+        Some(state) => state,
+        None if fault::planted("slot-made-anew") => return Verdict::FirstStart,
+        None => return to_the_end(format!("slot \"{slot}\" does not exist any more")),
     };
     if let Some(reason) = another_slot(slot, identity, state) {
         return to_the_end(reason);

@@ -41,8 +41,8 @@ struct RowPlace {
 }
 
 /// The rows of one transaction. Tables are numbered by the caller.
-pub(in crate::mapping) struct NetRows<'a> {
-    remembered: Remembered<'a>,
+pub(in crate::mapping) struct NetRows<'a, E> {
+    remembered: Remembered<'a, E>,
     all: Vec<NetRow>,
     places: HashMap<(usize, Bytes), RowPlace>,
     /// Keys in the order in which they were first touched.
@@ -52,9 +52,9 @@ pub(in crate::mapping) struct NetRows<'a> {
     pub(in crate::mapping) disagreements: u32,
 }
 
-impl<'a> NetRows<'a> {
+impl<'a, E> NetRows<'a, E> {
     /// None yet.
-    pub(in crate::mapping) fn new(remembered: Remembered<'a>) -> Self {
+    pub(in crate::mapping) fn new(remembered: Remembered<'a, E>) -> Self {
         Self {
             remembered,
             all: Vec::new(),
@@ -79,7 +79,7 @@ impl<'a> NetRows<'a> {
         number: usize,
         plan: Option<&TablePlan>,
         change: &Change,
-    ) -> Result<Option<RowStep>, String> {
+    ) -> Result<Option<RowStep>, E> {
         Ok(match change.op {
             Operation::Insert => Some(self.insert(number, change)),
             Operation::Update => Some(self.update(number, plan, change)?),
@@ -105,12 +105,7 @@ impl<'a> NetRows<'a> {
         RowStep { row, old: None }
     }
 
-    fn update(
-        &mut self,
-        number: usize,
-        plan: Option<&TablePlan>,
-        change: &Change,
-    ) -> Result<RowStep, String> {
+    fn update(&mut self, number: usize, plan: Option<&TablePlan>, change: &Change) -> Result<RowStep, E> {
         let table = &change.table;
         let sent = sized(change.new.as_ref(), table);
         let key = change.old.as_ref().and_then(|old| key_of(table, old)).or_else(|| key_of(table, &sent));
@@ -145,12 +140,7 @@ impl<'a> NetRows<'a> {
         Ok(RowStep { row, old: Some(old) })
     }
 
-    fn delete(
-        &mut self,
-        number: usize,
-        plan: Option<&TablePlan>,
-        change: &Change,
-    ) -> Result<RowStep, String> {
+    fn delete(&mut self, number: usize, plan: Option<&TablePlan>, change: &Change) -> Result<RowStep, E> {
         let table = &change.table;
         let mut old = sized(change.old.as_ref(), table);
         let key = key_of(table, &old);
@@ -191,7 +181,7 @@ impl<'a> NetRows<'a> {
         plan: Option<&TablePlan>,
         key: Option<&Bytes>,
         change: &Change,
-    ) -> Result<(Option<Bytes>, Image), String> {
+    ) -> Result<(Option<Bytes>, Image), E> {
         let table = &change.table;
         let unknown = (None, Vec::new());
         let Some(key) = key else { return Ok(unknown) };

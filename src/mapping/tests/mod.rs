@@ -17,6 +17,7 @@ use crate::mapping::{Context, Derived, EventSpec, Mapping, RuleProblem, ShadowCh
 use bytes::Bytes;
 use serde::Deserialize;
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 /// The same cases in every run: a failure here is never chance.
@@ -125,7 +126,7 @@ impl World {
     /// Derives without remembering.
     pub(in crate::mapping) fn look(&self, transaction: &Transaction) -> Derived {
         let remembered = |table: &str, key: &[u8]| {
-            Ok(self.shadow.get(&(table.to_owned(), Bytes::copy_from_slice(key))).cloned())
+            Ok::<_, Infallible>(self.shadow.get(&(table.to_owned(), Bytes::copy_from_slice(key))).cloned())
         };
         self.mapping.derive(transaction, &self.context, &remembered).unwrap()
     }

@@ -254,9 +254,9 @@ fn a_snapshot_row_is_as_good_as_a_streamed_one() {
 fn an_error_of_the_shadow_ends_the_derivation() {
     let world = World::new(SENT);
     let t = table("public.invoices", COLUMNS);
-    let broken = |_: &str, _: &[u8]| Err("disk".to_owned());
+    let broken = |_: &str, _: &[u8]| Err("disk");
     let transaction = world.transaction(vec![update(&t, r#"1|"t"|"sent"|null"#)]);
-    assert_eq!(world.mapping.derive(&transaction, &world.context, &broken).err().as_deref(), Some("disk"));
+    assert_eq!(world.mapping.derive(&transaction, &world.context, &broken).err(), Some("disk"));
     let transaction = world.transaction(vec![insert(&t, r#"1|"t"|"sent"|null"#)]);
     assert!(world.mapping.derive(&transaction, &world.context, &broken).is_ok(), "an insert has no old row");
 }

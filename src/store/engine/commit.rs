@@ -156,6 +156,9 @@ impl Committer {
 
     /// Under one lock: nobody sees half a group.
     async fn apply(&self, batch: &mut [Queued], append: &Append) -> Result<(), StoreError> {
+        if fault::planted("ack-after-index") {
+            self.core.offload(|_| ()).await?;
+        }
         while !self.apply_now(batch, append)? {
             // rare: two generations have ended since it was fetched
             for queued in batch.iter_mut() {
@@ -168,6 +171,9 @@ impl Committer {
     /// False, and nothing is changed: something that is needed was not fetched, or too long ago.
     fn apply_now(&self, batch: &[Queued], append: &Append) -> Result<bool, StoreError> {
         let mut state = self.core.write();
+        if fault::planted("read-under-lock") {
+            self.core.get_older(b"any")?;
+        }
         let lacks = |queued: &Queued| {
             missing(&state, &queued.records, queued.unseen, &queued.fetched).next().is_some()
         };

@@ -94,11 +94,13 @@ impl Core {
         match newer {
             Some(Known::Here(value)) => Ok(Some(value)),
             Some(Known::Gone) => Ok(None),
-            None => {
-                assert_may_block();
-                Ok(self.index.get(key).map_err(|e| self.failed(e))?.map(Bytes::from))
-            }
+            None => self.get_older(key),
         }
+    }
+    /// Point read of the index alone, inside `offload`.
+    pub(in crate::store) fn get_older(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        assert_may_block();
+        Ok(self.index.get(key).map_err(|e| self.failed(e))?.map(Bytes::from))
     }
     /// Range read through overlay and index, inside `offload`.
     pub(in crate::store) fn scan(

@@ -2,12 +2,10 @@
 //! while it reads.
 use crate::store::engine::core::Core;
 use crate::store::error::StoreError;
-use crate::store::index::IndexError;
 use crate::store::index::overlay::Fetched;
 use crate::store::records::record::Record;
 use crate::store::state::State;
 use crate::store::state::apply::wanted;
-use bytes::Bytes;
 use std::cell::Cell;
 use std::sync::Arc;
 use tokio::time::sleep;
@@ -35,21 +33,25 @@ fn blocking<T>(call: impl FnOnce() -> T) -> T {
 
 impl Core {
     /// Runs reads or writes of the index where they may block: on the blocking pool. A simulated index stays on its thread and
-    /// is late on the simulated clock.
+    /// is late on the simulated clock. A panic of the call is the caller's own. `Closed`: the process ends.
     pub(in crate::store) async fn offload<T: Send + 'static>(
         self: &Arc<Self>,
         call: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Result<T, StoreError> {
         if !self.index.blocks() {
             let delay = self.index.delay();
+            let answer = blocking(|| call(self));
             if !delay.is_zero() {
                 sleep(delay).await;
             }
-            return Ok(blocking(|| call(self)));
+            return Ok(answer);
         }
         let core = self.clone();
-        let hop = tokio::task::spawn_blocking(move || blocking(|| call(&core)));
-        hop.await.map_err(|e| IndexError::Broken(e.to_string()).into())
+        let called = tokio::task::spawn_blocking(move || blocking(|| call(&core))).await;
+        called.map_err(|failed| match failed.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_cancelled) => StoreError::Closed,
+        })
     }
 
     /// What these records need of the index and the overlay does not hold. Without such a key nothing is read.
@@ -71,12 +73,12 @@ impl Core {
         self.deliveries_complete().await;
         let read = self.offload(move |core| {
             for key in keys {
-                let value = core.index.get(&key)?.map(Bytes::from);
+                let value = core.get_older(&key)?;
                 fetched.add(key, value);
             }
             Ok(fetched)
         });
-        read.await?.map_err(|error: IndexError| self.failed(error))
+        read.await?
     }
 }
 

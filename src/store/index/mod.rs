@@ -66,7 +66,7 @@ pub trait Index: Send + Sync + Debug + 'static {
     fn blocks(&self) -> bool {
         false
     }
-    /// How late the next call of an index that does not block is, on the simulated clock. A real one just takes its time.
+    /// How late the answer to the next call of an index that does not block is, on the simulated clock. A real one takes its time.
     fn delay(&self) -> Duration {
         Duration::ZERO
     }

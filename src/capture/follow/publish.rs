@@ -1,0 +1,77 @@
+//! Purpose: announces a durable batch: the routing to dispatch and the API, the figures to the metrics, the faults to the log.
+//! Must not: announce what is not durable.
+use crate::capture::follow::batch::Prepared;
+use crate::capture::follow::feedback::Progress;
+use crate::clock::SharedClock;
+use crate::fault;
+use crate::registry::Routing;
+use crate::telemetry::Metrics;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tracing::warn;
+
+/// The one sender of the routing.
+#[derive(Debug)]
+pub(in crate::capture) struct Publisher {
+    routing: watch::Sender<Arc<Routing>>,
+    clock: SharedClock,
+    metrics: Metrics,
+}
+
+impl Publisher {
+    pub(in crate::capture) fn new(
+        routing: watch::Sender<Arc<Routing>>,
+        clock: SharedClock,
+        metrics: Metrics,
+    ) -> Self {
+        Self { routing, clock, metrics }
+    }
+
+    /// As of the last durable batch.
+    pub(in crate::capture) fn routing(&self) -> Arc<Routing> {
+        self.routing.borrow().clone()
+    }
+
+    /// A first snapshot is complete: a routing that follows from no earlier one.
+    pub(in crate::capture) fn begin(&self, routing: Routing) {
+        self.routing.send_replace(Arc::new(routing));
+    }
+
+    /// A batch is durable.
+    pub(in crate::capture) fn durable(&self, prepared: Prepared) {
+        let Prepared { routing, position, oldest_us, events, faults, .. } = prepared;
+        self.routing.send_modify(|current| {
+            let fresh = routing.filter(|_| !fault::planted("stale-subscription"));
+            let mut next = fresh.unwrap_or_else(|| Routing::clone(current));
+            next.applied = position;
+            *current = Arc::new(next);
+        });
+        if oldest_us > 0 {
+            let lag_us = (self.clock.now_us() - oldest_us).max(0);
+            self.metrics.slot_lag_seconds.set(lag_us as f64 / 1e6);
+        }
+        for (name, asked) in events {
+            self.metrics.events.with_label_values(&[&*name]).inc();
+            if !asked {
+                self.metrics.events_unrouted.inc();
+            }
+        }
+        for fault in faults {
+            self.metrics.rule_faults.with_label_values(&[&*fault.rule, fault.reason]).inc();
+            warn!("rule {} gave no event ({}): {}", fault.rule, fault.reason, fault.detail);
+        }
+    }
+
+    /// How far the journal is behind the server; `idle`: by nothing that it should hold.
+    pub(in crate::capture) fn lag(&self, progress: &Progress, idle: bool) {
+        self.metrics.slot_lag_bytes.set(progress.lag_bytes() as i64);
+        if idle {
+            self.metrics.slot_lag_seconds.set(0.0);
+        }
+    }
+
+    /// A gap was met that nobody has accepted.
+    pub(in crate::capture) fn gap(&self) {
+        self.metrics.gaps.inc();
+    }
+}

@@ -1,0 +1,342 @@
+//! Purpose: one connection's stream, from its start to its end: frames in, batches durable, confirmations out. One batch is in flight
+//! at a time; while it waits for the disk the next transactions are decoded, so under load batches grow and at rest nothing waits.
+//! Must not: judge the slot, or try again after a failure.
+use crate::capture::decode::transaction::{Assembler, DEFAULT_LIMIT, Step};
+use crate::capture::follow::batch::{self, CaptureRules, Prepared};
+use crate::capture::follow::feedback::Progress;
+use crate::capture::follow::fill;
+use crate::capture::follow::memory::Memory;
+use crate::capture::follow::publish::Publisher;
+use crate::capture::follow::status::{CaptureStatus, SessionEnded, SessionError};
+use crate::capture::follow::waiting::Waiting;
+use crate::capture::source::{Frame, Source, SourceError};
+use crate::domain::Lsn;
+use crate::fault;
+use crate::mapping::Context;
+use crate::registry::Routing;
+use crate::stop;
+use crate::store::{Batch, HUNG, Record, Store, StoreError};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
+
+/// A confirmation at least this often; the server's default timeout is 60 s.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What all sessions of a process share. A session only borrows it.
+#[derive(Debug)]
+pub(in crate::capture) struct CaptureHandles {
+    pub(in crate::capture) store: Store,
+    pub(in crate::capture) rules: Arc<CaptureRules>,
+    pub(in crate::capture) publisher: Publisher,
+    pub(in crate::capture) status: watch::Sender<CaptureStatus>,
+}
+
+/// The batch on its way to the disk.
+struct InFlight {
+    /// Prepared where the index may be waited for, then committed.
+    done: Pin<Box<dyn Future<Output = Result<Prepared, StoreError>> + Send>>,
+    /// Since when it waits for the journal; empty while it is prepared.
+    handed_over: Arc<OnceLock<Instant>>,
+    /// What it was prepared with.
+    routing: Arc<Routing>,
+}
+
+/// One stream. Nothing of it outlives its connection: the next session starts from the store's position.
+pub(in crate::capture) struct CaptureSession<'a, S> {
+    source: &'a mut S,
+    handles: &'a CaptureHandles,
+    context: Arc<Context>,
+    /// Shared with the batch that is being prepared, and only with that.
+    memory: Arc<Memory>,
+    /// The stream pauses where a snapshot's rows are to be taken.
+    fill_at: Option<Lsn>,
+    /// The server's end of WAL before this session: what was committed later cannot be in the store, not even in part.
+    begun_at: Lsn,
+    assembler: Assembler,
+    progress: Progress,
+    waiting: Waiting,
+    in_flight: Option<InFlight>,
+    /// The server asked for an answer beyond what was durable, and since when: answer as soon as it is (its shutdown waits
+    /// for this).
+    asked: Option<(Lsn, Instant)>,
+}
+
+async fn settled(in_flight: &mut Option<InFlight>) -> Result<Prepared, StoreError> {
+    match in_flight {
+        Some(batch) => batch.done.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returning `Ok` means that every frame has been fdatasynced.
+async fn commit(store: &Store, mut prepared: Prepared, unseen: bool) -> Result<Prepared, StoreError> {
+    for frame in std::mem::take(&mut prepared.frames) {
+        fault::crash_point("capture.before-frame");
+        let commit =
+            async { if unseen { store.commit_unseen(frame).await } else { store.commit(frame).await } };
+        match commit.await {
+            Err(StoreError::Blocked(_)) if fault::planted("blocked-is-done") => {}
+            done => done?,
+        }
+        fault::crash_point("capture.frame-durable");
+    }
+    Ok(prepared)
+}
+
+impl<'a, S: Source> CaptureSession<'a, S> {
+    /// Starts the stream at `from`, the journal's position. First a snapshot is taken, if the mapping remembers more than before.
+    pub(in crate::capture) async fn open(
+        source: &'a mut S,
+        handles: &'a CaptureHandles,
+        context: Context,
+        from: Lsn,
+        begun_at: Lsn,
+    ) -> Result<Self, SessionError> {
+        let plan = handles.rules.mapping.plan();
+        let (memory, fill_at) = fill::prepare(source, &handles.store, plan).await?;
+        fault::crash_point("capture.before-start");
+        source.start(from).await?;
+        fault::crash_point("capture.started");
+        handles.status.send_replace(CaptureStatus { streaming: true, ..CaptureStatus::default() });
+        Ok(Self {
+            source,
+            handles,
+            context: Arc::new(context),
+            memory: Arc::new(memory),
+            fill_at,
+            begun_at,
+            assembler: Assembler::new(DEFAULT_LIMIT),
+            progress: Progress::new(from),
+            waiting: Waiting::default(),
+            in_flight: None,
+            asked: None,
+        })
+    }
+
+    /// Streams until shutdown, an error, or blocked storage.
+    pub(in crate::capture) async fn run(
+        mut self,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Result<SessionEnded, SessionError> {
+        let ended = self.follow(shutdown).await;
+        self.leave(shutdown).await?;
+        ended
+    }
+
+    async fn follow(&mut self, shutdown: &mut watch::Receiver<bool>) -> Result<SessionEnded, SessionError> {
+        let mut status = interval(STATUS_INTERVAL);
+        status.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.progress.check();
+            let patience_ends = self.patience_ends();
+            tokio::select! {
+                biased;
+                () = stop::requested(shutdown) => return self.finish().await,
+                done = settled(&mut self.in_flight) => match self.settle(done).await? {
+                    Some(ended) => return Ok(ended),
+                    None => self.advance().await?,
+                },
+                () = sleep_until(patience_ends.unwrap_or_else(Instant::now)), if patience_ends.is_some() => {
+                    return Ok(SessionEnded::Blocked("Postgres or a batch has waited for the disk for 5 s".into()));
+                }
+                _ = status.tick() => {
+                    self.confirm().await?;
+                    self.advance().await?;
+                }
+                frame = self.source.next(), if !self.waiting.is_full() => {
+                    self.accept(frame?).await?;
+                    self.advance().await?;
+                }
+            }
+        }
+    }
+
+    /// Until when the disk may take for the batch in flight. Several batches may each be quick enough, and still hold Postgres'
+    /// shutdown. To prepare a large one may take longer, and holds nobody unless Postgres asks.
+    fn patience_ends(&self) -> Option<Instant> {
+        let handed_over = self.in_flight.as_ref()?.handed_over.get().copied();
+        let asked = self.asked.map(|(_, since)| since);
+        Some(handed_over.into_iter().chain(asked).min()? + HUNG)
+    }
+
+    /// A session ends with a batch on its way. The next one starts from the store's position and the published routing, so
+    /// first the batch's fate must be known: if it became durable unseen, its subscription changes would never be routed,
+    /// and transactions derived again beside a shadow that is already ahead of them would give other events.
+    async fn leave(mut self, shutdown: &mut watch::Receiver<bool>) -> Result<(), SessionError> {
+        // nothing is on its way: nothing to wait for
+        let Some(batch) = self.in_flight.take() else { return Ok(()) };
+        // Postgres must not wait for our disk meanwhile
+        self.source.stop().await;
+        self.handles.status.send_modify(|status| status.streaming = false);
+        tokio::select! {
+            biased;
+            () = stop::requested(shutdown) => Ok(()),
+            done = batch.done => match done {
+                Ok(prepared) => {
+                    self.durable(prepared);
+                    Ok(())
+                }
+                Err(StoreError::Blocked(_)) => Ok(()),
+                Err(failed) => Err(failed.into()),
+            },
+        }
+    }
+
+    async fn accept(&mut self, frame: Frame) -> Result<(), SourceError> {
+        match frame {
+            Frame::Keepalive { end, reply } => {
+                self.progress.keepalive(end);
+                if reply {
+                    self.asked = Some((end, self.asked.map_or_else(Instant::now, |(_, since)| since)));
+                    self.progress.asked();
+                    self.confirm().await?;
+                }
+            }
+            Frame::Wal { start, end, data } => {
+                self.waiting.message(data.len());
+                let step = self.assembler.feed(start, data)?;
+                self.progress.wal(start, end, self.assembler.is_open());
+                match step {
+                    Step::Nothing => {}
+                    Step::Describe(relation) => {
+                        let table = self.source.describe(relation).await?;
+                        self.assembler.described(&table);
+                    }
+                    Step::Transaction(transaction) => {
+                        debug_assert!(!self.assembler.is_open(), "a transaction ends before the next begins");
+                        fault::crash_point("capture.decoded");
+                        self.progress.committed(transaction.end_lsn);
+                        self.waiting.complete(*transaction);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whatever comes next: the rows of a snapshot whose point is reached, or the next batch; nothing while one is in flight.
+    async fn advance(&mut self) -> Result<(), SessionError> {
+        if self.in_flight.is_some() {
+            return Ok(());
+        }
+        if self.fill_at.is_some_and(|at| self.has_reached(at)) {
+            let CaptureHandles { store, rules, .. } = self.handles;
+            let feedback = self.progress.feedback();
+            debug_assert_eq!(Arc::strong_count(&self.memory), 1, "no batch is prepared with it");
+            let memory = Arc::make_mut(&mut self.memory);
+            fill::again(self.source, store, rules.mapping.plan(), memory, feedback).await?;
+            self.fill_at = None;
+        }
+        self.begin();
+        Ok(())
+    }
+
+    /// Everything that committed before `at` is durable, and nothing that did later is.
+    fn has_reached(&self, at: Lsn) -> bool {
+        debug_assert!(self.in_flight.is_none(), "what is in flight may lie before the point");
+        match self.waiting.first() {
+            Some(transaction) => transaction.commit_lsn >= at,
+            None => self.progress.is_idle() && self.progress.complete() >= at,
+        }
+    }
+
+    /// Starts the next batch: what waits, or the idle position if it is time for one.
+    fn begin(&mut self) {
+        if self.waiting.first().is_some() {
+            let transactions = self.waiting.take(self.fill_at);
+            fault::crash_point("capture.batch-taken");
+            let first = transactions.first().map(|transaction| transaction.end_lsn);
+            let unseen = first.is_some_and(|end| end > self.begun_at) || fault::planted("seen-is-unseen");
+            let (rules, context) = (self.handles.rules.clone(), self.context.clone());
+            let (routing, memory) = (self.handles.publisher.routing(), self.memory.clone());
+            let prepare = move |store: &Store| {
+                batch::prepare(&transactions, &rules, &context, &routing, store, &memory)
+            };
+            let store = self.handles.store.clone();
+            self.send(async move { store.offload(prepare).await? }, unseen);
+        } else if let Some(position) = self.progress.idle_position(Instant::now()) {
+            fault::crash_point("capture.idle-position");
+            let record = Some(Record::Position(position));
+            let record = record.filter(|_| !fault::planted("idle-confirm-without-frame"));
+            let frames = vec![Batch { records: record.into_iter().collect() }];
+            self.send(async move { Ok(Prepared { frames, position, ..Prepared::default() }) }, true);
+        }
+    }
+
+    /// Prepares a batch and commits it. One is in flight at a time: what it is prepared with does not change meanwhile.
+    fn send(
+        &mut self,
+        prepare: impl Future<Output = Result<Prepared, StoreError>> + Send + 'static,
+        unseen: bool,
+    ) {
+        debug_assert!(self.in_flight.is_none(), "one batch at a time");
+        let (store, handed_over) = (self.handles.store.clone(), Arc::new(OnceLock::new()));
+        let since = handed_over.clone();
+        let done = Box::pin(async move {
+            let prepared = prepare.await?;
+            since.get_or_init(Instant::now);
+            commit(&store, prepared, unseen).await
+        });
+        self.in_flight = Some(InFlight { done, handed_over, routing: self.handles.publisher.routing() });
+    }
+
+    /// The batch in flight has ended: if it is durable, others hear of it, and the server if it asked.
+    async fn settle(
+        &mut self,
+        done: Result<Prepared, StoreError>,
+    ) -> Result<Option<SessionEnded>, SessionError> {
+        let routing = self.in_flight.take().map(|batch| batch.routing);
+        debug_assert!(
+            routing.is_some_and(|routing| Arc::ptr_eq(&routing, &self.handles.publisher.routing()))
+        );
+        let prepared = match done {
+            Ok(prepared) => prepared,
+            Err(StoreError::Blocked(why)) => return Ok(Some(SessionEnded::Blocked(why))),
+            Err(failed) => return Err(failed.into()),
+        };
+        fault::crash_point("capture.batch-durable");
+        self.durable(prepared);
+        fault::crash_point("capture.published");
+        if self.asked.is_some() {
+            self.confirm().await?;
+        }
+        Ok(None)
+    }
+
+    fn durable(&mut self, prepared: Prepared) {
+        debug_assert!(self.in_flight.is_none(), "it is this one that was in flight");
+        debug_assert!(prepared.frames.is_empty(), "all of it is committed");
+        self.progress.durable(prepared.position);
+        self.handles.publisher.durable(prepared);
+    }
+
+    async fn confirm(&mut self) -> Result<(), SourceError> {
+        let feedback = self.progress.feedback();
+        if self.asked.is_some_and(|(end, _)| end <= feedback.flushed) {
+            self.asked = None;
+        }
+        let idle = self.progress.is_idle() && self.in_flight.is_none();
+        self.handles.publisher.lag(&self.progress, idle);
+        fault::crash_point("capture.before-confirm");
+        self.source.feedback(feedback).await?;
+        fault::crash_point("capture.confirmed");
+        Ok(())
+    }
+
+    /// Shutdown: what is in flight becomes durable and is confirmed; what was only decoded comes again.
+    async fn finish(&mut self) -> Result<SessionEnded, SessionError> {
+        let patience_ends = self.patience_ends();
+        if let (Some(batch), Some(patience_ends)) = (self.in_flight.take(), patience_ends)
+            && let Ok(Ok(prepared)) = timeout_at(patience_ends, batch.done).await
+        {
+            self.durable(prepared);
+        }
+        fault::crash_point("stop.before-last-confirm");
+        self.source.feedback(self.progress.feedback()).await?;
+        Ok(SessionEnded::Shutdown)
+    }
+}
