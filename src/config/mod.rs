@@ -15,7 +15,7 @@ mod units;
 
 pub use events::EventEntry;
 pub use problem::Problems;
-pub use settings::{Config, Database, IndexEngine, Log, LogFormat, MetricsSection, Secrets};
+pub use settings::{Config, Database, IndexEngine, LogFormat, LogSection, MetricsSection, Secrets};
 pub use units::duration;
 
 use problem::ProblemReport;

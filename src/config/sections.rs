@@ -2,7 +2,7 @@
 use super::events;
 use super::problem::ProblemReport;
 use super::section::Section;
-use super::settings::{Config, IndexEngine, Log, LogFormat, MetricsSection, Secrets};
+use super::settings::{Config, IndexEngine, LogFormat, LogSection, MetricsSection, Secrets};
 use super::{admin, database, delivery};
 use crate::settings::{EgressSettings, EnvelopeSettings, StoreSettings};
 use std::path::PathBuf;
@@ -114,11 +114,11 @@ fn metrics(section: Section<'_>) -> MetricsSection {
     MetricsSection::default()
 }
 
-fn log(section: Section<'_>) -> Log {
+fn log(section: Section<'_>) -> LogSection {
     let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
     let format = section.choice("format", LogFormat::Text, &formats);
     section.finish();
-    Log { format }
+    LogSection { format }
 }
 
 /// What holds between settings, the environment's included. A breaker that the file does not set follows `max_retries`.

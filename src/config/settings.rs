@@ -30,7 +30,7 @@ pub struct Config {
     /// `[metrics]`
     pub metrics: MetricsSection,
     /// `[log]`
-    pub log: Log,
+    pub log: LogSection,
     /// `[[event]]`, in the order of the file.
     pub events: Vec<EventEntry>,
     /// The same, compiled.
@@ -51,7 +51,7 @@ impl Config {
             egress: EgressSettings::default(),
             admin: AdminSettings::default(),
             metrics: MetricsSection::default(),
-            log: Log::default(),
+            log: LogSection::default(),
             events: Vec::new(),
             mapping: Mapping::default(),
         }
@@ -130,7 +130,7 @@ pub struct MetricsSection {
 
 /// `[log]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Log {
+pub struct LogSection {
     /// How lines look.
     pub format: LogFormat,
 }

@@ -21,7 +21,7 @@ const FIXED: usize = 1 + 8 + 4;
 
 /// What a frame's body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) enum Kind {
+pub enum Kind {
     /// Records that become true together (`codec`).
     Batch,
     /// What stands first in a segment (`format`).
@@ -35,10 +35,12 @@ pub(in crate::store) enum Kind {
 const KINDS: [(u8, Kind); 4] = [(1, Kind::Batch), (2, Kind::Header), (3, Kind::Part), (4, Kind::Seal)];
 
 impl Kind {
-    fn of(byte: u8) -> Option<Self> {
+    /// The kind that a frame's envelope names so.
+    pub fn of(byte: u8) -> Option<Self> {
         KINDS.iter().find(|(of, _)| *of == byte).map(|(_, kind)| *kind)
     }
-    fn byte(self) -> u8 {
+    /// Its name in a frame's envelope.
+    pub fn byte(self) -> u8 {
         KINDS.iter().find(|(_, kind)| *kind == self).map_or(0, |(byte, _)| *byte)
     }
 }

@@ -38,6 +38,17 @@ impl Segments {
     pub(in crate::store) fn forget(&self, first: u64) {
         self.lock().remove(&first);
     }
+    pub(in crate::store) fn set(&self, first: u64, len: u64) {
+        self.lock().insert(first, len);
+    }
+    /// First frame → durable bytes, of all.
+    pub(in crate::store) fn all(&self) -> BTreeMap<u64, u64> {
+        self.lock().clone()
+    }
+    /// What lies on the disk now.
+    pub(in crate::store) fn become_these(&self, segments: BTreeMap<u64, u64>) {
+        *self.lock() = segments;
+    }
     /// Bytes of closed segments that begin before `below` and go on after `frame`.
     pub(in crate::store) fn bytes_between(&self, frame: u64, below: u64) -> u64 {
         let segments = self.lock();
@@ -114,6 +125,19 @@ impl Journal {
         Self { disk, segment_bytes, segments, active, len, next, soiled: false, rotating: false, headed }
     }
 
+    /// The last durable frame.
+    pub(in crate::store) fn last(&self) -> u64 {
+        self.next - 1
+    }
+
+    /// Does the journal end where this writer left it? After a failure that cannot be told.
+    pub(in crate::store) fn is_alone(&self) -> bool {
+        let ends_here = || self.disk.len(&segment::name(self.active)).is_ok_and(|len| len == self.len);
+        // an empty segment is the next one itself
+        let none_follows = || self.next == self.active || self.disk.len(&segment::name(self.next)).is_err();
+        self.soiled || self.rotating || ends_here() && none_follows()
+    }
+
     /// Begins to append about `size` bytes; a full segment is closed first, and one that an earlier version began.
     /// A group never goes on in another segment.
     pub(in crate::store) async fn begin(&mut self, size: u64) -> io::Result<Append> {
@@ -137,12 +161,17 @@ impl Journal {
     pub(in crate::store) async fn part(&mut self, append: &mut Append, records: &[u8]) -> io::Result<()> {
         let body = append.group.part(records);
         self.frame(append, Kind::Part, &body);
+        self.give(append).await?;
+        fault::crash_point("group.part");
+        Ok(())
+    }
+
+    /// Gives what is there to the disk; it is durable, and believed, with what is written after it.
+    pub(in crate::store) async fn give(&mut self, append: &mut Append) -> io::Result<()> {
         let bytes = std::mem::take(&mut append.bytes);
         append.given += bytes.len() as u64;
         self.soiled = true;
-        self.disk.append(&segment::name(self.active), bytes).await?;
-        fault::crash_point("group.part");
-        Ok(())
+        self.disk.append(&segment::name(self.active), bytes).await
     }
 
     /// Adds the last frame of a group that has parts.
@@ -151,7 +180,8 @@ impl Journal {
         self.frame(append, Kind::Seal, &body);
     }
 
-    fn frame(&self, append: &mut Append, kind: Kind, body: &[u8]) {
+    /// Adds a frame as it is.
+    pub(in crate::store) fn frame(&self, append: &mut Append, kind: Kind, body: &[u8]) {
         let lead = append.written.len();
         let number = self.next + lead as u64;
         let at = self.len + append.given + append.bytes.len() as u64;
@@ -174,10 +204,7 @@ impl Journal {
 
     /// The two halves of `write`, for the planted fault only.
     pub(in crate::store) async fn write_unsynced(&mut self, append: &mut Append) -> io::Result<()> {
-        let bytes = std::mem::take(&mut append.bytes);
-        append.given += bytes.len() as u64;
-        self.soiled = true;
-        self.disk.append(&segment::name(self.active), bytes).await?;
+        self.give(append).await?;
         self.accept(append);
         Ok(())
     }

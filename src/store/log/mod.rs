@@ -1,6 +1,11 @@
-//! Purpose: frames in order, durable when written: segments on a disk. Must not: depend on what a frame says.
-pub(in crate::store) mod frame;
+//! Purpose: frames in order, durable when written: the seam (`port`), and segments on a disk behind it. Must not: depend on what a frame
+//! says.
+pub mod frame;
 pub(in crate::store) mod group;
 pub(in crate::store) mod journal;
+pub mod port;
+mod reading;
 pub(in crate::store) mod segment;
+pub mod segments;
 pub(in crate::store) mod walk;
+pub mod whole;

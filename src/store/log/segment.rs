@@ -117,6 +117,11 @@ impl<'a> SegmentReader<'a> {
         Ok(())
     }
 
+    /// Reads no further than to here: what follows is not durable, or not there yet.
+    pub(in crate::store) fn end_at(&mut self, len: u64) {
+        self.len = len;
+    }
+
     /// Bytes from `at` to the end.
     pub(in crate::store) fn rest(&self, at: u64) -> u64 {
         self.len - at
