@@ -12,7 +12,7 @@ use tailhook::domain::{
     SubscriptionId, TenantId,
 };
 use tailhook::settings::StoreSettings;
-use tailhook::store::{Batch, Engine, Record, Recovery, Store, StoreError};
+use tailhook::store::{Batch, Engine, IndexFactory, Record, Recovery, Store, StoreError};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -38,10 +38,17 @@ fn engine() -> Engine {
 impl House {
     /// As the sidecar opens it, but that no delivery is dropped for its number.
     pub(crate) async fn open(folder: &Path) -> anyhow::Result<Self> {
+        Self::open_with(folder, |index| index).await
+    }
+    /// The same with something around the index.
+    pub(crate) async fn open_with(
+        folder: &Path,
+        around: impl FnOnce(IndexFactory) -> IndexFactory,
+    ) -> anyhow::Result<Self> {
         let settings = StoreSettings { history_max: u64::MAX, ..StoreSettings::default() };
         let disk = Arc::new(RealDisk::open(folder)?);
         let index = engine().factory(folder.join("index"), tailhook::store::index::lsm::MEMORY_BYTES);
-        let (store, recovery) = Store::open(settings, disk, index, Arc::new(SystemClock)).await?;
+        let (store, recovery) = Store::open(settings, disk, around(index), Arc::new(SystemClock)).await?;
         let mut loops = JoinSet::new();
         let running = store.clone();
         loops.spawn(async move { running.run().await });

@@ -1,4 +1,4 @@
-//! What grows: millions of finished deliveries, of shadow rows and of pending deliveries, in a real store on a real disk.
+//! What grows, and an index that stalls: millions of finished deliveries, of shadow rows and of pending deliveries, in a real store on a real disk.
 //! Prints a table; `cargo bench --bench scale -- shadow` measures one part of it. Each step is a process of its own, so that
 //! its memory is its own. Sizes: `HISTORY`, `ROWS`, `PENDING`, lists of numbers; the folder: `TMPDIR`.
 mod history;
@@ -6,6 +6,7 @@ mod house;
 mod report;
 mod restart;
 mod shadow;
+mod stall;
 
 use anyhow::{Context, bail};
 use report::Table;
@@ -17,7 +18,7 @@ use tailhook_demo::scratch::Scratch;
 type Step = (&'static str, bool);
 
 /// A part: its name, the variable with its sizes, their defaults, its steps.
-const PARTS: [(&str, &str, &str, &[Step]); 3] = [
+const PARTS: [(&str, &str, &str, &[Step]); 4] = [
     ("history", "HISTORY", "0 1_000_000 5_000_000", &[("history-fill", false), ("history-lists", false)]),
     (
         "shadow",
@@ -31,6 +32,7 @@ const PARTS: [(&str, &str, &str, &[Step]); 3] = [
         "10_000 1_000_000",
         &[("pending-fill", false), ("pending-deliver", false), ("pending-deliver", true)],
     ),
+    ("stall", "STALL_MS", "0 200 0 200", &[("stall-beside", false)]),
 ];
 
 fn main() -> anyhow::Result<()> {
@@ -82,6 +84,7 @@ async fn run(step: &str, folder: &Path, size: u64) -> anyhow::Result<()> {
         "shadow-fill" => shadow::fill(folder, size).await,
         "shadow-look" => shadow::look(folder, size).await,
         "pending-fill" => restart::fill(folder, size).await,
+        "stall-beside" => stall::beside(folder, size).await,
         "pending-deliver" => restart::deliver(folder, size).await,
         _ => bail!("no such step: {step}"),
     }
