@@ -10,7 +10,7 @@ use crate::store::engine::observer::FlushObserver;
 use crate::store::error::StoreError;
 use crate::store::index::overlay::{Known, Overlay, Scanned, Way, scan};
 use crate::store::index::{Index, IndexError};
-use crate::store::log::journal::{Journal, Segments};
+use crate::store::log::port::{FrameNo, Log};
 use crate::store::records::field::Malformed;
 use crate::store::state::State;
 use bytes::Bytes;
@@ -35,7 +35,8 @@ pub(in crate::store) enum StoreStage {
 #[derive(Debug)]
 pub(in crate::store) struct Unstarted {
     pub(in crate::store) queue: mpsc::Receiver<Queued>,
-    pub(in crate::store) journal: Journal,
+    /// The last durable frame.
+    pub(in crate::store) last: FrameNo,
 }
 
 /// One store.
@@ -49,7 +50,8 @@ pub(in crate::store) struct Core {
     pub(in crate::store) index: Arc<dyn Index>,
     /// Never held across an await.
     pub(in crate::store) state: RwLock<State>,
-    pub(in crate::store) segments: Segments,
+    /// The journal: what is durable.
+    pub(in crate::store) log: Arc<dyn Log>,
     pub(in crate::store) feed: Feed,
     pub(in crate::store) queue: mpsc::Sender<Queued>,
     pub(in crate::store) unstarted: Mutex<Option<Unstarted>>,

@@ -180,6 +180,9 @@ pub trait Log: Send + Sync + Debug + 'static {
     /// What is there, oldest first, without gaps: empty, or the last one is the one that is written. All but that go with `trim`.
     async fn chunks(&self) -> Result<Vec<Chunk>, LogError>;
 
+    /// Where that is, for people.
+    fn describe(&self, place: Place) -> String;
+
     /// Bytes of the largest body, at least `PORTABLE`.
     fn largest(&self) -> usize;
 }

@@ -6,6 +6,7 @@
 use crate::disk::Disk;
 use crate::store::error::{StoreError, blocked};
 use crate::store::index::IndexFactory;
+use crate::store::log::segments::SegmentLog;
 use crate::store::recovery::opening;
 use crate::store::recovery::survey::{REBUILD, survey};
 use async_trait::async_trait;
@@ -44,7 +45,9 @@ pub async fn rebuild(
     disk.create(REBUILD).await.map_err(|error| blocked(&error))?;
     let journal = files.segments.keys().map(|first| (crate::store::log::segment::name(*first), 0)).collect();
     let told = CountingDisk { disk: disk.clone(), read: Mutex::new(journal), all: journal_bytes, tell };
-    let opened = opening::open(&told, &index).await?;
+    // nothing is appended: how long segments are does not matter
+    let log = SegmentLog::new(Arc::new(told), u64::MAX, 0);
+    let opened = opening::open(disk.as_ref(), &log, &index).await?;
     Ok(Some(Rebuilt {
         frames: opened.recovery.replayed_frames,
         journal_bytes,
