@@ -109,6 +109,16 @@ impl OpenFiles {
     fn sync(&self, name: &str) -> io::Result<()> {
         self.file(name)?.sync_data()
     }
+    fn read(&self, name: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let file = self.file(name)?;
+        // the length may come from a damaged file: ask before allocating
+        if file.metadata()?.len().saturating_sub(offset) < len as u64 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut bytes = vec![0; len];
+        file.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
 }
 
 #[async_trait]
@@ -131,14 +141,11 @@ impl Disk for RealDisk {
         Ok(self.files.file(name)?.metadata()?.len())
     }
     fn read(&self, name: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
-        let file = self.files.file(name)?;
-        // the length may come from a damaged file: ask before allocating
-        if file.metadata()?.len().saturating_sub(offset) < len as u64 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let mut bytes = vec![0; len];
-        file.read_exact_at(&mut bytes, offset)?;
-        Ok(bytes)
+        self.files.read(name, offset, len)
+    }
+    async fn fetch(&self, name: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let name = name.to_owned();
+        self.hop(move |files| files.read(&name, offset, len)).await
     }
     async fn create(&self, name: &str) -> io::Result<()> {
         let name = name.to_owned();

@@ -20,6 +20,10 @@ pub trait Disk: Send + Sync + Debug + 'static {
     fn len(&self, name: &str) -> io::Result<u64>;
     /// Exactly `len` bytes from `offset`; `UnexpectedEof` if the file is shorter.
     fn read(&self, name: &str, offset: u64, len: usize) -> io::Result<Vec<u8>>;
+    /// The same where a thread may wait. The real disk hops to the blocking pool.
+    async fn fetch(&self, name: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        self.read(name, offset, len)
+    }
     /// Creates an empty file (empties one that is there), durable with its folder entry on return.
     async fn create(&self, name: &str) -> io::Result<()>;
     /// Appends; durable only after `sync`. After an error any prefix may have been written.

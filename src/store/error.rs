@@ -1,5 +1,6 @@
 //! What may go wrong in the store, in words that its users act on.
 use crate::store::index::IndexError;
+use crate::store::log::port::LogError;
 use crate::store::records::format::FORMAT;
 use std::io;
 
@@ -18,9 +19,9 @@ pub enum StoreError {
     /// The index failed. Unless the disk was at fault, `run` ends with it and the next `open` rebuilds the index.
     #[error("the index is not available: {0}")]
     Index(IndexError),
-    /// The index is being rebuilt and does not have all deliveries yet. Try again later: it heals by itself.
-    #[error("the index is being rebuilt: deliveries cannot be read yet")]
-    Rebuilding,
+    /// Another process has gone on with the log: this one's time is over.
+    #[error("{0}")]
+    Fenced(String),
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
@@ -36,6 +37,20 @@ pub enum StoreError {
 impl From<IndexError> for StoreError {
     fn from(error: IndexError) -> Self {
         Self::Index(error)
+    }
+}
+
+impl From<LogError> for StoreError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Refused(why) | LogError::Unclear(why) => Self::Blocked(why),
+            LogError::Fenced { .. } => Self::Fenced(error.to_string()),
+            LogError::Trimmed { .. } => Self::Damaged(error.to_string()),
+            LogError::Damaged(what) => Self::Damaged(what),
+            LogError::Newer(what) => Self::Newer(what),
+            LogError::Unreadable(why) => Self::Read(why),
+            LogError::TooLarge(bytes) => Self::TooLarge(bytes),
+        }
     }
 }
 

@@ -18,7 +18,8 @@ use crate::store::error::StoreError;
 use crate::store::index::IndexFactory;
 use crate::store::log::frame::{Kind, MAX_BODY};
 use crate::store::log::group;
-use crate::store::log::journal::{Journal, JournalEnd};
+use crate::store::log::port::Log;
+use crate::store::log::segments::SegmentLog;
 use crate::store::records::codec;
 use crate::store::records::record::{Batch, Identity};
 use crate::store::recovery::opening;
@@ -87,15 +88,10 @@ impl Store {
         index: IndexFactory,
         clock: SharedClock,
     ) -> Result<(Self, Recovery), StoreError> {
-        let opened = opening::open(disk.as_ref(), &index).await?;
+        let log: Arc<dyn Log> =
+            Arc::new(SegmentLog::new(disk.clone(), settings.segment_bytes, settings.min_free));
+        let opened = opening::open(disk.as_ref(), log.as_ref(), &index).await?;
         let (queue, waiting) = mpsc::channel(QUEUE);
-        let segments = opened.segments;
-        let journal = Journal::resume(
-            disk.clone(),
-            settings.segment_bytes,
-            segments.clone(),
-            JournalEnd { next: opened.next, len: opened.active_len, headed: opened.headed },
-        );
         let core = Core {
             settings,
             flush_observer: OnceLock::new(),
@@ -103,10 +99,10 @@ impl Store {
             clock,
             index: opened.index,
             state: RwLock::new(opened.state),
-            segments,
+            log,
             feed: Feed::default(),
             queue,
-            unstarted: Mutex::new(Some(Unstarted { queue: waiting, journal })),
+            unstarted: Mutex::new(Some(Unstarted { queue: waiting, last: opened.last })),
             closing: watch::Sender::new(false),
             stage: watch::Sender::new(StoreStage::Idle),
             writable: Gate::new(true),

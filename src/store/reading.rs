@@ -6,10 +6,10 @@ use crate::domain::{
 };
 use crate::fault;
 use crate::store::engine::core::Core;
-use crate::store::error::{StoreError, unreadable};
+use crate::store::error::StoreError;
 use crate::store::index::keys;
 use crate::store::index::overlay::Way;
-use crate::store::log::segment;
+use crate::store::log::port::Place;
 use crate::store::outbox::{Filter, Page, Store};
 use crate::store::records::codec;
 use crate::store::records::entry::{Entry, Locator, brief, decode_pending};
@@ -17,7 +17,6 @@ use crate::store::records::field::Reader;
 use crate::store::records::record::{Idempotent, REMEMBERED_MS};
 use crate::store::state::untag;
 use bytes::Bytes;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -75,7 +74,7 @@ impl Store {
         let (at, id) = (Locator::of(pending.place), pending.event_id);
         match self.core.cached(at, id) {
             Some(event) => Ok(Some(event)),
-            None => self.core.offload(move |core| core.event_at(at, id)).await?,
+            None => self.core.event_at(at, id).await,
         }
     }
 
@@ -88,7 +87,10 @@ impl Store {
     /// One delivery and its event. The event is `None` when its segment is gone with the end of its history.
     pub async fn found(&self, key: &DeliveryKey) -> Result<Option<Found>, StoreError> {
         let key = key.clone();
-        self.ask_soon(move |core| core.entry(&key)?.map(|entry| core.found(entry)).transpose()).await
+        match self.ask_soon(move |core| core.entry(&key)).await? {
+            Some(entry) => self.core.found(entry).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// A tenant's deliveries, newest first.
@@ -109,12 +111,20 @@ impl Store {
         filter: &Filter,
     ) -> Result<(Vec<Found>, Option<DeliveryId>), StoreError> {
         let (tenant, filter) = (tenant.clone(), filter.clone());
-        let mut all = Vec::new();
-        self.ask_soon(move |core| {
-            let next = core.list(&tenant, &filter, &mut |entry| Ok(all.push(core.found(entry)?)))?;
-            Ok((all, next))
-        })
-        .await
+        let mut entries = Vec::new();
+        let listed = self.ask_soon(move |core| {
+            let next = core.list(&tenant, &filter, &mut |entry| {
+                entries.push(entry);
+                Ok(())
+            })?;
+            Ok((entries, next))
+        });
+        let (entries, next) = listed.await?;
+        let mut all = Vec::with_capacity(entries.len());
+        for entry in entries {
+            all.push(self.core.found(entry).await?);
+        }
+        Ok((all, next))
     }
 
     /// An answer remembered for an Idempotency-Key, if younger than 24 hours.
@@ -123,13 +133,13 @@ impl Store {
         self.core.offload(move |core| core.idempotent(&tenant, &key)).await?
     }
 
-    /// For somebody who would rather ask again than wait. `Rebuilding`: not yet.
+    /// For somebody who would rather ask again than wait. `Read`: not yet.
     async fn ask_soon<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Core) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let complete = timeout(REBUILDING, self.core.deliveries_complete()).await;
-        complete.map_err(|_| StoreError::Rebuilding)?;
+        complete.map_err(|_| StoreError::Read("the index is being rebuilt".to_owned()))?;
         self.core.offload(question).await?
     }
 
@@ -257,11 +267,11 @@ impl Core {
         self.read().events.get(at).filter(|event| event.id == id)
     }
 
-    fn found(&self, entry: Entry) -> Result<Found, StoreError> {
+    async fn found(&self, entry: Entry) -> Result<Found, StoreError> {
         let (at, id) = (entry.event_at, entry.delivery.event_id);
         let event = match self.cached(at, id) {
             Some(event) => Some(event),
-            None => self.event_at(at, id)?,
+            None => self.event_at(at, id).await?,
         };
         Ok(Found { delivery: entry.delivery, event })
     }
@@ -280,17 +290,13 @@ impl Core {
         Ok(Some(entry).filter(|entry| entry.delivery.key == *key))
     }
 
-    fn event_at(&self, at: Locator, id: EventId) -> Result<Option<Arc<Event>>, StoreError> {
-        let name = segment::name(at.segment);
-        let bytes = match self.disk.read(&name, at.offset, at.len as usize) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(unreadable(&error)),
-        };
+    async fn event_at(&self, at: Locator, id: EventId) -> Result<Option<Arc<Event>>, StoreError> {
+        let place = Place { home: at.segment, offset: at.offset };
+        let Some(bytes) = self.log.fetch(place, at.len as usize).await? else { return Ok(None) };
         if let Some(event) = checked_event(&bytes, at, id) {
             return Ok(Some(event));
         }
-        let place = format!("file {name}, byte {}", at.offset);
+        let place = self.log.describe(place);
         match codec::decode_event(&bytes) {
             Err(what) if crc32c::crc32c(&bytes) == at.crc => {
                 Err(StoreError::Newer(format!("{what}, {place}")))

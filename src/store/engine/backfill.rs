@@ -1,5 +1,5 @@
-//! Purpose: brings the deliveries of the journal into an index that is being rebuilt, beside the commits. Must not: hold up a commit, or
-//! touch what outlives the journal's segments: `open` has brought that, and commits go on with it.
+//! Purpose: brings the deliveries of the log into an index that is being rebuilt, beside the commits. Must not: hold up a commit, or
+//! touch what outlives the log's frames: `open` has brought that, and commits go on with it.
 //!
 //! Until the last frame is reached, commits apply only what is no delivery, and everything that asks about deliveries waits. What the
 //! index claims to be complete to stays nothing, and the mark stays in the folder until the index is durable (`flush`): a rebuild
@@ -8,11 +8,12 @@ use crate::fault;
 use crate::store::engine::core::{Core, StoreStage, asked_to_close};
 use crate::store::engine::fetch::missing;
 use crate::store::engine::flush;
-use crate::store::error::{StoreError, unreadable};
+use crate::store::error::StoreError;
 use crate::store::index::overlay::Fetched;
 use crate::store::log::group;
-use crate::store::log::segment::{SegmentReader, SegmentStep};
-use crate::store::recovery::opening::read;
+use crate::store::log::port::{FrameNo, StoredFrame};
+use crate::store::log::whole::WholeGroups;
+use crate::store::recovery::replayed::said;
 use crate::store::state::apply::{FrameChange, Mode, apply};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -20,19 +21,12 @@ use tokio::time::sleep;
 
 /// Frames in one visit to the blocking pool.
 const STEP: usize = 256;
+/// Or so many bytes.
+const STEP_BYTES: usize = 4 << 20;
+/// Between two looks whether the index has taken what was read.
+const PAUSE: Duration = Duration::from_millis(5);
 /// A line in the log after so many frames.
 const TELL: u64 = 100_000;
-
-/// How far the journal has been read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) struct BackfillCursor {
-    /// The segment's first frame.
-    pub(in crate::store) segment: u64,
-    /// Byte in it.
-    pub(in crate::store) at: u64,
-    /// Number of the next frame.
-    pub(in crate::store) next: u64,
-}
 
 /// Runs until the index has every delivery, or the store closes. At once, if nothing is missing.
 pub(in crate::store) async fn run(core: Arc<Core>) -> Result<(), StoreError> {
@@ -44,23 +38,28 @@ pub(in crate::store) async fn run(core: Arc<Core>) -> Result<(), StoreError> {
     }
 }
 
-/// Reads to the end of the journal.
+/// Reads to the end of the log.
 pub(in crate::store) async fn to_the_end(core: &Arc<Core>) -> Result<(), StoreError> {
-    let begun = *core.backfill.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(mut cursor) = begun else { return Ok(()) };
+    let from = *core.backfill.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(from) = from else { return Ok(()) };
+    let mut groups = WholeGroups::new(core.log.read(from).await?);
+    let mut done = from.saturating_sub(1);
     loop {
-        let before = cursor.next;
-        let (read_to, complete) = core.offload(move |core| step(core, cursor)).await??;
-        cursor = read_to;
-        if complete {
+        let applied = core.read().applied.frame;
+        let frames = next_step(&mut groups, applied.saturating_sub(done)).await?;
+        let before = done;
+        done = frames.last().map_or(done, |frame| frame.at.number);
+        if !frames.is_empty() {
+            core.offload(move |core| apply_all(core, &frames)).await??;
+        }
+        if is_complete(core, done) {
             break;
         }
-        if cursor.next / TELL > before / TELL {
-            tracing::info!(
-                frame = cursor.next,
-                of = core.read().applied.frame,
-                "deliveries come into the index"
-            );
+        if done == before {
+            sleep(PAUSE).await;
+        }
+        if done / TELL > before / TELL {
+            tracing::info!(frame = done, of = applied, "deliveries come into the index");
         }
         fault::crash_point("rebuild.step");
         make_room(core).await?;
@@ -68,9 +67,55 @@ pub(in crate::store) async fn to_the_end(core: &Arc<Core>) -> Result<(), StoreEr
     *core.backfill.lock().unwrap_or_else(PoisonError::into_inner) = None;
     core.complete.set(true);
     fault::crash_point("rebuild.complete");
-    tracing::info!(frames = cursor.next - 1, "the index is rebuilt");
+    tracing::info!(frames = done, "the index is rebuilt");
     if *core.stage.borrow() == StoreStage::Idle {
         flush::generation(core, true).await?;
+    }
+    Ok(())
+}
+
+/// Some frames, none beyond those that commits have applied: at most `most` numbers.
+async fn next_step(groups: &mut WholeGroups<'_>, most: u64) -> Result<Vec<StoredFrame>, StoreError> {
+    let (mut frames, mut bytes) = (Vec::new(), 0);
+    while (frames.len() as u64) < most && frames.len() < STEP && bytes < STEP_BYTES {
+        let Some(frame) = groups.next().await? else { break };
+        bytes += frame.body.len();
+        frames.push(frame);
+    }
+    Ok(frames)
+}
+
+/// That was the last frame: from now on commits bring deliveries themselves. Under one lock with what they apply.
+fn is_complete(core: &Core, done: FrameNo) -> bool {
+    let mut state = core.write();
+    if done >= state.applied.frame {
+        state.backfilling = false;
+    }
+    !state.backfilling
+}
+
+fn apply_all(core: &Core, frames: &[StoredFrame]) -> Result<(), StoreError> {
+    for frame in frames {
+        let (batch, places) = said(core.log.as_ref(), frame)?;
+        let (mut fetched, keys) = {
+            let state = core.read();
+            let nothing = Fetched::begin(&state.overlay);
+            let keys: Vec<_> = missing(&state, &batch.records, false, &nothing).collect();
+            (nothing, keys)
+        };
+        for key in keys {
+            let value = core.get_older(&key)?;
+            fetched.add(key, value);
+        }
+        let change = FrameChange {
+            number: frame.at.number,
+            crc: frame.at.crc,
+            place: frame.at.place.plus(group::prefix(frame.kind) as u64),
+            records: &batch.records,
+            places: &places,
+            fetched: &fetched,
+        };
+        apply(&mut core.write(), &change, Mode::Deliveries).map_err(|e| core.unreadable(e))?;
     }
     Ok(())
 }
@@ -86,52 +131,7 @@ async fn make_room(core: &Arc<Core>) -> Result<(), StoreError> {
     core.dirtied.notify_one();
     while core.read().overlay.dirty() >= flush::FULL {
         core.full.notify_one();
-        sleep(Duration::from_millis(5)).await;
+        sleep(PAUSE).await;
     }
     Ok(())
-}
-
-/// Some frames further. True: that was the last one, and from now on commits bring deliveries themselves.
-fn step(core: &Core, mut cursor: BackfillCursor) -> Result<(BackfillCursor, bool), StoreError> {
-    let mut reader = SegmentReader::open(core.disk.as_ref(), cursor.segment).map_err(|e| unreadable(&e))?;
-    reader.at = cursor.at;
-    for _ in 0..STEP {
-        {
-            let mut state = core.write();
-            if cursor.next > state.applied.frame {
-                state.backfilling = false;
-                return Ok((cursor, true));
-            }
-        }
-        match reader.next(cursor.next).map_err(|e| unreadable(&e))? {
-            SegmentStep::Frame(found) => {
-                let (batch, places) = read(cursor.segment, &found)?;
-                let mut fetched = Fetched::begin(&core.read().overlay);
-                let keys: Vec<_> = missing(&core.read(), &batch.records, false, &fetched).collect();
-                for key in keys {
-                    let value = core.get_older(&key)?;
-                    fetched.add(key, value);
-                }
-                let change = FrameChange {
-                    number: found.number,
-                    crc: found.crc,
-                    segment: cursor.segment,
-                    body_at: found.body_at + group::prefix(found.kind) as u64,
-                    records: &batch.records,
-                    places: &places,
-                    fetched: &fetched,
-                };
-                apply(&mut core.write(), &change, Mode::Deliveries).map_err(|e| core.unreadable(e))?;
-                (cursor.at, cursor.next) = (reader.at, cursor.next + 1);
-            }
-            SegmentStep::End => {
-                cursor = BackfillCursor { segment: cursor.next, at: 0, next: cursor.next };
-                reader =
-                    SegmentReader::open(core.disk.as_ref(), cursor.segment).map_err(|e| unreadable(&e))?;
-            }
-            SegmentStep::Unknown(kind) => return Err(reader.unknown(kind)),
-            SegmentStep::Flaw => return Err(reader.damaged("a frame that was acknowledged cannot be read")),
-        }
-    }
-    Ok((cursor, false))
 }

@@ -6,16 +6,15 @@
 use crate::fault;
 use crate::store::engine::core::{Core, StoreStage, Unstarted, asked_to_close};
 use crate::store::engine::fetch::missing;
-use crate::store::error::{StoreError, blocked};
+use crate::store::engine::writing::{Writing, Written};
+use crate::store::error::StoreError;
 use crate::store::index::IndexError;
 use crate::store::index::overlay::Fetched;
 use crate::store::log::group::Piece;
-use crate::store::log::journal::{Append, Journal};
+use crate::store::log::port::{Durability, FrameNo};
 use crate::store::records::codec;
-use crate::store::records::format::MAX_HEADER;
 use crate::store::records::record::{Batch, Record};
 use crate::store::state::apply::{FrameChange, Mode, apply};
-use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -57,7 +56,8 @@ impl Queued {
 
 struct Committer {
     core: Arc<Core>,
-    journal: Journal,
+    /// The last durable frame.
+    last: FrameNo,
     blocked: Option<Blocked>,
     index_tries: u32,
 }
@@ -69,9 +69,9 @@ struct Blocked {
 
 /// Runs until the store is closed and what was queued is written.
 pub(in crate::store) async fn run(core: Arc<Core>, unstarted: Unstarted) -> Result<(), StoreError> {
-    let Unstarted { mut queue, journal } = unstarted;
+    let Unstarted { mut queue, last } = unstarted;
     let mut closing = core.closing.subscribe();
-    let mut committer = Committer { core: core.clone(), journal, blocked: None, index_tries: 0 };
+    let mut committer = Committer { core: core.clone(), last, blocked: None, index_tries: 0 };
     loop {
         let retry_at = committer.blocked.as_ref().map(|b| b.retry_at);
         tokio::select! {
@@ -106,17 +106,21 @@ impl Committer {
             return Ok(());
         }
         match self.write_or_say(&batch).await {
+            Err(error @ StoreError::Fenced(_)) => {
+                answer(batch, &Err(error.clone()));
+                Err(error)
+            }
             Err(error) => {
                 self.block(error.clone());
                 answer(batch, &Err(error));
                 Ok(())
             }
-            Ok(append) => self.accept(batch, &append).await,
+            Ok(written) => self.accept(batch, &written).await,
         }
     }
 
     /// Commits are refused while the disk does not answer; what it was asked to write may still become durable.
-    async fn write_or_say(&mut self, batch: &[Queued]) -> Result<Append, StoreError> {
+    async fn write_or_say(&mut self, batch: &[Queued]) -> Result<Written, StoreError> {
         let core = self.core.clone();
         let mut write = pin!(async {
             self.wait_for_room().await;
@@ -133,8 +137,8 @@ impl Committer {
     }
 
     /// Makes what is durable visible, in order, and answers.
-    async fn accept(&mut self, mut batch: Vec<Queued>, append: &Append) -> Result<(), StoreError> {
-        let applied = self.apply(&mut batch, append).await;
+    async fn accept(&mut self, mut batch: Vec<Queued>, written: &Written) -> Result<(), StoreError> {
+        let applied = self.apply(&mut batch, written).await;
         if fault::planted("index-flush-only") {
             crate::store::engine::flush::generation(&self.core, true).await?;
         }
@@ -147,19 +151,19 @@ impl Committer {
         answer(batch, &Ok(()));
         fault::crash_point("store.answered");
         if fault::planted("ack-before-fsync")
-            && let Err(error) = self.journal.sync().await
+            && let Err(error) = self.core.log.append(&[], self.last, Durability::Now).await
         {
-            self.block(blocked(&error));
+            self.block(error.into());
         }
         applied
     }
 
     /// Under one lock: nobody sees half a group.
-    async fn apply(&self, batch: &mut [Queued], append: &Append) -> Result<(), StoreError> {
+    async fn apply(&self, batch: &mut [Queued], written: &Written) -> Result<(), StoreError> {
         if fault::planted("ack-after-index") {
             self.core.offload(|_| ()).await?;
         }
-        while !self.apply_now(batch, append)? {
+        while !self.apply_now(batch, written)? {
             // rare: two generations have ended since it was fetched
             for queued in batch.iter_mut() {
                 queued.fetched = self.core.fetch(&queued.records, queued.unseen).await?;
@@ -169,7 +173,7 @@ impl Committer {
     }
 
     /// False, and nothing is changed: something that is needed was not fetched, or too long ago.
-    fn apply_now(&self, batch: &[Queued], append: &Append) -> Result<bool, StoreError> {
+    fn apply_now(&self, batch: &[Queued], written: &Written) -> Result<bool, StoreError> {
         let mut state = self.core.write();
         if fault::planted("read-under-lock") {
             self.core.get_older(b"any")?;
@@ -184,12 +188,11 @@ impl Committer {
         let pieces = batch.iter().flat_map(|queued| queued.pieces.iter().map(move |piece| (queued, piece)));
         let mode = if state.backfilling { Mode::LongLived } else { Mode::Live };
         let mut fresh = Vec::new();
-        for ((queued, piece), written) in pieces.zip(&append.written) {
+        for ((queued, piece), at) in pieces.zip(&written.pieces) {
             let change = FrameChange {
-                number: written.number,
-                crc: written.crc,
-                segment: written.segment,
-                body_at: written.body_at,
+                number: at.number,
+                crc: at.crc,
+                place: at.place,
                 records: &queued.records[piece.records.clone()],
                 places: &piece.places,
                 fetched: &queued.fetched,
@@ -212,43 +215,26 @@ impl Committer {
         }
     }
 
-    async fn write(&mut self, batch: &[Queued]) -> Result<Append, StoreError> {
-        let free = self.core.disk.free_bytes().map_err(|e| blocked(&e))?;
-        let frames = batch.iter().map(|queued| queued.pieces.len()).sum();
-        let size = Journal::size(frames, batch.iter().map(Queued::bytes).sum());
-        if free < self.core.settings.min_free.saturating_add(size + MAX_HEADER as u64) {
-            return Err(StoreError::Blocked("less than store.min_free is free".to_owned()));
+    /// Each batch is a group: one append and one sync for all of them.
+    async fn write(&mut self, batch: &[Queued]) -> Result<Written, StoreError> {
+        let log = self.core.log.clone();
+        let mut writing = Writing::new(log.as_ref(), self.last, batch.iter().map(Queued::bytes).sum());
+        for queued in batch {
+            writing.group(&queued.pieces).await?;
         }
-        let mut append = self.frames(batch, size).await.map_err(|e| blocked(&e))?;
-        if fault::planted("ack-before-fsync") || fault::planted("index-flush-only") {
-            self.journal.write_unsynced(&mut append).await.map_err(|e| blocked(&e))?;
+        let written = if fault::planted("ack-before-fsync") || fault::planted("index-flush-only") {
+            writing.end_unsynced().await?
         } else {
             fault::crash_point("store.before-append");
-            let took = self.journal.write(&mut append).await.map_err(|e| blocked(&e))?;
+            let written = writing.end().await?;
             fault::crash_point("store.synced");
             if let Some(observer) = self.core.flush_observer.get() {
-                observer.observe(took);
+                observer.observe(written.synced);
             }
-        }
-        Ok(append)
-    }
-
-    /// Each batch is a group: one frame, or parts and a seal.
-    async fn frames(&mut self, batch: &[Queued], size: u64) -> io::Result<Append> {
-        let mut append = self.journal.begin(size).await?;
-        for queued in batch {
-            match queued.pieces.split_last() {
-                Some((alone, [])) => self.journal.batch(&mut append, &alone.body),
-                Some((last, parts)) => {
-                    for part in parts {
-                        self.journal.part(&mut append, &part.body).await?;
-                    }
-                    self.journal.seal(&mut append, &last.body);
-                }
-                None => {}
-            }
-        }
-        Ok(append)
+            written
+        };
+        self.last = written.pieces.last().map_or(self.last, |at| at.number);
+        Ok(written)
     }
 
     fn block(&mut self, error: StoreError) {
@@ -259,7 +245,7 @@ impl Committer {
         self.core.writable.set(false);
     }
 
-    /// Cuts off what a failure left, then proves with an empty frame that writing works.
+    /// Proves with an empty frame that writing works; what a failure left is cut off by that.
     async fn heal(&mut self) -> Result<(), StoreError> {
         let (body, places) = codec::encode(&Batch::default());
         let (answer, _nobody) = oneshot::channel();
@@ -271,19 +257,20 @@ impl Committer {
             answer,
         };
         let batch = vec![empty];
-        let probe = match self.journal.cut().await {
-            Ok(()) if fault::planted("no-heal") => Err(StoreError::Blocked("planted".to_owned())),
-            Ok(()) => self.write(&batch).await,
-            Err(error) => Err(blocked(&error)),
+        let probe = if fault::planted("no-heal") {
+            Err(StoreError::Blocked("planted".to_owned()))
+        } else {
+            self.write(&batch).await
         };
-        let append = match probe {
-            Ok(append) => append,
+        let written = match probe {
+            Ok(written) => written,
+            Err(error @ StoreError::Fenced(_)) => return Err(error),
             Err(error) => {
                 self.block(error);
                 return Ok(());
             }
         };
-        self.accept(batch, &append).await?;
+        self.accept(batch, &written).await?;
         if self.core.is_ailing() {
             if let Err(error) = self.core.offload(|core| core.index.flush(true)).await? {
                 self.index_tries += 1;

@@ -2,7 +2,6 @@
 use crate::clock::SharedClock;
 use crate::disk::Disk;
 use crate::settings::StoreSettings;
-use crate::store::engine::backfill::BackfillCursor;
 use crate::store::engine::commit::Queued;
 use crate::store::engine::feed::Feed;
 use crate::store::engine::fetch::assert_may_block;
@@ -11,7 +10,7 @@ use crate::store::engine::observer::FlushObserver;
 use crate::store::error::StoreError;
 use crate::store::index::overlay::{Known, Overlay, Scanned, Way, scan};
 use crate::store::index::{Index, IndexError};
-use crate::store::log::journal::{Journal, Segments};
+use crate::store::log::port::{FrameNo, Log};
 use crate::store::records::field::Malformed;
 use crate::store::state::State;
 use bytes::Bytes;
@@ -36,7 +35,8 @@ pub(in crate::store) enum StoreStage {
 #[derive(Debug)]
 pub(in crate::store) struct Unstarted {
     pub(in crate::store) queue: mpsc::Receiver<Queued>,
-    pub(in crate::store) journal: Journal,
+    /// The last durable frame.
+    pub(in crate::store) last: FrameNo,
 }
 
 /// One store.
@@ -50,7 +50,8 @@ pub(in crate::store) struct Core {
     pub(in crate::store) index: Arc<dyn Index>,
     /// Never held across an await.
     pub(in crate::store) state: RwLock<State>,
-    pub(in crate::store) segments: Segments,
+    /// The journal: what is durable.
+    pub(in crate::store) log: Arc<dyn Log>,
     pub(in crate::store) feed: Feed,
     pub(in crate::store) queue: mpsc::Sender<Queued>,
     pub(in crate::store) unstarted: Mutex<Option<Unstarted>>,
@@ -64,7 +65,7 @@ pub(in crate::store) struct Core {
     /// It has begun to ail.
     pub(in crate::store) ailed: Notify,
     /// Where the deliveries of the journal are read on from; `None`: the index has them all.
-    pub(in crate::store) backfill: Mutex<Option<BackfillCursor>>,
+    pub(in crate::store) backfill: Mutex<Option<FrameNo>>,
     /// The folder says that the index is to be rebuilt.
     pub(in crate::store) marked: AtomicBool,
     /// Why the index failed: ends `run`.

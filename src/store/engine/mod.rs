@@ -11,3 +11,4 @@ pub(in crate::store) mod flush;
 pub(in crate::store) mod gate;
 pub(in crate::store) mod observer;
 pub(in crate::store) mod upkeep;
+pub(in crate::store) mod writing;

@@ -7,11 +7,11 @@ use crate::domain::Status;
 use crate::fault;
 use crate::store::engine::checkpoint;
 use crate::store::engine::core::{Core, asked_to_close};
-use crate::store::error::{StoreError, blocked};
+use crate::store::error::StoreError;
 use crate::store::index::IndexError;
 use crate::store::index::keys;
 use crate::store::index::overlay::{Fetched, Known, Scanned, Way};
-use crate::store::log::segment;
+use crate::store::log::port::{Chunk, FrameNo};
 use crate::store::records::codec;
 use crate::store::records::entry::{Brief, brief};
 use crate::store::records::field::Reader;
@@ -66,15 +66,15 @@ async fn rounds(core: &Arc<Core>) -> StoreError {
 }
 
 async fn round(core: &Arc<Core>, surplus: &mut Surplus) -> Result<(), StoreError> {
-    // all segments before this one are needed by nobody
+    // all frames below this one are needed by nobody
     let free_below = deliveries(core, surplus).await?;
     answers(core).await?;
     shadow(core).await?;
     fault::crash_point("retention.swept");
-    if checkpoint_is_due(core, free_below) {
+    if checkpoint_is_due(core, &core.log.chunks().await?, free_below) {
         checkpoint::write(core).await?;
     }
-    delete_segments(core, free_below).await
+    trim(core, free_below).await
 }
 
 /// Finished deliveries beyond `history_max`, known from the last sweep: all that changed before a minute, some of that minute.
@@ -115,11 +115,11 @@ fn minute(us: i64) -> i64 {
     us.div_euclid(60_000_000)
 }
 
-/// Returns the oldest segment that a surviving one needs.
+/// Returns a frame below which no surviving one needs any.
 async fn deliveries(core: &Arc<Core>, surplus: &mut Surplus) -> Result<u64, StoreError> {
     let keep_from = core.clock.now_us().saturating_sub(core.settings.history.as_micros() as i64);
-    // what is committed from now on refers to this segment or a later one
-    let mut oldest_needed = core.segments.active().unwrap_or(0);
+    // what is not applied yet stands behind this frame
+    let mut oldest_needed = core.read().applied.frame + 1;
     let mut minutes: BTreeMap<i64, u64> = BTreeMap::new();
     let mut pages = Pages::new(b"d", b"e");
     while let Some(page) = pages.next(core).await? {
@@ -242,29 +242,27 @@ impl Pages {
     }
 }
 
-fn checkpoint_is_due(core: &Core, free_below: u64) -> bool {
+fn checkpoint_is_due(core: &Core, chunks: &[Chunk], free_below: u64) -> bool {
     let (frame, bytes) = *core.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
     let quarter = bytes / 4;
     let changed = core.read().long_lived_bytes;
-    let waiting = core.segments.bytes_between(frame, free_below);
+    let waiting = waiting(chunks, frame, free_below);
     changed >= quarter.max(CHECKPOINT_BYTES) || (waiting > 0 && waiting >= quarter)
 }
 
-async fn delete_segments(core: &Core, free_below: u64) -> Result<(), StoreError> {
-    while let Some((first, last)) = core.segments.oldest_closed() {
-        let checkpoint = core.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).0;
-        let taken = last <= core.settled_to() && last <= checkpoint;
-        if first >= free_below || !taken {
-            return Ok(());
-        }
-        let name = segment::name(first);
-        fault::crash_point("retention.before-remove");
-        core.disk.remove(&name).await.map_err(|e| blocked(&e))?;
-        fault::crash_point("retention.removed");
-        core.segments.forget(first);
-        tracing::info!(file = name, "segment deleted: nothing lives in it");
-    }
-    Ok(())
+/// Bytes that only a checkpoint keeps from being trimmed: of what begins before `below` and goes on after `frame`.
+fn waiting(chunks: &[Chunk], frame: FrameNo, below: FrameNo) -> u64 {
+    let closed = chunks.iter().zip(chunks.iter().skip(1));
+    closed
+        .filter(|(chunk, next)| chunk.first < below && next.first > frame + 1)
+        .map(|(chunk, _)| chunk.bytes)
+        .sum()
+}
+
+async fn trim(core: &Core, free_below: FrameNo) -> Result<(), StoreError> {
+    let checkpoint = core.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).0;
+    let taken = core.settled_to().min(checkpoint);
+    Ok(core.log.trim(free_below.min(taken + 1)).await?)
 }
 
 #[cfg(test)]

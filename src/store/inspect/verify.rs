@@ -204,7 +204,8 @@ impl Walked {
             Kind::Header => return segment::readable(body, name),
             Kind::Batch | Kind::Part | Kind::Seal => group::decode(kind, body),
         };
-        let (batch, _) = batch.map_err(|what| segment::unknown_record(what, number, name))?;
+        let (batch, _) =
+            batch.map_err(|what| segment::unknown_record(what, number, &format!("file {name}")))?;
         self.past.frame(&batch);
         let position =
             batch.records.iter().find_map(|r| if let Record::Position(lsn) = r { Some(*lsn) } else { None });

@@ -104,6 +104,11 @@ impl Group {
         w.u32(self.parts).u32(self.crc).raw(records);
         w.0
     }
+    /// A part was written, with this CRC.
+    pub(in crate::store) fn put(&mut self, crc: u32) {
+        self.parts += 1;
+        self.crc = crc32c::crc32c_append(self.crc, &crc.to_le_bytes());
+    }
     /// Takes the next frame; begins anew after one that seals or breaks.
     pub(in crate::store) fn follow(&mut self, kind: Kind, crc: u32, body: &[u8]) -> GroupStep {
         let before = std::mem::take(self);
@@ -112,10 +117,8 @@ impl Group {
         match kind {
             Kind::Batch | Kind::Header if before.parts == 0 => GroupStep::Alone,
             Kind::Part if index == Ok(before.parts) => {
-                *self = Self {
-                    parts: before.parts + 1,
-                    crc: crc32c::crc32c_append(before.crc, &crc.to_le_bytes()),
-                };
+                *self = before;
+                self.put(crc);
                 if before.parts == 0 { GroupStep::Begins } else { GroupStep::GoesOn }
             }
             Kind::Seal if before.parts > 0 && index == Ok(before.parts) && r.u32() == Ok(before.crc) => {

@@ -5,7 +5,7 @@
 use crate::disk::Disk;
 use crate::fault;
 use crate::store::log::frame::{self, Kind};
-use crate::store::log::group::{self, Group};
+use crate::store::log::port::{Place, Placed};
 use crate::store::log::segment;
 use crate::store::records::format;
 use std::collections::BTreeMap;
@@ -18,9 +18,6 @@ use std::time::Duration;
 pub(in crate::store) struct Segments(Arc<Mutex<BTreeMap<u64, u64>>>);
 
 impl Segments {
-    pub(in crate::store) fn new(segments: BTreeMap<u64, u64>) -> Self {
-        Self(Arc::new(Mutex::new(segments)))
-    }
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -49,25 +46,6 @@ impl Segments {
     pub(in crate::store) fn become_these(&self, segments: BTreeMap<u64, u64>) {
         *self.lock() = segments;
     }
-    /// Bytes of closed segments that begin before `below` and go on after `frame`.
-    pub(in crate::store) fn bytes_between(&self, frame: u64, below: u64) -> u64 {
-        let segments = self.lock();
-        let closed = segments.iter().zip(segments.keys().skip(1));
-        closed
-            .filter(|((first, _), next)| **first < below && **next > frame + 1)
-            .map(|((_, len), _)| *len)
-            .sum()
-    }
-}
-
-/// Where a frame was put.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) struct Written {
-    pub(in crate::store) number: u64,
-    pub(in crate::store) crc: u32,
-    pub(in crate::store) segment: u64,
-    /// Where the body begins in the file.
-    pub(in crate::store) body_at: u64,
 }
 
 /// The writing end. One owner: the committer.
@@ -107,9 +85,8 @@ pub(in crate::store) struct Append {
     bytes: Vec<u8>,
     /// What was.
     given: u64,
-    group: Group,
-    /// Where each frame's records stand.
-    pub(in crate::store) written: Vec<Written>,
+    /// Where each frame stands.
+    pub(in crate::store) written: Vec<Placed>,
 }
 
 impl Journal {
@@ -149,21 +126,7 @@ impl Journal {
         if !self.headed {
             self.head().await?;
         }
-        Ok(Append { bytes: Vec::new(), given: 0, group: Group::default(), written: Vec::new() })
-    }
-
-    /// Adds a group of one frame.
-    pub(in crate::store) fn batch(&self, append: &mut Append, records: &[u8]) {
-        self.frame(append, Kind::Batch, records);
-    }
-
-    /// Adds a part of a group and gives what is there to the disk: what is kept in memory is one frame, however long the group.
-    pub(in crate::store) async fn part(&mut self, append: &mut Append, records: &[u8]) -> io::Result<()> {
-        let body = append.group.part(records);
-        self.frame(append, Kind::Part, &body);
-        self.give(append).await?;
-        fault::crash_point("group.part");
-        Ok(())
+        Ok(Append { bytes: Vec::new(), given: 0, written: Vec::new() })
     }
 
     /// Gives what is there to the disk; it is durable, and believed, with what is written after it.
@@ -174,21 +137,14 @@ impl Journal {
         self.disk.append(&segment::name(self.active), bytes).await
     }
 
-    /// Adds the last frame of a group that has parts.
-    pub(in crate::store) fn seal(&self, append: &mut Append, records: &[u8]) {
-        let body = append.group.seal(records);
-        self.frame(append, Kind::Seal, &body);
-    }
-
     /// Adds a frame as it is.
     pub(in crate::store) fn frame(&self, append: &mut Append, kind: Kind, body: &[u8]) {
         let lead = append.written.len();
         let number = self.next + lead as u64;
         let at = self.len + append.given + append.bytes.len() as u64;
         let crc = frame::encode(&mut append.bytes, kind, number, lead as u32, body);
-        append.group.follow(kind, crc, body);
-        let body_at = at + (frame::HEADER + group::prefix(kind)) as u64;
-        append.written.push(Written { number, crc, segment: self.active, body_at });
+        let place = Place { home: self.active, offset: at + frame::HEADER as u64 };
+        append.written.push(Placed { number, crc, place });
     }
 
     /// Gives the rest to the disk and syncs; returns how long the sync took.
@@ -208,10 +164,6 @@ impl Journal {
         self.accept(append);
         Ok(())
     }
-    pub(in crate::store) async fn sync(&mut self) -> io::Result<()> {
-        self.disk.sync(&segment::name(self.active)).await
-    }
-
     fn accept(&mut self, append: &Append) {
         self.soiled = false;
         self.len += append.given;

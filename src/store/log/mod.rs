@@ -7,5 +7,4 @@ pub mod port;
 mod reading;
 pub(in crate::store) mod segment;
 pub mod segments;
-pub(in crate::store) mod walk;
 pub mod whole;

@@ -180,13 +180,16 @@ pub trait Log: Send + Sync + Debug + 'static {
     /// What is there, oldest first, without gaps: empty, or the last one is the one that is written. All but that go with `trim`.
     async fn chunks(&self) -> Result<Vec<Chunk>, LogError>;
 
+    /// Where that is, for people.
+    fn describe(&self, place: Place) -> String;
+
     /// Bytes of the largest body, at least `PORTABLE`.
     fn largest(&self) -> usize;
 }
 
 /// Reads a log in order.
 #[async_trait]
-pub trait LogReader: Send {
+pub trait LogReader: Send + Sync {
     /// The next frame. `None`: that was the last one; in the writer's own log, the last one that is durable, and what is appended later
     /// then follows. After an error it is of no use any more. Parts of a group that was never sealed may be among the frames: `whole` passes over them.
     async fn next(&mut self) -> Result<Option<StoredFrame>, LogError>;

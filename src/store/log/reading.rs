@@ -2,6 +2,7 @@
 //!
 //! Every frame is checked, those too that are only passed over. A frame that is not what was written ends the log where nobody has
 //! claimed it yet and nothing proves that it was durable: a torn append. Everywhere else it is damage.
+use crate::fault;
 use crate::store::log::frame::Kind;
 use crate::store::log::group::{Group, GroupStep};
 use crate::store::log::port::{FrameNo, LogError, LogReader, Place, Placed, StoredFrame};
@@ -138,7 +139,8 @@ impl<'a> SegmentsReader<'a> {
         if flaw {
             open.reader.judge(self.next).map_err(in_words)?;
         }
-        let (next, good) = open.begun.unwrap_or((self.next, open.reader.at));
+        let begun = open.begun.filter(|_| !fault::planted("group-not-awaited"));
+        let (next, good) = begun.unwrap_or((self.next, open.reader.at));
         let headed = open.headed && good > 0;
         self.log.found(Tail { segment: open.first, file_len: len, len: good, next, headed });
         self.ended = true;

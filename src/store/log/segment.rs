@@ -122,11 +122,6 @@ impl<'a> SegmentReader<'a> {
         self.len = len;
     }
 
-    /// Bytes from `at` to the end.
-    pub(in crate::store) fn rest(&self, at: u64) -> u64 {
-        self.len - at
-    }
-
     /// At a flaw in the last segment: is it a torn append (how many bytes to cut), or is acknowledged data lost?
     pub(in crate::store) fn judge(&self, expected: u64) -> Result<u64, StoreError> {
         let torn = self.len - self.at;
@@ -155,8 +150,8 @@ pub(in crate::store) fn unknown_frame(kind: u8, name: &str, at: u64) -> StoreErr
 }
 
 /// A frame whose CRC is right, in which this version does not read everything.
-pub(in crate::store) fn unknown_record(what: Unknown, number: u64, name: &str) -> StoreError {
-    let place = format!("frame {number} of file {name}");
+pub(in crate::store) fn unknown_record(what: Unknown, number: u64, place: &str) -> StoreError {
+    let place = format!("frame {number} of {place}");
     if fault::planted("unknown-record-is-damage") {
         return StoreError::Damaged(place);
     }

@@ -5,11 +5,10 @@
 use crate::disk::Disk;
 use crate::fault;
 use crate::store::error::StoreError;
-use crate::store::log::frame::{Kind, MAX_BODY};
-use crate::store::log::group;
-use crate::store::log::journal::{Append, Journal, JournalEnd, Segments, Written};
+use crate::store::log::frame::MAX_BODY;
+use crate::store::log::journal::{Append, Journal, JournalEnd, Segments};
 use crate::store::log::port::{
-    self, Appended, Chunk, Claim, Durability, FrameNo, Log, LogError, LogReader, NewFrame, Place, Placed,
+    self, Appended, Chunk, Claim, Durability, FrameNo, Log, LogError, LogReader, NewFrame, Place,
 };
 use crate::store::log::reading::{SegmentsReader, Tail};
 use crate::store::log::segment;
@@ -191,9 +190,7 @@ impl SegmentLog {
             Durability::Later { .. } => writer.journal.give(&mut run).await.map(|()| Duration::ZERO),
         };
         let synced = synced.map_err(|e| refused(&e))?;
-        let placed =
-            frames.iter().zip(&run.written[before..]).map(|(frame, written)| placed(frame.kind, written));
-        let appended = Appended { frames: placed.collect(), synced };
+        let appended = Appended { frames: run.written[before..].to_vec(), synced };
         match durability {
             Durability::Now => {
                 writer.said = writer.journal.last();
@@ -233,11 +230,6 @@ impl SegmentLog {
             Err(error) => error,
         }
     }
-}
-
-fn placed(kind: Kind, written: &Written) -> Placed {
-    let offset = written.body_at - group::prefix(kind) as u64;
-    Placed { number: written.number, crc: written.crc, place: Place { home: written.segment, offset } }
 }
 
 #[async_trait]
@@ -286,7 +278,7 @@ impl Log for SegmentLog {
     }
 
     async fn fetch(&self, place: Place, len: usize) -> Result<Option<Bytes>, LogError> {
-        match self.disk.read(&segment::name(place.home), place.offset, len) {
+        match self.disk.fetch(&segment::name(place.home), place.offset, len).await {
             Ok(bytes) => Ok(Some(bytes.into())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(LogError::Unreadable(error.to_string())),
@@ -318,6 +310,10 @@ impl Log for SegmentLog {
 
     async fn chunks(&self) -> Result<Vec<Chunk>, LogError> {
         Ok(self.list()?.into_iter().map(|(first, bytes)| Chunk { first, bytes }).collect())
+    }
+
+    fn describe(&self, place: Place) -> String {
+        format!("file {}, byte {}", segment::name(place.home), place.offset)
     }
 
     fn largest(&self) -> usize {

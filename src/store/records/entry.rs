@@ -11,9 +11,9 @@ pub(in crate::store) type Tag = (u64, u32);
 /// Where an event stands in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::store) struct Locator {
-    /// First frame of the segment: its name.
+    /// The home of its place in the log: a segment's first frame, which is its name.
     pub(in crate::store) segment: u64,
-    /// Byte in the file.
+    /// The offset of that place: a byte of the file.
     pub(in crate::store) offset: u64,
     pub(in crate::store) len: u32,
     /// Of exactly those bytes.

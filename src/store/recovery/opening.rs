@@ -3,7 +3,6 @@
 //! and every segment. Segments that are not replayed are still checked while they are few (`CHECKED`); older ones are checked when read.
 use crate::disk::Disk;
 use crate::fault;
-use crate::store::engine::backfill::BackfillCursor;
 use crate::store::engine::checkpoint;
 use crate::store::engine::fetch::missing;
 use crate::store::engine::flush::{FULL, batches};
@@ -11,21 +10,17 @@ use crate::store::error::{StoreError, blocked};
 use crate::store::index::keys;
 use crate::store::index::overlay::{Fetched, Overlay, Way, scan};
 use crate::store::index::{Index, IndexError, IndexFactory, Pair, Reset};
-use crate::store::log::frame::Kind;
 use crate::store::log::group;
-use crate::store::log::journal::Segments;
-use crate::store::log::segment::{self, Found};
-use crate::store::log::walk::{End, walk};
-use crate::store::records::codec::{self, RecordPlace};
+use crate::store::log::port::{FrameNo, Log, StoredFrame};
+use crate::store::records::codec;
 use crate::store::records::entry::Tag;
 use crate::store::records::field::{Malformed, Reader};
-use crate::store::records::format;
-use crate::store::records::record::{Batch, Record};
+use crate::store::records::record::Record;
+use crate::store::recovery::replayed::{OpenJournal, said};
 use crate::store::recovery::survey::{Files, REBUILD, survey};
 use crate::store::state::apply::{FrameChange, Mode, apply};
 use crate::store::state::{Applied, History, State, untag};
 use bytes::Bytes;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const SCAN: usize = 1000;
@@ -48,18 +43,14 @@ pub struct Recovery {
 pub(in crate::store) struct Opened {
     pub(in crate::store) index: Arc<dyn Index>,
     pub(in crate::store) state: State,
-    pub(in crate::store) segments: Segments,
-    /// Number of the next frame.
-    pub(in crate::store) next: u64,
-    pub(in crate::store) active_len: u64,
-    /// The active segment begins with the header that this version writes.
-    pub(in crate::store) headed: bool,
+    /// The last durable frame.
+    pub(in crate::store) last: FrameNo,
     /// Up to which frame the index is complete.
     pub(in crate::store) indexed: u64,
     /// Frame and bytes.
     pub(in crate::store) checkpoint: (u64, u64),
     /// Where the deliveries of the journal are still to be read from.
-    pub(in crate::store) backfill: Option<BackfillCursor>,
+    pub(in crate::store) backfill: Option<FrameNo>,
     pub(in crate::store) recovery: Recovery,
 }
 
@@ -89,16 +80,22 @@ impl From<Malformed> for Trouble {
     }
 }
 
-pub(in crate::store) async fn open(disk: &dyn Disk, factory: &IndexFactory) -> Result<Opened, StoreError> {
+pub(in crate::store) async fn open(
+    disk: &dyn Disk,
+    log: &dyn Log,
+    factory: &IndexFactory,
+) -> Result<Opened, StoreError> {
     let files = survey(disk).await?;
-    if files.segments.is_empty() {
-        return begin(&files, factory).await;
+    let chunks = log.chunks().await?;
+    if chunks.is_empty() {
+        return begin(&files, log, factory).await;
     }
+    let journal = OpenJournal { log, chunks };
     let mut why = files.rebuild.then(|| "it was marked to be rebuilt".to_owned());
     let mut opened = loop {
         let attempt = match &why {
-            None => keep(&files, factory).await,
-            Some(why) => rebuild(&files, factory, why).await,
+            None => keep(&files, &journal, factory).await,
+            Some(why) => rebuild(&files, &journal, factory, why).await,
         };
         match attempt {
             Ok(opened) => break opened,
@@ -108,18 +105,15 @@ pub(in crate::store) async fn open(disk: &dyn Disk, factory: &IndexFactory) -> R
         }
     };
     opened.recovery.rebuilt = why;
-    if opened.recovery.torn_bytes > 0 {
-        let name = segment::name(opened.segments.active().unwrap_or_default());
-        tracing::warn!(bytes = opened.recovery.torn_bytes, file = name, "a torn tail is cut off");
-        fault::crash_point("torn.before-truncate");
-        disk.truncate(&name, opened.active_len).await.map_err(|e| blocked(&e))?;
-        fault::crash_point("torn.truncated");
+    // Frames that a kill left written and not synced are believed from here on: their position is confirmed at once.
+    let claim = log.claim().await?;
+    if claim.last != opened.last {
+        let (last, now) = (opened.last, claim.last);
+        return Err(StoreError::Fenced(format!(
+            "the journal ended with frame {last} and ends with {now} now"
+        )));
     }
-    // A kill may have left frames that were written and not synced. They are believed from here on (their position is
-    // confirmed at once), so they must survive a power cut. Older segments were synced before the next one was begun.
-    if let Some(active) = opened.segments.active() {
-        disk.sync(&segment::name(active)).await.map_err(|error| blocked(&error))?;
-    }
+    opened.recovery.torn_bytes = claim.cut;
     if files.rebuild && opened.backfill.is_none() {
         fault::crash_point("rebuild.before-unmark");
         disk.remove(REBUILD).await.map_err(|e| blocked(&e))?;
@@ -128,7 +122,7 @@ pub(in crate::store) async fn open(disk: &dyn Disk, factory: &IndexFactory) -> R
 }
 
 /// An empty folder.
-async fn begin(files: &Files<'_>, factory: &IndexFactory) -> Result<Opened, StoreError> {
+async fn begin(files: &Files<'_>, log: &dyn Log, factory: &IndexFactory) -> Result<Opened, StoreError> {
     if let Some(frame) = files.checkpoints.first() {
         return Err(StoreError::Damaged(format!("a checkpoint of frame {frame} is there, but no journal")));
     }
@@ -146,14 +140,11 @@ async fn begin(files: &Files<'_>, factory: &IndexFactory) -> Result<Opened, Stor
         .apply(vec![(keys::APPLIED.to_vec(), Some(Applied::default().encode()))])
         .and_then(|()| index.flush(true))
         .map_err(StoreError::Index)?;
-    files.disk.create(&segment::name(1)).await.map_err(|e| blocked(&e))?;
+    let claim = log.claim().await?;
     Ok(Opened {
         index,
         state: State::default(),
-        segments: Segments::new(BTreeMap::from([(1, 0)])),
-        next: 1,
-        active_len: 0,
-        headed: false,
+        last: claim.last,
         indexed: 0,
         checkpoint: (0, 0),
         backfill: None,
@@ -162,42 +153,51 @@ async fn begin(files: &Files<'_>, factory: &IndexFactory) -> Result<Opened, Stor
 }
 
 /// With the index as it is.
-async fn keep(files: &Files<'_>, factory: &IndexFactory) -> Result<Opened, Trouble> {
+async fn keep(
+    files: &Files<'_>,
+    journal: &OpenJournal<'_>,
+    factory: &IndexFactory,
+) -> Result<Opened, Trouble> {
     let index = factory(Reset::Keep)?;
     let applied = match index.get(keys::APPLIED)? {
         Some(bytes) => Applied::decode(&bytes)?,
         None => return Err(Trouble::broken("it is empty")),
     };
     let reached = index.get(keys::REACHED)?.map_or(Ok(applied), |bytes| Applied::decode(&bytes))?;
-    let oldest = files.segments.keys().next().copied().unwrap_or(1);
+    let oldest = journal.oldest();
     if applied.frame + 1 < oldest {
         return Err(Trouble::broken("it is further behind than the journal reaches back"));
     }
     let mut replay = Replay::new(index, applied)?;
-    let first = files.first_to_check(applied.frame);
-    let end = walk(files, first, |segment, found| replay.frame(segment, found)).await?;
-    if applied.frame.max(reached.frame) >= end.next {
+    let last =
+        journal.walk(journal.first_to_check(applied.frame), |frame| replay.frame(journal.log, frame)).await?;
+    if applied.frame.max(reached.frame) > last {
         return Err(Trouble::broken("it is ahead of the journal"));
     }
     if replay.frames > 0 {
         // in what the index knew in part, transitions were not seen
         replay.state.applied.pending = replay.count_pending()?;
     }
-    replay.finish(files, end)
+    replay.finish(files, last)
 }
 
 /// From the newest good checkpoint and all there is of the journal: what outlives its segments. The deliveries follow.
-async fn rebuild(files: &Files<'_>, factory: &IndexFactory, why: &str) -> Result<Opened, Trouble> {
+async fn rebuild(
+    files: &Files<'_>,
+    journal: &OpenJournal<'_>,
+    factory: &IndexFactory,
+    why: &str,
+) -> Result<Opened, Trouble> {
     let below = files.newest_checkpoint()?;
-    let oldest = files.segments.keys().next().copied().unwrap_or(1);
+    let oldest = journal.oldest();
     // all of it is read before anything is changed: it may be that only a newer version can
     let mut last = Applied::default();
-    let see = |segment: u64, found: &Found| {
-        (last.frame, last.crc) = (found.number, found.crc);
-        read(segment, found).map(drop)
+    let see = |frame: &StoredFrame| {
+        (last.frame, last.crc) = (frame.at.number, frame.at.crc);
+        said(journal.log, frame).map(drop)
     };
-    walk(files, oldest, see).await?;
-    tracing::warn!(why, segments = files.segments.len(), "the index is moved aside and rebuilt");
+    journal.walk(oldest, see).await?;
+    tracing::warn!(why, segments = journal.chunks.len(), "the index is moved aside and rebuilt");
     if !files.rebuild {
         files.disk.create(REBUILD).await.map_err(|e| blocked(&e))?;
     }
@@ -209,23 +209,13 @@ async fn rebuild(files: &Files<'_>, factory: &IndexFactory, why: &str) -> Result
     let mut replay = Replay::new(index, Applied::default())?;
     replay.below = below.unwrap_or(0);
     replay.state.backfilling = true;
-    let after = files.segments.range(..=replay.below + 1).next_back().map_or(oldest, |(first, _)| *first);
-    let end = walk(files, after, |segment, found| replay.frame(segment, found)).await?;
+    let after = journal.chunk_of(replay.below + 1);
+    let end = journal.walk(after, |frame| replay.frame(journal.log, frame)).await?;
     (replay.state.applied.frame, replay.state.applied.crc) = (last.frame, last.crc);
     fault::crash_point("rebuild.replayed");
     let mut opened = replay.finish(files, end)?;
-    opened.backfill = Some(BackfillCursor { segment: oldest, at: 0, next: oldest });
+    opened.backfill = Some(oldest);
     Ok(opened)
-}
-
-/// What a frame says; a header says nothing here.
-pub(in crate::store) fn read(segment: u64, found: &Found) -> Result<(Batch, Vec<RecordPlace>), StoreError> {
-    let name = segment::name(segment);
-    match found.kind {
-        Kind::Header => segment::readable(&found.body, &name).map(|()| (Batch::default(), Vec::new())),
-        Kind::Batch | Kind::Part | Kind::Seal => group::decode(found.kind, &found.body)
-            .map_err(|what| segment::unknown_record(what, found.number, &name)),
-    }
 }
 
 /// Brings an index up to date.
@@ -259,22 +249,22 @@ impl Replay {
         Ok(Self { index, state, known, below: 0, indexed: known.frame, frames: 0 })
     }
 
-    fn frame(&mut self, segment: u64, found: &Found) -> Result<(), Trouble> {
-        if found.number == self.known.frame && found.crc != self.known.crc {
+    fn frame(&mut self, log: &dyn Log, frame: &StoredFrame) -> Result<(), Trouble> {
+        let at = frame.at;
+        if at.number == self.known.frame && at.crc != self.known.crc {
             return Err(Trouble::broken("it belongs to another journal"));
         }
         // also what the index holds already: it may be that only a newer version reads it
-        let (batch, places) = read(segment, found)?;
-        if found.number <= self.known.frame.max(self.below) {
+        let (batch, places) = said(log, frame)?;
+        if at.number <= self.known.frame.max(self.below) {
             return Ok(());
         }
         let fetched = self.fetch(&batch.records)?;
         let change = FrameChange {
             fetched: &fetched,
-            number: found.number,
-            crc: found.crc,
-            segment,
-            body_at: found.body_at + group::prefix(found.kind) as u64,
+            number: at.number,
+            crc: at.crc,
+            place: at.place.plus(group::prefix(frame.kind) as u64),
             records: &batch.records,
             places: &places,
         };
@@ -331,35 +321,22 @@ impl Replay {
         }
     }
 
-    fn finish(self, files: &Files<'_>, End { next, torn }: End) -> Result<Opened, Trouble> {
+    fn finish(self, files: &Files<'_>, last: FrameNo) -> Result<Opened, Trouble> {
         let newest = files.checkpoints.last().copied().unwrap_or(0);
-        if newest >= next {
+        if newest > last {
+            let next = last + 1;
             let why = format!("a checkpoint of frame {newest} is there, but frames {next} and later are not");
             return Err(StoreError::Damaged(why).into());
-        }
-        let mut segments = files.segments.clone();
-        let mut active_len = 0;
-        if let Some(mut active) = segments.last_entry() {
-            *active.get_mut() -= torn;
-            active_len = *active.get();
         }
         let size = files.disk.len(&checkpoint::name(newest)).unwrap_or(0);
         Ok(Opened {
             index: self.index,
             state: self.state,
-            segments: Segments::new(segments),
-            next,
-            active_len,
-            headed: active_len > 0 && files.header.as_deref() == Some(&format::header()),
+            last,
             indexed: self.indexed,
             checkpoint: (newest, size),
             backfill: None,
-            recovery: Recovery {
-                fresh: false,
-                torn_bytes: torn,
-                replayed_frames: self.frames,
-                rebuilt: None,
-            },
+            recovery: Recovery { fresh: false, torn_bytes: 0, replayed_frames: self.frames, rebuilt: None },
         })
     }
 }

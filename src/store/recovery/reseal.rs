@@ -15,7 +15,7 @@ use crate::store::log::segment::{self, Found, SegmentReader, SegmentStep};
 use crate::store::records::codec;
 use crate::store::records::field::{Malformed, Reader, Writer};
 use crate::store::records::record::{Batch, Record};
-use crate::store::recovery::opening;
+use crate::store::recovery::replayed;
 use crate::store::recovery::survey::{Files, REBUILD, survey};
 
 /// A subscription as it may be stored; `None`: it may stay as it is.
@@ -84,8 +84,9 @@ fn segment_is_clear(files: &Files<'_>, first: u64, reseal: Reseal<'_>) -> Result
 }
 
 /// The frame's batch with its subscriptions sealed; `None`: nothing in it is clear.
-fn sealed_batch(found: &Found, segment: u64, reseal: Reseal<'_>) -> Result<Option<Batch>, StoreError> {
-    let (mut batch, _) = opening::read(segment, found)?;
+fn sealed_batch(found: &Found, first: u64, reseal: Reseal<'_>) -> Result<Option<Batch>, StoreError> {
+    let (mut batch, _) =
+        replayed::read(found.kind, found.number, &found.body, || format!("file {}", segment::name(first)))?;
     let mut changed = false;
     for record in &mut batch.records {
         if let Record::Subscription(subscription) = record

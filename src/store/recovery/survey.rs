@@ -8,8 +8,6 @@ use std::collections::BTreeMap;
 
 /// A file that says: rebuild the index. Left by a store whose index failed, and by what rewrites the journal.
 pub(in crate::store) const REBUILD: &str = "rebuild-index";
-/// Bytes of the newest segments that are checked at every start.
-const CHECKED: u64 = 256 << 20;
 
 /// The folder's files that are ours.
 pub(in crate::store) struct Files<'a> {
@@ -18,8 +16,6 @@ pub(in crate::store) struct Files<'a> {
     pub(in crate::store) segments: BTreeMap<u64, u64>,
     pub(in crate::store) checkpoints: Vec<u64>,
     pub(in crate::store) rebuild: bool,
-    /// The header of the newest segment, if it has one.
-    pub(in crate::store) header: Option<Vec<u8>>,
 }
 
 /// Looks at the folder; nothing is changed in one that only a newer version reads.
@@ -39,15 +35,13 @@ pub fn check_formats(disk: &dyn Disk) -> Result<(), StoreError> {
 
 /// What is ours, and checkpoints that were not finished.
 fn list(disk: &dyn Disk) -> Result<(Files<'_>, Vec<String>), StoreError> {
-    let mut files =
-        Files { disk, segments: BTreeMap::new(), checkpoints: Vec::new(), rebuild: false, header: None };
+    let mut files = Files { disk, segments: BTreeMap::new(), checkpoints: Vec::new(), rebuild: false };
     let mut unfinished = Vec::new();
     for name in disk.list().map_err(|e| unreadable(&e))? {
         if let Some(first) = segment::parse_name(&name) {
             let len = disk.len(&name).map_err(|e| unreadable(&e))?;
             files.segments.insert(first, len);
-            // in order of the names: the last one is the active segment's
-            files.header = segment::header(disk, first, len)?;
+            segment::header(disk, first, len)?;
         } else if checkpoint::is_unfinished(&name) {
             unfinished.push(name);
         } else if let Some(frame) = checkpoint::parse_name(&name) {
@@ -75,19 +69,6 @@ impl Files<'_> {
                 Err(StoreError::Damaged(why))
             }
         }
-    }
-
-    /// The segment that holds the index's last frame, or an older one while there are few bytes to check.
-    pub(in crate::store) fn first_to_check(&self, applied: u64) -> u64 {
-        let mut bytes = 0;
-        let mut from = self.segments.keys().next_back().copied().unwrap_or(1);
-        for (first, len) in self.segments.iter().rev() {
-            bytes += len;
-            if from > applied.max(1) || bytes <= CHECKED {
-                from = *first;
-            }
-        }
-        from
     }
 
     pub(in crate::store) fn newest_checkpoint(&self) -> Result<Option<u64>, StoreError> {

@@ -8,6 +8,7 @@ use crate::domain::{
 };
 use crate::store::index::keys;
 use crate::store::index::overlay::{Fetched, Known};
+use crate::store::log::port::Place;
 use crate::store::records::codec::{self, RecordPlace};
 use crate::store::records::entry::{Entry, Locator, Tag, encode_pending};
 use crate::store::records::field::{Malformed, Writer};
@@ -26,9 +27,8 @@ const DETAIL: usize = 500;
 pub(in crate::store) struct FrameChange<'a> {
     pub(in crate::store) number: u64,
     pub(in crate::store) crc: u32,
-    pub(in crate::store) segment: u64,
-    /// Where the body begins in the file.
-    pub(in crate::store) body_at: u64,
+    /// Where its records begin.
+    pub(in crate::store) place: Place,
     pub(in crate::store) records: &'a [Record],
     /// As many as records.
     pub(in crate::store) places: &'a [RecordPlace],
@@ -78,8 +78,8 @@ pub(in crate::store) fn apply(
     for (n, (record, place)) in change.records.iter().zip(change.places).enumerate() {
         applying.tag = (change.number, n as u32);
         let at = Locator {
-            segment: change.segment,
-            offset: change.body_at + u64::from(place.offset),
+            segment: change.place.home,
+            offset: change.place.plus(u64::from(place.offset)).offset,
             len: place.len,
             crc: place.crc,
         };
