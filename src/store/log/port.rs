@@ -189,7 +189,7 @@ pub trait Log: Send + Sync + Debug + 'static {
 
 /// Reads a log in order.
 #[async_trait]
-pub trait LogReader: Send {
+pub trait LogReader: Send + Sync {
     /// The next frame. `None`: that was the last one; in the writer's own log, the last one that is durable, and what is appended later
     /// then follows. After an error it is of no use any more. Parts of a group that was never sealed may be among the frames: `whole` passes over them.
     async fn next(&mut self) -> Result<Option<StoredFrame>, LogError>;
