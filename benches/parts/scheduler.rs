@@ -3,7 +3,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use std::time::Duration;
 use tailhook::dispatch::{Facts, Job, Now, Scheduler};
 use tailhook::domain::{
-    DeliveryId, DeliveryKey, EndpointKey, EventId, EventPlace, Outcome, Pending, SubscriptionId, TenantId,
+    BodyPlace, DeliveryId, DeliveryKey, EndpointKey, EventId, Outcome, Pending, SubscriptionId, TenantId,
 };
 use tailhook::settings::DispatchSettings;
 use tokio::time::Instant;
@@ -47,7 +47,7 @@ impl Desk {
                 id: DeliveryId(Uuid::from_u128(u128::from(self.seq))),
             },
             event_id: EventId(Uuid::from_u128(u128::from(self.seq))),
-            place: EventPlace::default(),
+            place: BodyPlace::default(),
             subscription: lane(to),
             order: Some(self.seq),
             seq: (self.seq, 0),

@@ -5,7 +5,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+
 use tailhook::clock::SystemClock;
 use tailhook::disk::RealDisk;
 use tailhook::domain::{
@@ -16,6 +16,7 @@ use tailhook::store::{Batch, Engine, Index, LsmIndex, Record, Store, StoreError}
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// Entries of the index and rows of the shadow before anything is measured.

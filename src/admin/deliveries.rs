@@ -12,7 +12,7 @@ use crate::domain::{
 };
 use crate::fault;
 use crate::registry::validate::Invalid;
-use crate::store::{Batch, Filter, Found, Record, Store, StoreError};
+use crate::store::{Batch, Filter, FoundDelivery, Record, Store, StoreError};
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
@@ -145,7 +145,7 @@ async fn whole_page(
     store: &Store,
     caller: &Caller,
     mut filter: Filter,
-) -> Result<(Vec<Found>, Option<DeliveryId>), StoreError> {
+) -> Result<(Vec<FoundDelivery>, Option<DeliveryId>), StoreError> {
     let mut page = Vec::new();
     for _ in 0..MOST_PARTS {
         let (part, next) = store.list_found(&caller.tenant, &filter).await?;
@@ -236,7 +236,7 @@ fn key(caller: &Caller, id: &str) -> Result<DeliveryKey, Problem> {
     Ok(DeliveryKey { tenant: caller.tenant.clone(), id: DeliveryId(id) })
 }
 
-fn object(found: Found, whole: bool) -> objects::DeliveryObject {
+fn object(found: FoundDelivery, whole: bool) -> objects::DeliveryObject {
     objects::delivery(found.delivery, found.event.as_ref().map(|event| event.body.as_ref()), whole)
 }
 

@@ -213,11 +213,11 @@ pub struct Delivery {
 
 /// Where an event's body lies. Opaque: only the store that gave it reads it.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub struct EventPlace(pub(crate) [u8; 24]);
+pub struct BodyPlace(pub(crate) [u8; 24]);
 
-impl fmt::Debug for EventPlace {
+impl fmt::Debug for BodyPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("EventPlace")
+        f.write_str("BodyPlace")
     }
 }
 
@@ -229,7 +229,7 @@ pub struct Pending {
     /// Of which event.
     pub event_id: EventId,
     /// Where its body lies.
-    pub place: EventPlace,
+    pub place: BodyPlace,
     /// For which subscription: the lane it waits in.
     pub subscription: SubscriptionId,
     /// What it is ordered by within its lane (hash of the resource); `None`: unordered.

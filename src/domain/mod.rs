@@ -13,7 +13,7 @@ pub mod table;
 pub mod tenant;
 
 pub use delivery::{
-    Attempt, Delivery, DeliveryId, DeliveryKey, EventPlace, Failure, FilterStatus, Next, Outcome, Pending,
+    Attempt, BodyPlace, Delivery, DeliveryId, DeliveryKey, Failure, FilterStatus, Next, Outcome, Pending,
     Sequence, Status,
 };
 pub use endpoint::EndpointKey;

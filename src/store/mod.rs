@@ -32,7 +32,7 @@ pub use index::{Index, IndexError, IndexFactory, Reset};
 pub use inspect::salvage::{Salvaged, salvage};
 pub use inspect::verify::{Report, verify};
 pub use outbox::{Filter, Page, Store, Vitals};
-pub use reading::Found;
+pub use reading::FoundDelivery;
 pub use records::record::{Batch, Idempotent, Identity, Record};
 pub use recovery::opening::Recovery;
 pub use recovery::rebuild::{Rebuilt, rebuild};

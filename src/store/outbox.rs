@@ -24,7 +24,6 @@ use crate::store::records::codec;
 use crate::store::records::record::{Batch, Identity};
 use crate::store::recovery::opening;
 use crate::store::recovery::opening::Recovery;
-use crate::store::recovery::survey;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -142,7 +141,7 @@ impl Store {
         let result = loops.await.map(|_| ());
         if let Err(error @ StoreError::Index(_)) = &result {
             tracing::error!(%error, "the index is given up; it will be rebuilt at the next start");
-            if let Err(error) = self.core.disk.create(survey::REBUILD).await {
+            if let Err(error) = self.core.disk.create(backfill::REBUILD).await {
                 tracing::warn!(%error, "this could not be noted down");
             }
         }

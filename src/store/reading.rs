@@ -31,7 +31,7 @@ const REBUILDING: Duration = Duration::from_secs(2);
 
 /// A delivery and its event; without one when its segment is gone with the end of its history.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct FoundDelivery {
     /// The delivery.
     pub delivery: Delivery,
     /// Its event, body included.
@@ -85,7 +85,7 @@ impl Store {
     }
 
     /// One delivery and its event. The event is `None` when its segment is gone with the end of its history.
-    pub async fn found(&self, key: &DeliveryKey) -> Result<Option<Found>, StoreError> {
+    pub async fn found(&self, key: &DeliveryKey) -> Result<Option<FoundDelivery>, StoreError> {
         let key = key.clone();
         match self.ask_soon(move |core| core.entry(&key)).await? {
             Some(entry) => self.core.found(entry).await.map(Some),
@@ -98,7 +98,10 @@ impl Store {
         let (tenant, filter) = (tenant.clone(), filter.clone());
         let mut deliveries = Vec::new();
         self.ask_soon(move |core| {
-            let next = core.list(&tenant, &filter, &mut |entry| Ok(deliveries.push(entry.delivery)))?;
+            let next = core.list(&tenant, &filter, &mut |entry| {
+                deliveries.push(entry.delivery);
+                Ok(())
+            })?;
             Ok(Page { deliveries, next })
         })
         .await
@@ -109,7 +112,7 @@ impl Store {
         &self,
         tenant: &TenantId,
         filter: &Filter,
-    ) -> Result<(Vec<Found>, Option<DeliveryId>), StoreError> {
+    ) -> Result<(Vec<FoundDelivery>, Option<DeliveryId>), StoreError> {
         let (tenant, filter) = (tenant.clone(), filter.clone());
         let mut entries = Vec::new();
         let listed = self.ask_soon(move |core| {
@@ -267,13 +270,13 @@ impl Core {
         self.read().events.get(at).filter(|event| event.id == id)
     }
 
-    async fn found(&self, entry: Entry) -> Result<Found, StoreError> {
+    async fn found(&self, entry: Entry) -> Result<FoundDelivery, StoreError> {
         let (at, id) = (entry.event_at, entry.delivery.event_id);
         let event = match self.cached(at, id) {
             Some(event) => Some(event),
             None => self.event_at(at, id).await?,
         };
-        Ok(Found { delivery: entry.delivery, event })
+        Ok(FoundDelivery { delivery: entry.delivery, event })
     }
 }
 

@@ -130,7 +130,9 @@ fn explain(plan: &Plan, report: &Report) {
 #[test]
 fn every_promise_holds_on_every_seed() {
     let (plans, loud) = plans();
-    let reports = run(&plans, loud, 8);
+    // of a planted fault three show how it is met
+    let enough = if std::env::var_os("TAILHOOK_PLANTED").is_some() { 3 } else { 8 };
+    let reports = run(&plans, loud, enough);
     for (plan, report) in &reports {
         let short = plan.length.is_none() && report.history < 100 && report.wrong.is_empty();
         assert!(!short, "seed {plan}: a history of only {} events", report.history);

@@ -42,7 +42,7 @@ async fn lane_of(store: &Store, url: &str) -> String {
     for pending in &due {
         let delivery = store.delivery(&pending.key).await.unwrap().unwrap();
         assert_eq!((delivery.status, delivery.attempts), (Status::Pending, pending.attempts));
-        let event = event_of(&store, &pending.key).await.unwrap().unwrap();
+        let event = event_of(store, &pending.key).await.unwrap().unwrap();
         assert_eq!(event.id, delivery.event_id);
         let id = &event.resource.as_ref().unwrap().id;
         words.push(format!("{} {} {}", event.name.as_str(), &id[34..], pending.attempts));
@@ -72,13 +72,13 @@ pub(crate) async fn holds_everything(store: &Store) {
     let delivered: Vec<_> = list.iter().filter(|d| d.status == Status::Delivered).collect();
     assert_eq!((list.len(), delivered.len()), (36, 25));
     for delivery in delivered {
-        assert!(event_of(&store, &delivery.key).await.unwrap().is_some_and(|event| event.body.len() > 700));
+        assert!(event_of(store, &delivery.key).await.unwrap().is_some_and(|event| event.body.len() > 700));
     }
     assert_eq!(store.list(&TenantId::new(OTHER), &all).await.unwrap().deliveries.len(), 4);
     for (row, status) in [(0x01, "sent"), (0x05, "draft"), (0x11, "sent"), (0x15, "draft"), (0x24, "draft")] {
         let mut key = vec![3];
         key.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0x40, 0, 0x80, 0, 0, 0, 0, 0, 0, row]);
-        let columns = shadow_of(&store, "public.invoices: status,tenant_id", &key).await.unwrap().unwrap();
+        let columns = shadow_of(store, "public.invoices: status,tenant_id", &key).await.unwrap().unwrap();
         assert!(columns.windows(status.len()).any(|part| part == status.as_bytes()), "row {row:x}");
     }
 }

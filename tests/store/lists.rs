@@ -85,6 +85,14 @@ async fn lists_are_filtered_and_paged_newest_first() {
     for (name, filter, expected) in cases {
         assert_eq!(list(filter).await, expected, "{name}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_page_says_where_the_next_begins_and_a_tenant_sees_its_own() {
+    let house = House::new().await;
+    for n in 1..=5 {
+        house.commit(captured(n, lane(1))).await;
+    }
     let two = house.store.list(&tenant(), &Filter { limit: 2, ..Filter::default() }).await.unwrap();
     assert_eq!((two.deliveries.len(), two.next), (2, Some(two.deliveries[1].key.id)));
     assert!(

@@ -13,12 +13,15 @@ use crate::store::index::overlay::Fetched;
 use crate::store::log::group;
 use crate::store::log::port::{FrameNo, StoredFrame};
 use crate::store::log::whole::WholeGroups;
-use crate::store::recovery::replayed::said;
 use crate::store::state::apply::{FrameChange, Mode, apply};
+use crate::store::state::said::said;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::time::sleep;
 
+/// A file that says: rebuild the index. Left by a store whose index failed, by what rewrites the journal, and while a rebuild is not
+/// durable.
+pub(in crate::store) const REBUILD: &str = "rebuild-index";
 /// Frames in one visit to the blocking pool.
 const STEP: usize = 256;
 /// Or so many bytes.

@@ -4,12 +4,12 @@
 //! keeps at a crash is mended by replay: a delivery that is newer than the replayed record puts its place in the lane again, and no
 //! deleted place can be left behind. That an index reaches beyond the journal (an older copy of the journal beside it) shows in the first.
 use crate::fault;
+use crate::store::engine::backfill::REBUILD;
 use crate::store::engine::core::{Core, StoreStage};
 use crate::store::error::StoreError;
 use crate::store::index::keys;
 use crate::store::index::overlay::Layer;
 use crate::store::index::{IndexError, MAX_WRITES, Write};
-use crate::store::recovery::survey::REBUILD;
 use crate::store::state::Applied;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -2,13 +2,13 @@
 //! Reads; changes nothing.
 use crate::disk::Disk;
 use crate::domain::Status;
+use crate::store::engine::backfill::REBUILD;
 use crate::store::index::keys;
 use crate::store::index::{Index, IndexError};
 use crate::store::inspect::verify::{Loss, Part, Walked};
 use crate::store::log::segment;
 use crate::store::reading::checked_event;
 use crate::store::records::entry::Entry;
-use crate::store::recovery::survey::REBUILD;
 use crate::store::state::Applied;
 
 const FILE: &str = "index";

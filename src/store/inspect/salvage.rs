@@ -6,12 +6,12 @@
 //! Deliveries of good frames go on. Any crash in here leaves a folder that is still refused, and a second call ends the work.
 use crate::disk::Disk;
 use crate::domain::Lsn;
+use crate::store::engine::backfill::REBUILD;
 use crate::store::error::{StoreError, blocked, unreadable};
 use crate::store::inspect::dissect::{DissectedPiece, empty, set_back};
 use crate::store::inspect::verify::{Loss, Report, Walked, pieces, walk};
 use crate::store::log::segment;
 use crate::store::records::record::Identity;
-use crate::store::recovery::survey::REBUILD;
 
 /// No more empty frames are written than this in place of lost ones: a number beyond it is not believed.
 const MOST_LOST: u64 = 10_000_000;

@@ -1,5 +1,5 @@
 //! A delivery as the index holds it, and what is pending. Pure: bytes and back.
-use crate::domain::{Delivery, EventId, EventPlace, Pending, Status, SubscriptionId};
+use crate::domain::{BodyPlace, Delivery, EventId, Pending, Status, SubscriptionId};
 use crate::store::records::codec::{
     put_attempt, put_key, put_resource, take_attempt, take_key, take_name, take_resource, take_uuid,
 };
@@ -22,13 +22,13 @@ pub(in crate::store) struct Locator {
 
 impl Locator {
     /// As those see it who only carry it.
-    pub(in crate::store) fn place(self) -> EventPlace {
+    pub(in crate::store) fn place(self) -> BodyPlace {
         let mut w = Writer(Vec::with_capacity(24));
         w.u64(self.segment).u64(self.offset).u32(self.len).u32(self.crc);
-        EventPlace(w.0.try_into().unwrap_or_default())
+        BodyPlace(w.0.try_into().unwrap_or_default())
     }
     /// And back.
-    pub(in crate::store) fn of(EventPlace(bytes): EventPlace) -> Self {
+    pub(in crate::store) fn of(BodyPlace(bytes): BodyPlace) -> Self {
         let [segment, offset, tail] = *bytes.as_chunks::<8>().0 else { return Self::default() };
         let (len, crc) = tail.split_at(4);
         Self {
@@ -171,7 +171,7 @@ pub(in crate::store) fn decode_pending(
     let pending = Pending {
         key: take_key(r)?,
         event_id: EventId(take_uuid(r)?),
-        place: EventPlace(r.array()?),
+        place: BodyPlace(r.array()?),
         subscription,
         order: r.option(Reader::u64)?,
         seq,

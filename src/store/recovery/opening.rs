@@ -3,6 +3,7 @@
 //! and every segment. Segments that are not replayed are still checked while they are few (`CHECKED`); older ones are checked when read.
 use crate::disk::Disk;
 use crate::fault;
+use crate::store::engine::backfill::REBUILD;
 use crate::store::engine::checkpoint;
 use crate::store::engine::fetch::missing;
 use crate::store::engine::flush::{FULL, batches};
@@ -16,9 +17,10 @@ use crate::store::records::codec;
 use crate::store::records::entry::Tag;
 use crate::store::records::field::{Malformed, Reader};
 use crate::store::records::record::Record;
-use crate::store::recovery::replayed::{OpenJournal, said};
-use crate::store::recovery::survey::{Files, REBUILD, survey};
+use crate::store::recovery::replayed::OpenJournal;
+use crate::store::recovery::survey::{Files, survey};
 use crate::store::state::apply::{FrameChange, Mode, apply};
+use crate::store::state::said::said;
 use crate::store::state::{Applied, History, State, untag};
 use bytes::Bytes;
 use std::sync::Arc;

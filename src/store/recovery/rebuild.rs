@@ -6,10 +6,11 @@
 use crate::clock::SharedClock;
 use crate::disk::Disk;
 use crate::settings::StoreSettings;
+use crate::store::engine::backfill::REBUILD;
 use crate::store::error::{StoreError, blocked};
 use crate::store::index::IndexFactory;
 use crate::store::outbox::Store;
-use crate::store::recovery::survey::{REBUILD, survey};
+use crate::store::recovery::survey::survey;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,12 +1,7 @@
 //! Purpose: the journal as opening reads it: where it begins, how much of it is read, and what its frames say. Must not: change anything.
 use crate::store::error::StoreError;
-use crate::store::log::frame::Kind;
-use crate::store::log::group;
 use crate::store::log::port::{Chunk, FrameNo, Log, StoredFrame};
-use crate::store::log::segment;
 use crate::store::log::whole::WholeGroups;
-use crate::store::records::codec::RecordPlace;
-use crate::store::records::record::Batch;
 
 /// Bytes of the newest chunks that are checked at every start.
 const CHECKED: u64 = 256 << 20;
@@ -55,28 +50,5 @@ impl OpenJournal<'_> {
             last = frame.at.number;
         }
         Ok(last)
-    }
-}
-
-/// What a frame says; a header says nothing here.
-pub(in crate::store) fn said(
-    log: &dyn Log,
-    frame: &StoredFrame,
-) -> Result<(Batch, Vec<RecordPlace>), StoreError> {
-    read(frame.kind, frame.at.number, &frame.body, || log.describe(frame.at.place))
-}
-
-/// The same out of its file.
-pub(in crate::store) fn read(
-    kind: Kind,
-    number: FrameNo,
-    body: &[u8],
-    place: impl FnOnce() -> String,
-) -> Result<(Batch, Vec<RecordPlace>), StoreError> {
-    match kind {
-        Kind::Header => Ok((Batch::default(), Vec::new())),
-        Kind::Batch | Kind::Part | Kind::Seal => {
-            group::decode(kind, body).map_err(|what| segment::unknown_record(what, number, &place()))
-        }
     }
 }

@@ -6,6 +6,7 @@
 //! whole, by a rename. Wherever this is interrupted, the folder opens, and a second call ends the work: what is sealed is left alone.
 use crate::disk::Disk;
 use crate::domain::Subscription;
+use crate::store::engine::backfill::REBUILD;
 use crate::store::engine::checkpoint::{self, Blocks, Walk, Wrong};
 use crate::store::error::{StoreError, blocked, unreadable};
 use crate::store::index::keys;
@@ -15,8 +16,8 @@ use crate::store::log::segment::{self, Found, SegmentReader, SegmentStep};
 use crate::store::records::codec;
 use crate::store::records::field::{Malformed, Reader, Writer};
 use crate::store::records::record::{Batch, Record};
-use crate::store::recovery::replayed;
-use crate::store::recovery::survey::{Files, REBUILD, survey};
+use crate::store::recovery::survey::{Files, survey};
+use crate::store::state::said;
 
 /// A subscription as it may be stored; `None`: it may stay as it is.
 pub type Reseal<'a> = &'a (dyn Fn(&Subscription) -> Option<Subscription> + Sync);
@@ -86,7 +87,7 @@ fn segment_is_clear(files: &Files<'_>, first: u64, reseal: Reseal<'_>) -> Result
 /// The frame's batch with its subscriptions sealed; `None`: nothing in it is clear.
 fn sealed_batch(found: &Found, first: u64, reseal: Reseal<'_>) -> Result<Option<Batch>, StoreError> {
     let (mut batch, _) =
-        replayed::read(found.kind, found.number, &found.body, || format!("file {}", segment::name(first)))?;
+        said::read(found.kind, found.number, &found.body, || format!("file {}", segment::name(first)))?;
     let mut changed = false;
     for record in &mut batch.records {
         if let Record::Subscription(subscription) = record

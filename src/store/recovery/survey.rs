@@ -1,13 +1,11 @@
 //! What lies in the folder when a store opens: segments, checkpoints, marks. Knows no index and no frame.
 use crate::disk::Disk;
 use crate::fault;
+use crate::store::engine::backfill::REBUILD;
 use crate::store::engine::checkpoint::{self, Wrong};
 use crate::store::error::{StoreError, blocked, unreadable};
 use crate::store::log::segment;
 use std::collections::BTreeMap;
-
-/// A file that says: rebuild the index. Left by a store whose index failed, and by what rewrites the journal.
-pub(in crate::store) const REBUILD: &str = "rebuild-index";
 
 /// The folder's files that are ours.
 pub(in crate::store) struct Files<'a> {

@@ -1,5 +1,6 @@
 //! What the store keeps in memory beside the overlay: history, subscriptions, counters, fresh events. Pure; bytes and back.
 pub(in crate::store) mod apply;
+pub(in crate::store) mod said;
 
 use crate::domain::{Event, Lsn, Subscription, SubscriptionId};
 use crate::fault;

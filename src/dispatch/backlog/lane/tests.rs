@@ -2,7 +2,7 @@
 use super::*;
 use crate::dispatch::backlog::waits::Waits;
 use crate::dispatch::now::Now;
-use crate::domain::{DeliveryId, DeliveryKey, EventId, EventPlace};
+use crate::domain::{BodyPlace, DeliveryId, DeliveryKey, EventId};
 use crate::settings::DispatchSettings;
 use uuid::Uuid;
 
@@ -16,7 +16,7 @@ pub(crate) fn pending(lane: u128, n: u64, order: Option<u64>) -> Pending {
             id: DeliveryId(Uuid::from_u128(lane << 64 | u128::from(n))),
         },
         event_id: EventId(Uuid::nil()),
-        place: EventPlace::default(),
+        place: BodyPlace::default(),
         subscription: lane_id(lane),
         order,
         seq: (n, 0),
