@@ -77,17 +77,13 @@ impl LaneReads {
         self.newest = number;
         let page = room.filter(|_| self.page.is_none());
         self.page_next = !self.page_next;
-        match page.filter(|_| self.page_next || self.wanted.is_empty()) {
-            Some(limit) => {
-                self.page = Some(PageUnderWay { number, after, left: None, again: false });
-                Some(Want::Page { after, limit })
-            }
-            None => {
-                let order = self.wanted.pop_front()?;
-                self.firsts.insert(order, FirstRead::UnderWay { number, again: false });
-                Some(Want::First { order })
-            }
+        if let Some(limit) = page.filter(|_| self.page_next || self.wanted.is_empty()) {
+            self.page = Some(PageUnderWay { number, after, left: None, again: false });
+            return Some(Want::Page { after, limit });
         }
+        let order = self.wanted.pop_front()?;
+        self.firsts.insert(order, FirstRead::UnderWay { number, again: false });
+        Some(Want::First { order })
     }
     pub(in crate::dispatch) fn begin_count(&mut self, number: ReadNumber, after: Option<Seq>) {
         debug_assert!(self.count.is_none(), "two counts of one lane");
