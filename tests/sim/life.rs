@@ -334,8 +334,7 @@ impl Machine {
             self.world.violated(format!("at the end only {confirmed:x} is confirmed"));
         }
         if let Some(store) = self.open(&SimIndex::of(&self.world, MemoryIndex::default())).await {
-            let rebuilt = store.finish_rebuild().await;
-            let after = self.ledger(&store).await;
+            let (rebuilt, after) = (store.finish_rebuild().await, self.ledger(&store).await);
             if rebuilt.is_err() || after != before {
                 let what = format!("{} deliveries before the last stop and {}", before.len(), after.len());
                 self.world.violated(format!("{what} after, or not the same: {rebuilt:?}"));

@@ -55,6 +55,7 @@ pub(in crate::store) async fn to_the_end(core: &Arc<Core>) -> Result<(), StoreEr
         if !frames.is_empty() {
             core.offload(move |core| apply_all(core, &frames)).await??;
         }
+        fault::crash_point("rebuild.step");
         if is_complete(core, done) {
             break;
         }
@@ -64,11 +65,11 @@ pub(in crate::store) async fn to_the_end(core: &Arc<Core>) -> Result<(), StoreEr
         if done / TELL > before / TELL {
             tracing::info!(frame = done, of = applied, "deliveries come into the index");
         }
-        fault::crash_point("rebuild.step");
         make_room(core).await?;
     }
     *core.backfill.lock().unwrap_or_else(PoisonError::into_inner) = None;
     core.complete.set(true);
+    core.dirtied.notify_one();
     fault::crash_point("rebuild.complete");
     tracing::info!(frames = done, "the index is rebuilt");
     if *core.stage.borrow() == StoreStage::Idle {

@@ -38,7 +38,9 @@ pub(in crate::store) async fn run(core: Arc<Core>) -> Result<(), StoreError> {
         if !unsettled {
             settle_at = Instant::now() + UNSETTLED;
         }
-        if waiting < FULL {
+        // an index that was rebuilt is made durable at once: until then the next start would rebuild it again
+        let rebuilt = core.marked.load(Ordering::SeqCst) && core.complete.is_open();
+        if waiting < FULL && !rebuilt {
             tokio::select! {
                 biased;
                 _ = stage.changed() => continue,
@@ -49,7 +51,7 @@ pub(in crate::store) async fn run(core: Arc<Core>) -> Result<(), StoreError> {
             }
         }
         if core.is_writable() {
-            match generation(&core, Instant::now() >= settle_at).await {
+            match generation(&core, rebuilt || Instant::now() >= settle_at).await {
                 Ok(_) => {}
                 Err(error) if *stage.borrow() < StoreStage::Drained => return Err(error),
                 Err(error) => {
@@ -84,9 +86,9 @@ fn left_behind(error: &StoreError) {
 
 /// Writes everything that is dirty now. True: all of it, and all before it, is durable in the index.
 pub(in crate::store) async fn generation(core: &Arc<Core>, now: bool) -> Result<bool, StoreError> {
-    let (layer, applied) = {
+    let (layer, applied, whole) = {
         let mut state = core.write();
-        (state.overlay.begin_flush(), state.complete_to())
+        (state.overlay.begin_flush(), state.complete_to(), !state.backfilling)
     };
     core.room.notify_one();
     fault::crash_point("index.begin");
@@ -105,7 +107,7 @@ pub(in crate::store) async fn generation(core: &Arc<Core>, now: bool) -> Result<
     fault::crash_point("index.flushed");
     core.write().overlay.end_flush();
     core.took(applied.frame, settled);
-    if settled && applied.frame > 0 && core.marked.swap(false, Ordering::SeqCst) {
+    if settled && whole && core.marked.swap(false, Ordering::SeqCst) {
         unmark(core).await;
     }
     Ok(settled)

@@ -116,10 +116,6 @@ pub(in crate::store) async fn open(
         )));
     }
     opened.recovery.torn_bytes = claim.cut;
-    if files.rebuild && opened.backfill.is_none() {
-        fault::crash_point("rebuild.before-unmark");
-        disk.remove(REBUILD).await.map_err(|e| blocked(&e))?;
-    }
     Ok(opened)
 }
 
