@@ -189,8 +189,8 @@ async fn what_an_earlier_version_left_is_sealed_at_a_start_wherever_that_is_kill
         "disk.renamed:1",
         "rebuild.fresh:1",
         "rebuild.replayed:1",
-        // by now the journal is sealed: the mark of the index again, and the mark of the upgrade
-        "disk.created:2",
+        // by now the journal is sealed and the old index is gone: the mark of the upgrade
+        "disk.created:1",
         // beside the work, when the new index is durable
         "rebuild.before-unmark:1",
     ] {
