@@ -5,7 +5,7 @@ use crate::disk::Disk;
 use crate::domain::{Delivery, FilterStatus};
 use crate::domain::{DeliveryId, Lsn, Pending, Subscription, SubscriptionId};
 use crate::settings::StoreSettings;
-use crate::store::engine::backfill;
+use crate::store::engine::catch_up;
 use crate::store::engine::commit::{self, QUEUE, Queued};
 use crate::store::engine::compaction;
 use crate::store::engine::core::{Core, StoreStage, Unstarted};
@@ -105,9 +105,9 @@ impl Store {
             closing: watch::Sender::new(false),
             stage: watch::Sender::new(StoreStage::Idle),
             writable: Gate::new(true),
-            marked: AtomicBool::new(opened.backfill.is_some()),
-            complete: Gate::new(opened.backfill.is_none()),
-            backfill: Mutex::new(opened.backfill),
+            marked: AtomicBool::new(opened.catch_up.is_some()),
+            complete: Gate::new(opened.catch_up.is_none()),
+            catch_up: Mutex::new(opened.catch_up),
             ailing: AtomicBool::new(false),
             ailed: Notify::new(),
             broken: watch::Sender::new(None),
@@ -135,13 +135,13 @@ impl Store {
                 Box::pin(flush::run(self.core.clone())),
                 Box::pin(compaction::run(self.core.clone())),
                 Box::pin(upkeep::run(self.core.clone())),
-                Box::pin(backfill::run(self.core.clone())),
+                Box::pin(catch_up::run(self.core.clone())),
             )
         };
         let result = loops.await.map(|_| ());
         if let Err(error @ StoreError::Index(_)) = &result {
             tracing::error!(%error, "the index is given up; it will be rebuilt at the next start");
-            if let Err(error) = self.core.disk.create(backfill::REBUILD).await {
+            if let Err(error) = self.core.disk.create(catch_up::REBUILD).await {
                 tracing::warn!(%error, "this could not be noted down");
             }
         }
@@ -185,7 +185,7 @@ impl Store {
 
     /// What is left of a rebuild, at once: for a store that nobody runs.
     pub async fn finish_rebuild(&self) -> Result<(), StoreError> {
-        backfill::to_the_end(&self.core).await
+        catch_up::to_the_end(&self.core).await
     }
 
     /// Stops accepting, writes what is queued, flushes the index, ends `run`.
@@ -234,7 +234,7 @@ impl Store {
     pub fn vitals(&self) -> Vitals {
         let (applied, rebuilding) = {
             let state = self.core.read();
-            (state.applied, state.backfilling)
+            (state.applied, state.catching_up)
         };
         Vitals {
             pending: applied.pending,

@@ -179,14 +179,14 @@ impl Committer {
             self.core.get_older(b"any")?;
         }
         let lacks = |queued: &Queued| {
-            !state.backfilling
+            !state.catching_up
                 && missing(&state, &queued.records, queued.unseen, &queued.fetched).next().is_some()
         };
         if batch.iter().any(lacks) {
             return Ok(false);
         }
         let pieces = batch.iter().flat_map(|queued| queued.pieces.iter().map(move |piece| (queued, piece)));
-        let mode = if state.backfilling { Mode::LongLived } else { Mode::Live };
+        let mode = if state.catching_up { Mode::LongLived } else { Mode::Live };
         let mut fresh = Vec::new();
         for ((queued, piece), at) in pieces.zip(&written.pieces) {
             let change = FrameChange {

@@ -65,7 +65,7 @@ pub(in crate::store) struct Core {
     /// It has begun to ail.
     pub(in crate::store) ailed: Notify,
     /// Where the deliveries of the journal are read on from; `None`: the index has them all.
-    pub(in crate::store) backfill: Mutex<Option<FrameNo>>,
+    pub(in crate::store) catch_up: Mutex<Option<FrameNo>>,
     /// The folder says that the index is to be rebuilt.
     pub(in crate::store) marked: AtomicBool,
     /// Why the index failed: ends `run`.

@@ -4,7 +4,7 @@
 //! keeps at a crash is mended by replay: a delivery that is newer than the replayed record puts its place in the lane again, and no
 //! deleted place can be left behind. That an index reaches beyond the journal (an older copy of the journal beside it) shows in the first.
 use crate::fault;
-use crate::store::engine::backfill::REBUILD;
+use crate::store::engine::catch_up::REBUILD;
 use crate::store::engine::core::{Core, StoreStage};
 use crate::store::error::StoreError;
 use crate::store::index::keys;
@@ -88,7 +88,7 @@ fn left_behind(error: &StoreError) {
 pub(in crate::store) async fn generation(core: &Arc<Core>, now: bool) -> Result<bool, StoreError> {
     let (layer, applied, whole) = {
         let mut state = core.write();
-        (state.overlay.begin_flush(), state.complete_to(), !state.backfilling)
+        (state.overlay.begin_flush(), state.complete_to(), !state.catching_up)
     };
     core.room.notify_one();
     fault::crash_point("index.begin");

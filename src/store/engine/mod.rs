@@ -1,6 +1,6 @@
 //! Purpose: the loops that make batches durable, then visible, and the index and checkpoints behind them. Must not: depend on
 //! a stage.
-pub(in crate::store) mod backfill;
+pub(in crate::store) mod catch_up;
 pub(in crate::store) mod checkpoint;
 pub(in crate::store) mod commit;
 pub(in crate::store) mod compaction;

@@ -2,7 +2,7 @@
 //! Reads; changes nothing.
 use crate::disk::Disk;
 use crate::domain::Status;
-use crate::store::engine::backfill::REBUILD;
+use crate::store::engine::catch_up::REBUILD;
 use crate::store::index::keys;
 use crate::store::index::{Index, IndexError};
 use crate::store::inspect::verify::{Loss, Part, Walked};

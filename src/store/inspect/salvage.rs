@@ -6,7 +6,7 @@
 //! Deliveries of good frames go on. Any crash in here leaves a folder that is still refused, and a second call ends the work.
 use crate::disk::Disk;
 use crate::domain::Lsn;
-use crate::store::engine::backfill::REBUILD;
+use crate::store::engine::catch_up::REBUILD;
 use crate::store::error::{StoreError, blocked, unreadable};
 use crate::store::inspect::dissect::{DissectedPiece, empty, set_back};
 use crate::store::inspect::verify::{Loss, Report, Walked, pieces, walk};

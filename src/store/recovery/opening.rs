@@ -3,7 +3,7 @@
 //! and every segment. Segments that are not replayed are still checked while they are few (`CHECKED`); older ones are checked when read.
 use crate::disk::Disk;
 use crate::fault;
-use crate::store::engine::backfill::REBUILD;
+use crate::store::engine::catch_up::REBUILD;
 use crate::store::engine::checkpoint;
 use crate::store::engine::fetch::missing;
 use crate::store::engine::flush::{FULL, batches};
@@ -52,7 +52,7 @@ pub(in crate::store) struct Opened {
     /// Frame and bytes.
     pub(in crate::store) checkpoint: (u64, u64),
     /// Where the deliveries of the journal are still to be read from.
-    pub(in crate::store) backfill: Option<FrameNo>,
+    pub(in crate::store) catch_up: Option<FrameNo>,
     pub(in crate::store) recovery: Recovery,
 }
 
@@ -145,7 +145,7 @@ async fn begin(files: &Files<'_>, log: &dyn Log, factory: &IndexFactory) -> Resu
         last: claim.last,
         indexed: 0,
         checkpoint: (0, 0),
-        backfill: None,
+        catch_up: None,
         recovery: Recovery { fresh: true, rebuilt, ..Recovery::default() },
     })
 }
@@ -206,13 +206,13 @@ async fn rebuild(
     }
     let mut replay = Replay::new(index, Applied::default())?;
     replay.below = below.unwrap_or(0);
-    replay.state.backfilling = true;
+    replay.state.catching_up = true;
     let after = journal.chunk_of(replay.below + 1);
     let end = journal.walk(after, |frame| replay.frame(journal.log, frame)).await?;
     (replay.state.applied.frame, replay.state.applied.crc) = (last.frame, last.crc);
     fault::crash_point("rebuild.replayed");
     let mut opened = replay.finish(files, end)?;
-    opened.backfill = Some(oldest);
+    opened.catch_up = Some(oldest);
     Ok(opened)
 }
 
@@ -266,7 +266,7 @@ impl Replay {
             records: &batch.records,
             places: &places,
         };
-        let mode = if self.state.backfilling { Mode::LongLived } else { Mode::Replay };
+        let mode = if self.state.catching_up { Mode::LongLived } else { Mode::Replay };
         apply(&mut self.state, &change, mode)?;
         self.frames += 1;
         if self.frames.is_multiple_of(100_000) {
@@ -333,7 +333,7 @@ impl Replay {
             last,
             indexed: self.indexed,
             checkpoint: (newest, size),
-            backfill: None,
+            catch_up: None,
             recovery: Recovery { fresh: false, torn_bytes: 0, replayed_frames: self.frames, rebuilt: None },
         })
     }

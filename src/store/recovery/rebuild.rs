@@ -6,7 +6,7 @@
 use crate::clock::SharedClock;
 use crate::disk::Disk;
 use crate::settings::StoreSettings;
-use crate::store::engine::backfill::REBUILD;
+use crate::store::engine::catch_up::REBUILD;
 use crate::store::error::{StoreError, blocked};
 use crate::store::index::IndexFactory;
 use crate::store::outbox::Store;

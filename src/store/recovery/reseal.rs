@@ -6,7 +6,7 @@
 //! whole, by a rename. Wherever this is interrupted, the folder opens, and a second call ends the work: what is sealed is left alone.
 use crate::disk::Disk;
 use crate::domain::Subscription;
-use crate::store::engine::backfill::REBUILD;
+use crate::store::engine::catch_up::REBUILD;
 use crate::store::engine::checkpoint::{self, Blocks, Walk, Wrong};
 use crate::store::error::{StoreError, blocked, unreadable};
 use crate::store::index::keys;

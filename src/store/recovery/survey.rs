@@ -1,7 +1,7 @@
 //! What lies in the folder when a store opens: segments, checkpoints, marks. Knows no index and no frame.
 use crate::disk::Disk;
 use crate::fault;
-use crate::store::engine::backfill::REBUILD;
+use crate::store::engine::catch_up::REBUILD;
 use crate::store::engine::checkpoint::{self, Wrong};
 use crate::store::error::{StoreError, blocked, unreadable};
 use crate::store::log::segment;

@@ -21,8 +21,8 @@ pub(in crate::store) struct State {
     pub(in crate::store) cleared: Cleared,
     pub(in crate::store) subscriptions: BTreeMap<SubscriptionId, Arc<Subscription>>,
     pub(in crate::store) events: EventCache,
-    /// The journal's deliveries are not all in the index: `backfill` brings them, and commits leave theirs to it.
-    pub(in crate::store) backfilling: bool,
+    /// The journal's deliveries are not all in the index: `catch_up` brings them, and commits leave theirs to it.
+    pub(in crate::store) catching_up: bool,
     /// Bytes of long-lived records since the last checkpoint.
     pub(in crate::store) long_lived_bytes: u64,
 }
@@ -30,7 +30,7 @@ pub(in crate::store) struct State {
 impl State {
     /// Up to where the index is complete when it has all that is here.
     pub(in crate::store) fn complete_to(&self) -> Applied {
-        if self.backfilling && !fault::planted("rebuilt-too-early") {
+        if self.catching_up && !fault::planted("rebuilt-too-early") {
             Applied::default()
         } else {
             self.applied

@@ -43,7 +43,7 @@ pub(in crate::store) async fn run(core: Arc<Core>) -> Result<(), StoreError> {
 
 /// Reads to the end of the log.
 pub(in crate::store) async fn to_the_end(core: &Arc<Core>) -> Result<(), StoreError> {
-    let from = *core.backfill.lock().unwrap_or_else(PoisonError::into_inner);
+    let from = *core.catch_up.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(from) = from else { return Ok(()) };
     let mut groups = WholeGroups::new(core.log.read(from).await?);
     let mut done = from.saturating_sub(1);
@@ -67,7 +67,7 @@ pub(in crate::store) async fn to_the_end(core: &Arc<Core>) -> Result<(), StoreEr
         }
         make_room(core).await?;
     }
-    *core.backfill.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    *core.catch_up.lock().unwrap_or_else(PoisonError::into_inner) = None;
     core.complete.set(true);
     core.dirtied.notify_one();
     fault::crash_point("rebuild.complete");
@@ -93,9 +93,9 @@ async fn next_step(groups: &mut WholeGroups<'_>, most: u64) -> Result<Vec<Stored
 fn is_complete(core: &Core, done: FrameNo) -> bool {
     let mut state = core.write();
     if done >= state.applied.frame {
-        state.backfilling = false;
+        state.catching_up = false;
     }
-    !state.backfilling
+    !state.catching_up
 }
 
 fn apply_all(core: &Core, frames: &[StoredFrame]) -> Result<(), StoreError> {
