@@ -102,7 +102,7 @@ async fn the_stores_seed_is_what_the_store_writes() {
     let records = records();
     let (end, ()) = tokio::join!(running.run(), async {
         for records in records {
-            store.commit(Batch { records }).await.unwrap();
+            store.checkpoint().commit(Batch { records }).await.unwrap();
         }
         store.close().await;
     });

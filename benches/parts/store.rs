@@ -12,7 +12,7 @@ use tailhook::domain::{
     DeliveryId, DeliveryKey, Event, EventId, EventName, Lsn, Resource, Sequence, SubscriptionId, TenantId,
 };
 use tailhook::settings::StoreSettings;
-use tailhook::store::{Batch, Engine, Index, LsmIndex, Record, Store, StoreError};
+use tailhook::store::{Batch, Checkpoint, Engine, Index, LsmIndex, Record, Store, StoreError};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -46,7 +46,7 @@ impl House {
         Ok(Self { runtime, store, loops, _folder: folder })
     }
     fn commit(&self, records: Vec<Record>) -> anyhow::Result<()> {
-        Ok(self.runtime.block_on(self.store.commit(Batch { records }))?)
+        Ok(self.runtime.block_on(self.store.checkpoint().commit(Batch { records }))?)
     }
     fn close(mut self) -> anyhow::Result<()> {
         self.runtime.block_on(self.store.close());
@@ -162,14 +162,14 @@ pub(crate) fn shadow(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("shadow");
     group.bench_function("lookup", |b| {
         b.iter_custom(|rounds| {
-            let look = move |store: &Store| {
+            let look = move |checkpoint: &Checkpoint| {
                 let began = Instant::now();
                 for n in 0..rounds {
-                    black_box(store.shadow(TABLE, &key(n.wrapping_mul(7919) % KNOWN))).ok();
+                    black_box(checkpoint.shadow(TABLE, &key(n.wrapping_mul(7919) % KNOWN))).ok();
                 }
                 began.elapsed()
             };
-            house.runtime.block_on(house.store.offload(look)).unwrap_or_default()
+            house.runtime.block_on(house.store.checkpoint().offload(look)).unwrap_or_default()
         });
     });
     let mut n = 0;

@@ -61,7 +61,7 @@ pub(crate) async fn lists(folder: &Path, _size: u64) -> anyhow::Result<()> {
     let watch = Watch::begin();
     let (mut pages, mut filter) = (0, newest);
     while pages < PAGES {
-        let page = house.store.list(&tenant(), &filter).await?;
+        let page = house.store.history().list(&tenant(), &filter).await?;
         pages += 1;
         let Some(next) = page.next else { break };
         filter.after = Some(next);
@@ -76,7 +76,7 @@ async fn page(house: &House, name: &str, filter: &Filter) -> anyhow::Result<()> 
     let mut took = Vec::new();
     for _ in 0..PAGES / 4 {
         let began = Instant::now();
-        house.store.list(&tenant(), filter).await?;
+        house.store.history().list(&tenant(), filter).await?;
         took.push(began.elapsed());
     }
     took.sort_unstable();

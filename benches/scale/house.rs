@@ -53,7 +53,7 @@ impl House {
         let running = store.clone();
         loops.spawn(async move { running.run().await });
         // answered when a rebuild, if there is one, is done
-        store.lanes().await?;
+        store.outbox().lanes().await?;
         Ok(Self { store, recovery, folder: folder.to_owned(), loops })
     }
     /// What figures of a start begin with.
@@ -61,7 +61,7 @@ impl House {
         if self.recovery.rebuilt.is_some() { "index lost: " } else { "" }
     }
     pub(crate) async fn commit(&self, records: Vec<Record>) -> anyhow::Result<()> {
-        Ok(self.store.commit(Batch { records }).await?)
+        Ok(self.store.checkpoint().commit(Batch { records }).await?)
     }
     /// Waits until the index has everything.
     pub(crate) async fn indexed(&self) {

@@ -73,12 +73,12 @@ pub(crate) async fn deliver(folder: &Path, _size: u64) -> anyhow::Result<()> {
     let after = house.after();
     figure(&format!("{after}open"), watch.seconds() * 1e3, "ms");
     let transport = Yes::default();
-    let routing = Arc::new(Routing::load(house.store.subscriptions(), Lsn(1)));
+    let routing = Arc::new(Routing::load(house.store.checkpoint().subscriptions(), Lsn(1)));
     let (_routing, routing) = watch::channel(routing);
     let (_names, names) = watch::channel(Arc::new(BTreeSet::new()));
     let (stop, stopped) = watch::channel(false);
     let parts = DispatchParts {
-        store: house.store.clone(),
+        outbox: house.store.outbox(),
         transport: transport.clone(),
         routing,
         sealer: Sealer::plaintext(),

@@ -3,7 +3,7 @@ use crate::house::{House, TABLE, shadow, shadow_key};
 use crate::report::{Watch, figure};
 use std::path::Path;
 use std::time::Duration;
-use tailhook::store::Store;
+use tailhook::store::Checkpoint;
 use tokio::time::sleep;
 
 /// Rows of one commit, as the snapshot is read.
@@ -60,15 +60,15 @@ pub(crate) async fn look(folder: &Path, rows: u64) -> anyhow::Result<()> {
     let after = house.after();
     figure(&format!("{after}open"), watch.seconds() * 1e3, "ms");
     let watch = Watch::begin();
-    let look = move |store: &Store| {
+    let look = move |checkpoint: &Checkpoint| {
         let mut n = 1_u64;
         for _ in 0..LOOKUPS {
             n = (n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1)) % rows;
-            anyhow::ensure!(store.shadow(TABLE, &shadow_key(n))?.is_some(), "row {n} is forgotten");
+            anyhow::ensure!(checkpoint.shadow(TABLE, &shadow_key(n))?.is_some(), "row {n} is forgotten");
         }
         Ok(())
     };
-    house.store.offload(look).await??;
+    house.store.checkpoint().offload(look).await??;
     figure(&format!("{after}a lookup"), watch.seconds() * 1e6 / LOOKUPS as f64, "µs");
     house.close().await
 }

@@ -80,17 +80,20 @@ pub(crate) async fn beside(folder: &Path, stall_ms: u64) -> anyhow::Result<()> {
         pace.tick().await;
         let began = Instant::now();
         let (records, keys) = deliveries.captured(n..n + 1);
-        house.store.commit_unseen(Batch { records }).await?;
+        house.store.checkpoint().commit_unseen(Batch { records }).await?;
         acks.push(began.elapsed());
-        let (fresh, _) = house.store.fresh().await;
+        let (fresh, _) = house.store.outbox().fresh().await;
         for pending in &fresh {
-            anyhow::ensure!(house.store.event(pending).await?.is_some(), "delivery {n} has no event");
+            anyhow::ensure!(
+                house.store.outbox().event(pending).await?.is_some(),
+                "delivery {n} has no event"
+            );
         }
         ready.push(began.elapsed());
         let (store, records) = (house.store.clone(), deliveries.delivered(keys));
         outcomes.spawn(async move {
             let began = Instant::now();
-            store.commit(Batch { records }).await.map(|()| began.elapsed())
+            store.checkpoint().commit(Batch { records }).await.map(|()| began.elapsed())
         });
     }
     let outcomes: Result<Vec<Duration>, _> = outcomes.join_all().await.into_iter().collect();

@@ -12,7 +12,7 @@ use crate::domain::{
 };
 use crate::fault;
 use crate::registry::validate::Invalid;
-use crate::store::{Batch, Filter, FoundDelivery, Record, Store, StoreError};
+use crate::store::{Filter, FoundDelivery, History, StoreError};
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
@@ -63,10 +63,9 @@ pub(super) async fn create(
     let message = format!("Queued {count} webhook deliver{}", if count == 1 { "y" } else { "ies" });
     let answer = serde_json::json!({"queued": true, "count": count, "message": message, "event_id": event.id.to_string()});
     let answer = answer.to_string();
-    let mut batch = Batch { records: Record::routed(routed).collect() };
-    batch.records.extend(ticket.record(StatusCode::ACCEPTED, &answer, now_us / 1000));
+    let kept = ticket.answer(StatusCode::ACCEPTED, &answer, now_us / 1000);
     fault::crash_point("admin.before-post");
-    api.commit(batch).await?;
+    api.in_time(api.history().post(routed, kept)).await?;
     fault::crash_point("admin.posted");
     let known = settings.known_events.contains(event.name.as_str());
     let label = if known { event.name.as_str() } else { "other" };
@@ -128,8 +127,8 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let query = Query::read(query.as_deref(), &FILTERS)?;
     let filter = filter(&query)?;
-    let store = api.0.parts.store.clone();
-    let (found, next) = whole_page(&store, &caller, filter).await?;
+    let history = api.history();
+    let (found, next) = whole_page(&history, &caller, filter).await?;
     let objects: Vec<_> = found.into_iter().map(|found| object(found, false)).collect();
     let text = serde_json::to_string(&objects);
     let mut response = json(StatusCode::OK, text.map_err(|_| Problem::internal("serialising"))?);
@@ -142,13 +141,13 @@ pub(super) async fn list(
 
 /// The store answers a rare filter in parts; clients that follow no link get a full page all the same, within reason.
 async fn whole_page(
-    store: &Store,
+    history: &History,
     caller: &Caller,
     mut filter: Filter,
 ) -> Result<(Vec<FoundDelivery>, Option<DeliveryId>), StoreError> {
     let mut page = Vec::new();
     for _ in 0..MOST_PARTS {
-        let (part, next) = store.list_found(&caller.tenant, &filter).await?;
+        let (part, next) = history.list_found(&caller.tenant, &filter).await?;
         filter.limit = filter.limit.saturating_sub(part.len());
         filter.after = next;
         page.extend(part);
@@ -186,7 +185,7 @@ pub(super) async fn get(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let key = key(&caller, &id)?;
-    let found = api.0.parts.store.found(&key).await?.ok_or_else(|| Problem::not_found("delivery"))?;
+    let found = api.history().found(&key).await?.ok_or_else(|| Problem::not_found("delivery"))?;
     let text = serde_json::to_string(&object(found, true));
     Ok(json(StatusCode::OK, text.map_err(|_| Problem::internal("serialising"))?))
 }
@@ -206,7 +205,7 @@ pub(super) async fn retry(
         Begin::Replay(answer) => return Ok(answer),
         Begin::Go(ticket) => ticket,
     };
-    let found = api.0.parts.store.delivery(&key).await?;
+    let found = api.history().delivery(&key).await?;
     let found = found.ok_or_else(|| Problem::not_found("delivery"))?;
     if !matches!(found.status, Status::Failed | Status::Abandoned) {
         let detail = format!(
@@ -221,11 +220,9 @@ pub(super) async fn retry(
         "message": "Delivery queued for retry",
     });
     let answer = answer.to_string();
-    let mut batch = Batch::default();
-    batch.push(Record::Retried { key, at_ms });
-    batch.records.extend(ticket.record(StatusCode::ACCEPTED, &answer, at_ms));
+    let kept = ticket.answer(StatusCode::ACCEPTED, &answer, at_ms);
     fault::crash_point("admin.before-retry");
-    api.commit(batch).await?;
+    api.in_time(api.history().retry(key, at_ms, kept)).await?;
     fault::crash_point("admin.retried");
     Ok(json(StatusCode::ACCEPTED, answer))
 }

@@ -6,7 +6,7 @@ use crate::access::Caller;
 use crate::access::token::digest;
 use crate::domain::TenantId;
 use crate::domain::event::derived_uuid;
-use crate::store::{Idempotent, Record};
+use crate::store::Idempotent;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -60,16 +60,16 @@ impl KeyTicket {
         Some([today, today - 1].map(|day| derived_uuid(day * DAY_MS, &[tenant, key, &held.body_hash])))
     }
     /// What must be made durable with what the request did. The answer must hold no secret.
-    pub(super) fn record(&self, status: StatusCode, answer: &str, at_ms: i64) -> Option<Record> {
+    pub(super) fn answer(&self, status: StatusCode, answer: &str, at_ms: i64) -> Option<Idempotent> {
         let held = self.held.as_ref()?;
-        Some(Record::Idempotent(Box::new(Idempotent {
+        Some(Idempotent {
             tenant: held.key.0.clone(),
             key: held.key.1.clone(),
             body_hash: held.body_hash,
             status: status.as_u16(),
             answer: Bytes::copy_from_slice(answer.as_bytes()),
             at_ms,
-        })))
+        })
     }
 }
 
@@ -104,7 +104,7 @@ pub(super) async fn begin(
         return Err(Problem::new(StatusCode::CONFLICT, "idempotency_busy", detail).retry_after(1));
     }
     let held = HeldKey { busy: api.0.busy_keys.clone(), key, body_hash };
-    match api.0.parts.store.idempotent(&held.key.0, &held.key.1).await? {
+    match api.0.parts.store.answers().find(&held.key.0, &held.key.1).await? {
         None => Ok(Begin::Go(KeyTicket { held: Some(held) })),
         Some(known) if known.body_hash == body_hash => Ok(Begin::Replay(replay(known))),
         Some(_) => {
@@ -150,7 +150,7 @@ mod tests {
         let busy = Busy::default();
         let one = ticket("a", &busy);
         assert_eq!(one.key(), Some("POST /x k"));
-        let Some(Record::Idempotent(kept)) = one.record(StatusCode::CREATED, "{}", 5) else { panic!() };
+        let kept = one.answer(StatusCode::CREATED, "{}", 5).unwrap();
         assert_eq!(
             (kept.status, &kept.answer[..], kept.at_ms, kept.body_hash),
             (201, &b"{}"[..], 5, [7; 32])
@@ -159,7 +159,7 @@ mod tests {
         drop(one);
         assert!(busy.lock().unwrap().is_empty());
         let none = KeyTicket { held: None };
-        assert!(none.key().is_none() && none.record(StatusCode::OK, "", 0).is_none());
+        assert!(none.key().is_none() && none.answer(StatusCode::OK, "", 0).is_none());
     }
 
     #[test]

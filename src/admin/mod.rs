@@ -30,7 +30,7 @@ use crate::postgres::subscriptions::Subscriptions;
 use crate::registry::Routing;
 use crate::registry::seal::Sealer;
 use crate::settings::{AdminSettings, EnvelopeSettings};
-use crate::store::{Batch, HUNG, Store, StoreError};
+use crate::store::{HUNG, History, Store, StoreError};
 use crate::telemetry::Metrics;
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -112,8 +112,11 @@ impl Api {
     }
     /// Makes it durable. Nobody waits for a disk that does not answer: then it is not known whether the batch becomes durable,
     /// and the same request with its `Idempotency-Key` finds out.
-    async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        let commit = self.0.parts.store.commit(batch);
+    fn history(&self) -> History {
+        self.0.parts.store.history()
+    }
+    /// A commit, for as long as a client would wait.
+    async fn in_time(&self, commit: impl Future<Output = Result<(), StoreError>>) -> Result<(), StoreError> {
         let late = |_| StoreError::Blocked(format!("the disk has not answered for {HUNG:?}"));
         tokio::time::timeout(HUNG, commit).await.map_err(late)?
     }

@@ -11,7 +11,6 @@ use crate::postgres::subscriptions::{WriteError, WrittenSubscription};
 use crate::registry::rows::{self, RowChange};
 use crate::registry::seal::Field;
 use crate::registry::validate::{self, Checked, Invalid, Origin};
-use crate::store::Batch;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
@@ -53,9 +52,9 @@ pub(super) async fn create(
     let mut object = objects::subscription(&subscription);
     object.effective = Some(api.effective(subscription.id, true, written).await);
     let masked = serde_json::to_string(&object).map_err(|_| Problem::internal("serialising"))?;
-    if let Some(record) = ticket.record(StatusCode::CREATED, &masked, api.0.parts.clock.now_ms()) {
+    if let Some(answer) = ticket.answer(StatusCode::CREATED, &masked, api.0.parts.clock.now_ms()) {
         // the subscription stands whatever becomes of this: a repeat finds it by its id
-        let kept = api.commit(Batch { records: vec![record] }).await;
+        let kept = api.in_time(api.0.parts.store.answers().keep(answer)).await;
         kept.unwrap_or_else(|error| tracing::warn!(%error, "an idempotent answer could not be kept"));
     }
     fault::crash_point("admin.subscription-answer");

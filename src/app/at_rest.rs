@@ -40,7 +40,7 @@ pub(super) async fn folder(
         return Ok(store);
     }
     // with the mark too: an earlier version may have run in this folder since
-    let subscriptions = store.subscriptions();
+    let subscriptions = store.checkpoint().subscriptions();
     let clear = subscriptions.iter().any(|s| sealer.seal_clear(s).is_some());
     if marked && !clear {
         return Ok(store);
@@ -86,7 +86,7 @@ async fn rewrite(config: &Config, disk: &RealDisk, sealer: &Sealer) -> anyhow::R
 /// Seals the header values that the API of an earlier version wrote in the clear into the table. What cannot be sealed is a
 /// warning: the sidecar itself works with either.
 pub(super) async fn table(config: &Config, store: &Store, sealer: &Sealer) {
-    if sealer.is_plaintext() || !sealer.fits(&store.subscriptions()) {
+    if sealer.is_plaintext() || !sealer.fits(&store.checkpoint().subscriptions()) {
         return;
     }
     let name = TableName::subscriptions(&config.database.schema);

@@ -41,15 +41,16 @@ pub async fn run(config: Config, options: RunOptions, shutdown: watch::Receiver<
     let disk = Arc::new(RealDisk::open(&config.data_folder).with_context(place)?);
     let store = open_store(&config, disk.clone(), &metrics, &clock).await?;
     fault::crash_point("start.opened");
-    let sealer = wiring::sealer(&config, store.subscriptions().iter().any(holds_sealed))?;
+    let sealer = wiring::sealer(&config, store.checkpoint().subscriptions().iter().any(holds_sealed))?;
     let store = at_rest::folder(&config, disk, store, &sealer, (&metrics, &clock)).await?;
-    preflight::run(&config, store.position().is_some()).await?;
+    preflight::run(&config, store.checkpoint().position().is_some()).await?;
     at_rest::table(&config, &store, &sealer).await;
     let listener = TcpListener::bind(config.admin.listen)
         .await
         .with_context(|| format!("admin.listen = \"{}\" cannot be listened on", config.admin.listen))?;
     fault::crash_point("start.listening");
-    let routing = Routing::load(store.subscriptions(), store.position().unwrap_or_default());
+    let routing =
+        Routing::load(store.checkpoint().subscriptions(), store.checkpoint().position().unwrap_or_default());
     let (routing, routes) = watch::channel(Arc::new(routing));
     let (status, capture_status) = watch::channel(crate::capture::CaptureStatus::default());
     let health = admin::Health::default();

@@ -106,7 +106,7 @@ pub(super) fn capture(
     getrandom::fill(&mut epoch).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
     Ok(capture::CaptureParts {
         source: PostgresSource::new(settings, lender.lookups(), shared.clock.clone()),
-        store: shared.store.clone(),
+        checkpoint: shared.store.checkpoint(),
         rules: CaptureRules {
             mapping: Arc::new(config.mapping.clone()),
             envelope: config.envelope.clone(),
@@ -136,7 +136,7 @@ pub(super) fn dispatch(
 ) -> dispatch::DispatchParts<Proxy, impl FnMut() -> f64 + Send + 'static> {
     let names: BTreeSet<EventName> = config.mapping.event_names().into_iter().collect();
     dispatch::DispatchParts {
-        store: shared.store.clone(),
+        outbox: shared.store.outbox(),
         transport,
         routing: shared.routing.clone(),
         sealer: shared.sealer.clone(),

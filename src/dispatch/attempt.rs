@@ -5,7 +5,7 @@ use crate::domain::{Event, EventName, Failure, Outcome, Parcel, Secret, Subscrip
 use crate::egress::{Request, Transport};
 use crate::fault;
 use crate::registry::seal::{Field, Sealer};
-use crate::store::Store;
+use crate::store::Outbox;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// What an attempt needs.
 pub(in crate::dispatch) struct Attempting<T> {
-    pub(in crate::dispatch) store: Store,
+    pub(in crate::dispatch) outbox: Outbox,
     pub(in crate::dispatch) transport: T,
     pub(in crate::dispatch) sealer: Sealer,
     pub(in crate::dispatch) subscription: Arc<Subscription>,
@@ -95,7 +95,7 @@ impl<T: Transport> Attempting<T> {
     }
 
     async fn body(&self, member: &ParcelMember) -> Result<Arc<Event>, String> {
-        let found = self.store.event(&member.pending).await.map_err(|e| {
+        let found = self.outbox.event(&member.pending).await.map_err(|e| {
             tracing::error!(delivery = %member.pending.key.id, "not sent, for its body cannot be read: {e}");
             format!("the event's body cannot be read: {e}")
         });

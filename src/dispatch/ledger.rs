@@ -3,8 +3,9 @@
 //! A commit waits for fdatasync; attempts do not wait for a commit. A few are on their way at once, what comes
 //! meanwhile is gathered for the next. What the store cannot take stays here until it can.
 use crate::dispatch::ticket::Ticket;
+use crate::domain::Settled;
 use crate::fault;
-use crate::store::{Batch, Record, Store, StoreError};
+use crate::store::{Outbox, StoreError};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -17,16 +18,16 @@ const GATHER: Duration = Duration::from_millis(5);
 const BATCH: usize = 512;
 
 /// What becomes durable together, and the deliveries that it settles: one, or those of a parcel.
-type Settlement = (Vec<Record>, Vec<Ticket>);
+type Settlement = (Vec<Settled>, Vec<Ticket>);
 
 struct Commit {
     entries: Vec<Settlement>,
     result: Result<(), StoreError>,
 }
 
-/// Gathered records and commits on their way.
+/// Gathered outcomes and commits on their way.
 pub(in crate::dispatch) struct Ledger {
-    store: Store,
+    outbox: Outbox,
     gathered: Vec<Settlement>,
     commits: JoinSet<Commit>,
     blocked: bool,
@@ -35,12 +36,12 @@ pub(in crate::dispatch) struct Ledger {
 }
 
 impl Ledger {
-    pub(in crate::dispatch) fn new(store: Store) -> Self {
-        Self { store, gathered: Vec::new(), commits: JoinSet::new(), blocked: false, sent: None }
+    pub(in crate::dispatch) fn new(outbox: Outbox) -> Self {
+        Self { outbox, gathered: Vec::new(), commits: JoinSet::new(), blocked: false, sent: None }
     }
-    /// Gathers records that become durable together; their tickets come back from `finished` when they are.
-    pub(in crate::dispatch) fn add(&mut self, records: Vec<Record>, tickets: Vec<Ticket>) {
-        self.gathered.push((records, tickets));
+    /// Gathers outcomes that become durable together; their tickets come back from `finished` when they are.
+    pub(in crate::dispatch) fn add(&mut self, settled: Vec<Settled>, tickets: Vec<Ticket>) {
+        self.gathered.push((settled, tickets));
     }
     /// The store takes nothing.
     pub(in crate::dispatch) fn is_blocked(&self) -> bool {
@@ -74,11 +75,11 @@ impl Ledger {
             let rest = self.gathered.split_off(self.gathered.len().min(BATCH));
             let entries = std::mem::replace(&mut self.gathered, rest);
             self.sent = Some(Instant::now());
-            let store = self.store.clone();
-            let batch = Batch { records: entries.iter().flat_map(|(records, _)| records.clone()).collect() };
+            let outbox = self.outbox.clone();
+            let settled = entries.iter().flat_map(|(settled, _)| settled.clone()).collect();
             self.commits.spawn(async move {
                 fault::crash_point("dispatch.before-commit");
-                let result = store.commit(batch).await;
+                let result = outbox.settle(settled).await;
                 fault::crash_point("dispatch.committed");
                 Commit { entries, result }
             });

@@ -4,7 +4,7 @@ use crate::dispatch::backlog::refill::{BegunRead, Want};
 use crate::dispatch::message::GivenUp;
 use crate::domain::{DeliveryKey, EventName, Pending, SubscriptionId};
 use crate::fault;
-use crate::store::{Store, StoreError};
+use crate::store::{Outbox, StoreError};
 use std::collections::BTreeMap;
 use tokio::task::{self, JoinError, JoinSet};
 
@@ -34,14 +34,14 @@ pub(in crate::dispatch) enum ReadAnswer {
 
 /// The reads that are under way.
 pub(in crate::dispatch) struct Reads {
-    store: Store,
+    outbox: Outbox,
     tasks: JoinSet<ReadAnswer>,
     under_way: BTreeMap<task::Id, Reading>,
 }
 
 impl Reads {
-    pub(in crate::dispatch) fn new(store: Store) -> Self {
-        Self { store, tasks: JoinSet::new(), under_way: BTreeMap::new() }
+    pub(in crate::dispatch) fn new(outbox: Outbox) -> Self {
+        Self { outbox, tasks: JoinSet::new(), under_way: BTreeMap::new() }
     }
 
     /// So many more may begin.
@@ -52,9 +52,9 @@ impl Reads {
 
     /// Reads what the scheduler wants.
     pub(in crate::dispatch) fn begin(&mut self, read: BegunRead) {
-        let store = self.store.clone();
+        let outbox = self.outbox.clone();
         self.spawn(Reading::Wanted(read), async move {
-            let found = wanted(&store, read).await;
+            let found = wanted(&outbox, read).await;
             fault::crash_point("dispatch.page-read");
             found.map(|found| ReadAnswer::Wanted(read, found))
         });
@@ -64,8 +64,8 @@ impl Reads {
     pub(in crate::dispatch) fn begin_lanes(&mut self) -> bool {
         let free = !self.is_under_way(Reading::Lanes);
         if free {
-            let store = self.store.clone();
-            self.spawn(Reading::Lanes, async move { store.lanes().await.map(ReadAnswer::Lanes) });
+            let outbox = self.outbox.clone();
+            self.spawn(Reading::Lanes, async move { outbox.lanes().await.map(ReadAnswer::Lanes) });
         }
         free
     }
@@ -74,12 +74,12 @@ impl Reads {
     pub(in crate::dispatch) fn begin_names(&mut self, of: &[GivenUp]) -> bool {
         let free = !self.is_under_way(Reading::Names);
         if free {
-            let store = self.store.clone();
+            let outbox = self.outbox.clone();
             let keys: Vec<DeliveryKey> = of.iter().map(|given_up| given_up.key.clone()).collect();
             self.spawn(Reading::Names, async move {
                 let mut names = Vec::with_capacity(keys.len());
                 for key in keys {
-                    let delivery = store.delivery(&key).await;
+                    let delivery = outbox.delivery(&key).await;
                     // a name that cannot be read is another one
                     names.push(delivery.ok().flatten().map(|delivery| delivery.event));
                 }
@@ -126,13 +126,13 @@ impl Reads {
 }
 
 /// The answer is as the store is at one time within the read: a page has no hole below its last delivery.
-async fn wanted(store: &Store, read: BegunRead) -> Result<Vec<Pending>, StoreError> {
+async fn wanted(outbox: &Outbox, read: BegunRead) -> Result<Vec<Pending>, StoreError> {
     match read.want {
         Want::Page { after, limit } | Want::Count { after, limit } => {
-            store.due(read.lane, after, limit).await
+            outbox.due(read.lane, after, limit).await
         }
         Want::First { order } => {
-            store.first_in_order(read.lane, order).await.map(|found| found.into_iter().collect())
+            outbox.first_in_order(read.lane, order).await.map(|found| found.into_iter().collect())
         }
     }
 }

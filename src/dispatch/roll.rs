@@ -60,7 +60,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
     /// The active subscription, as it is now. The routing is published after the commit that changed it, so the store is asked
     /// before anything is given up: of a subscription that the routing does not know (yet), and whose it is.
     pub(in crate::dispatch) fn current(&self, id: SubscriptionId) -> Option<Arc<Subscription>> {
-        let stored = self.parts.store.subscription(id).filter(|subscription| subscription.active);
+        let stored = self.parts.outbox.subscription(id).filter(|subscription| subscription.active);
         match (self.routed(id), stored) {
             (Some(routed), Some(stored)) if routed.tenant != stored.tenant => Some(stored),
             (routed, stored) => routed.or(stored),

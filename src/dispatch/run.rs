@@ -9,12 +9,12 @@ use crate::dispatch::roll::Review;
 use crate::dispatch::scheduler::{Done, Job};
 use crate::dispatch::status::{DispatchStatus, Observer};
 use crate::dispatch::{Offered, Scheduler};
-use crate::domain::{EventName, Pending};
+use crate::domain::{EventName, Pending, Settled};
 use crate::egress::Transport;
 use crate::fault;
 use crate::registry::{Routing, seal::Sealer};
 use crate::settings::DispatchSettings;
-use crate::store::{Record, Store, StoreError};
+use crate::store::{Outbox, StoreError};
 use crate::telemetry::Metrics;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,7 +36,7 @@ const NAMELESS: usize = 8192;
 /// What dispatch works with.
 pub struct DispatchParts<T, J> {
     /// Deliveries and their bodies.
-    pub store: Store,
+    pub outbox: Outbox,
     /// The way out.
     pub transport: T,
     /// The subscriptions, as of the last durable commit.
@@ -99,9 +99,9 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         let reviewed = parts.routing.borrow().clone();
         Self {
             scheduler: Scheduler::new(parts.settings.clone()),
-            ledger: Ledger::new(parts.store.clone()),
+            ledger: Ledger::new(parts.outbox.clone()),
             observer: Observer::new(&parts),
-            reads: Reads::new(parts.store.clone()),
+            reads: Reads::new(parts.outbox.clone()),
             nameless: Vec::new(),
             attempts: JoinSet::new(),
             jobs: Jobs::new(),
@@ -144,7 +144,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
     /// Before a first snapshot is complete nobody knows who subscribes, and nothing may be given up for want of one: not when
     /// capture has stopped before us either.
     async fn followed(&mut self) {
-        while self.parts.store.position().is_none() && self.is_wanted() {
+        while !self.parts.outbox.is_begun() && self.is_wanted() {
             tokio::select! {
                 biased;
                 _ = self.shutdown.changed() => {}
@@ -191,7 +191,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         let done = self.scheduler.done(&job, came.outcome, came.at_ms, now, jitter);
         self.observer.attempt(&done, &came.events, now.wall);
         let Done { keys, attempt, next } = done;
-        let record = |key| Record::Attempted { key, attempt: attempt.clone(), next };
+        let record = |key| Settled::Attempted { key, attempt: attempt.clone(), next };
         let tickets = job.parcel.members().map(|member| member.ticket).collect();
         self.ledger.add(keys.into_iter().map(record).collect(), tickets);
     }
@@ -274,7 +274,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         for given_up in self.scheduler.take_given_up() {
             tracing::warn!(delivery = %given_up.key.id, reason = given_up.reason, "delivery abandoned");
             let (key, reason) = (given_up.key.clone(), given_up.reason.to_string());
-            self.ledger.add(vec![Record::Abandoned { key, reason, at_ms }], vec![given_up.ticket]);
+            self.ledger.add(vec![Settled::Abandoned { key, reason, at_ms }], vec![given_up.ticket]);
             if self.nameless.len() < NAMELESS {
                 self.nameless.push(given_up);
             } else {
@@ -300,7 +300,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
                 continue;
             };
             let attempting = Attempting {
-                store: self.parts.store.clone(),
+                outbox: self.parts.outbox.clone(),
                 transport: self.parts.transport.clone(),
                 sealer: self.parts.sealer.clone(),
                 subscription,
@@ -330,7 +330,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         tokio::select! {
             biased;
             changed = self.shutdown.changed() => return Ok(changed.is_ok() && !*self.shutdown.borrow()),
-            (pending, overflowed) = self.parts.store.fresh() => self.offered(pending, overflowed),
+            (pending, overflowed) = self.parts.outbox.fresh() => self.offered(pending, overflowed),
             tickets = self.ledger.finished(), if self.ledger.has_commits() => {
                 let tickets = tickets?;
                 self.settled(&tickets);
@@ -342,7 +342,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
                 self.routed = changed.is_ok();
                 self.routing_changed();
             }
-            () = self.parts.store.writable(), if self.ledger.is_blocked() => self.again = Some(Instant::now()),
+            () = self.parts.outbox.writable(), if self.ledger.is_blocked() => self.again = Some(Instant::now()),
             () = task::yield_now(), if busy => {}
             () = sleep_until(wake) => {}
         }

@@ -211,6 +211,29 @@ pub struct Delivery {
     pub updated_us: i64,
 }
 
+/// What became of a delivery, to be made durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    /// An attempt was made.
+    Attempted {
+        /// Of which delivery.
+        key: DeliveryKey,
+        /// What came of it.
+        attempt: Attempt,
+        /// What follows.
+        next: Next,
+    },
+    /// Given up without an attempt.
+    Abandoned {
+        /// Which delivery.
+        key: DeliveryKey,
+        /// One line for people.
+        reason: String,
+        /// Unix milliseconds.
+        at_ms: i64,
+    },
+}
+
 /// Where an event's body lies. Opaque: only the store that gave it reads it.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct BodyPlace(pub(crate) [u8; 24]);

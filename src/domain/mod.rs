@@ -14,7 +14,7 @@ pub mod tenant;
 
 pub use delivery::{
     Attempt, BodyPlace, Delivery, DeliveryId, DeliveryKey, Failure, FilterStatus, Next, Outcome, Pending,
-    Sequence, Status,
+    Sequence, Settled, Status,
 };
 pub use endpoint::EndpointKey;
 pub use event::{Event, EventId, EventName, Pattern, Resource};

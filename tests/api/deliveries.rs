@@ -103,7 +103,12 @@ async fn the_same_request_again_gets_the_same_answer() {
         answer: Bytes::new(),
         at_ms: 0,
     };
-    world.store.commit(Batch { records: vec![Record::Idempotent(Box::new(lost))] }).await.unwrap();
+    world
+        .store
+        .checkpoint()
+        .commit(Batch { records: vec![Record::Idempotent(Box::new(lost))] })
+        .await
+        .unwrap();
     let (again, expected) = (post("/subscriptions", wish.clone(), "k1").await, first.json());
     assert_eq!((again.status.as_u16(), again.header("idempotency-replayed")), (201, None));
     for field in ["id", "secret", "event", "url", "created_at", "active"] {

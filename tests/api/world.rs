@@ -210,6 +210,6 @@ impl World {
         };
         let attempt = Attempt { number: 1, at_ms: 1_771_065_000_000, outcome, counted: true };
         let records = vec![Record::Attempted { key, attempt, next: Next::Failed }];
-        self.store.commit(Batch { records }).await.unwrap();
+        self.store.checkpoint().commit(Batch { records }).await.unwrap();
     }
 }

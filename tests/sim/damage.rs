@@ -59,7 +59,11 @@ async fn look(
     for tenant in tenants {
         read(&store, &TenantId::new(tenant), &mut deliveries).await?;
     }
-    Ok(Seen { position: store.position().map_or(0, |at| at.0), cut: recovery.torn_bytes, deliveries })
+    Ok(Seen {
+        position: store.checkpoint().position().map_or(0, |at| at.0),
+        cut: recovery.torn_bytes,
+        deliveries,
+    })
 }
 
 async fn read(
@@ -69,9 +73,9 @@ async fn read(
 ) -> Result<(), StoreError> {
     let mut filter = Filter { limit: 100, ..Filter::default() };
     loop {
-        let page = store.list(tenant, &filter).await?;
+        let page = store.history().list(tenant, &filter).await?;
         for delivery in page.deliveries {
-            let found = store.found(&delivery.key).await.ok().flatten();
+            let found = store.history().found(&delivery.key).await.ok().flatten();
             let event = found.and_then(|found| found.event);
             into.insert(delivery.key.id, (delivery.status, event));
         }

@@ -194,7 +194,7 @@ impl Machine {
         match opened {
             Ok((store, recovery)) => {
                 let (position, confirmed) =
-                    (store.position().map_or(0, |p| p.0), self.server.confirmed_ever());
+                    (store.checkpoint().position().map_or(0, |p| p.0), self.server.confirmed_ever());
                 self.world.note(|| format!("opened at {position:x}: {recovery:?}"));
                 if position < confirmed && !self.server.is_accepted() {
                     self.world.violated(format!("confirmed {confirmed:x} but {position:x} is what survived"));
@@ -316,7 +316,7 @@ impl Machine {
             result = &mut run => self.ended(&result),
             done = self.all_ended(&store) => {
                 if !done {
-                    let (vitals, at) = (store.vitals(), store.position());
+                    let (vitals, at) = (store.vitals(), store.checkpoint().position());
                     self.world.violated(format!("not all ended after {PATIENCE_MS} ms: {vitals:?} at {at:?}"));
                 }
                 before = self.ledger(&store).await;
@@ -351,7 +351,7 @@ impl Machine {
         let until = self.world.ms() + PATIENCE_MS;
         let last = self.txns.last().map_or(0, |txn| txn.end);
         while self.world.ms() < until {
-            let here = store.position().is_some_and(|at| at.0 >= last);
+            let here = store.checkpoint().position().is_some_and(|at| at.0 >= last);
             let confirmed = self.server.slot().is_some_and(|slot| slot.confirmed >= last);
             let vitals = store.vitals();
             if here && confirmed && !vitals.rebuilding && vitals.pending == 0 {
@@ -369,7 +369,7 @@ impl Machine {
             let tenant = TenantId::new(tenant);
             let mut filter = Filter { limit: 100, ..Filter::default() };
             loop {
-                let (page, next) = match store.list_found(&tenant, &filter).await {
+                let (page, next) = match store.history().list_found(&tenant, &filter).await {
                     Ok(page) => page,
                     Err(error) => {
                         self.world.violated(format!("a list fails: {error}"));

@@ -55,7 +55,7 @@ pub(crate) async fn position_of(platter: &Arc<Platter>, world: &Arc<World>) -> R
     let index = MemoryIndex::default();
     let disk = Arc::new(platter.mount());
     let (store, _) = Store::open(store_settings(), disk, index.factory(), world.clone()).await?;
-    Ok(store.position().map_or(0, |lsn| lsn.0))
+    Ok(store.checkpoint().position().map_or(0, |lsn| lsn.0))
 }
 
 #[derive(serde::Deserialize)]
@@ -121,12 +121,13 @@ impl Sidecar {
         if gaps > self.gaps_before.swap(gaps, Ordering::Relaxed) + 1 {
             world.violated("a gap was counted again while it stood".to_owned());
         }
-        let position = store.position().unwrap_or_default();
-        let (routing, routes) = watch::channel(Arc::new(Routing::load(store.subscriptions(), position)));
+        let position = store.checkpoint().position().unwrap_or_default();
+        let (routing, routes) =
+            watch::channel(Arc::new(Routing::load(store.checkpoint().subscriptions(), position)));
         let jitter = world.rng.fork();
         let capture = capture::CaptureParts {
             source,
-            store: store.clone(),
+            checkpoint: store.checkpoint(),
             rules: capture::CaptureRules {
                 mapping: self.mapping.clone(),
                 envelope: EnvelopeSettings::default(),
@@ -146,7 +147,7 @@ impl Sidecar {
             accept_gap,
         };
         let dispatch = dispatch::DispatchParts {
-            store: store.clone(),
+            outbox: store.outbox(),
             transport,
             routing: routes,
             sealer: self.sealer.clone(),

@@ -22,8 +22,12 @@ async fn a_crash_between_append_and_sync_keeps_what_was_acknowledged() {
     for kept in 0..=written {
         let house = House::open(settings(), disk.crash(kept), MemoryIndex::default()).await.unwrap();
         let all = kept == written;
-        assert_eq!(house.store.position(), Some(Lsn(if all { 3 } else { 2 })), "{kept} bytes kept");
-        assert_eq!(house.store.delivery(&key(2, lane(1))).await.unwrap().is_some(), all);
+        assert_eq!(
+            house.store.checkpoint().position(),
+            Some(Lsn(if all { 3 } else { 2 })),
+            "{kept} bytes kept"
+        );
+        assert_eq!(house.store.history().delivery(&key(2, lane(1))).await.unwrap().is_some(), all);
         assert_eq!(event_of(&house.store, &key(1, lane(1))).await.unwrap().unwrap().body, event(1).body);
         let torn = if all { 0 } else { kept as u64 };
         assert_eq!(house.recovery.torn_bytes, torn);
@@ -48,7 +52,7 @@ async fn pages_of_one_append_may_be_lost_in_any_order() {
         let disk = disk.fork();
         disk.edit("journal-0000000000000001", |bytes| bytes[hole] ^= 0xFF);
         let house = House::open(settings(), disk, MemoryIndex::default()).await.unwrap();
-        assert!(house.store.position() >= Some(Lsn(2)), "hole at {hole}");
+        assert!(house.store.checkpoint().position() >= Some(Lsn(2)), "hole at {hole}");
         assert!(house.recovery.torn_bytes > 0);
     }
 }
@@ -68,7 +72,7 @@ async fn a_disk_that_does_not_answer_refuses_commits_until_it_does() {
         house.disk.faults(Faults::default());
     });
     assert_eq!(first, Ok(()), "what was asked of the disk before is done");
-    assert_eq!(house.store.position(), Some(Lsn(2)));
+    assert_eq!(house.store.checkpoint().position(), Some(Lsn(2)));
     house.commit(captured(2, lane(1))).await;
 }
 
@@ -92,21 +96,21 @@ async fn a_failing_disk_blocks_and_heals() {
             assert!(matches!(refused, Err(StoreError::Blocked(_))), "{name}: {refused:?}");
             assert!(!house.store.vitals().writable);
             // reads go on
-            assert_eq!(house.store.due(lane(1), None, 10).await.unwrap().len(), 1);
+            assert_eq!(house.store.outbox().due(lane(1), None, 10).await.unwrap().len(), 1);
             sleep(Duration::from_secs(2)).await;
         }
         assert!(!house.store.vitals().writable);
         house.disk.faults(Faults::default());
-        tokio::time::timeout(Duration::from_secs(1), house.store.writable()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(1), house.store.checkpoint().writable()).await.unwrap();
         assert!(house.store.vitals().writable);
         house.commit(captured(3, lane(1))).await;
         let (disk, index) = house.stop().await;
         for index in [index, MemoryIndex::default()] {
             let house = House::open(settings(), disk.crash(0), index).await.unwrap();
             assert_eq!(house.recovery.torn_bytes, 0, "{name}");
-            assert_eq!(house.store.position(), Some(Lsn(4)), "{name}");
+            assert_eq!(house.store.checkpoint().position(), Some(Lsn(4)), "{name}");
             assert_eq!(
-                house.store.delivery(&key(2, lane(1))).await.unwrap(),
+                house.store.history().delivery(&key(2, lane(1))).await.unwrap(),
                 None,
                 "{name}: refused, yet there"
             );
@@ -131,7 +135,7 @@ async fn a_segment_that_cannot_be_made_is_made_later() {
     let (disk, _) = house.stop().await;
     assert!(disk.names("journal-").len() > 3);
     let house = House::open(settings, disk, MemoryIndex::default()).await.unwrap();
-    assert_eq!(house.store.due(lane(1), None, 100).await.unwrap().len(), 7);
+    assert_eq!(house.store.outbox().due(lane(1), None, 100).await.unwrap().len(), 7);
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,14 +144,14 @@ async fn commits_become_visible_in_the_order_of_the_calls() {
     let mut done = tokio::task::JoinSet::new();
     for n in 1..50 {
         let store = house.store.clone();
-        done.spawn(async move { store.commit(Batch { records: captured(n, lane(1)) }).await });
+        done.spawn(async move { store.checkpoint().commit(Batch { records: captured(n, lane(1)) }).await });
     }
     done.join_all().await.into_iter().for_each(|result| result.unwrap());
-    let due = house.store.due(lane(1), None, 100).await.unwrap();
+    let due = house.store.outbox().due(lane(1), None, 100).await.unwrap();
     let keys: Vec<_> = due.iter().map(|p| p.key.clone()).collect();
     assert_eq!(keys, (1..50).map(|n| key(n, lane(1))).collect::<Vec<_>>());
     assert!(due.windows(2).all(|pair| pair[0].seq < pair[1].seq));
-    let (fresh, overflowed) = house.store.fresh().await;
+    let (fresh, overflowed) = house.store.outbox().fresh().await;
     assert_eq!((fresh, overflowed), (due, false));
 }
 
@@ -157,7 +161,10 @@ async fn a_closed_store_has_written_everything_and_takes_no_more() {
     house.commit(captured(1, lane(1))).await;
     let store = house.store.clone();
     let (disk, index) = house.close().await;
-    assert_eq!(store.commit(Batch { records: captured(2, lane(1)) }).await, Err(StoreError::Closed));
+    assert_eq!(
+        store.checkpoint().commit(Batch { records: captured(2, lane(1)) }).await,
+        Err(StoreError::Closed)
+    );
     assert_eq!(store.run().await, Err(StoreError::Closed));
     assert_eq!(store.vitals().index_lag_frames, 0);
     let house = House::open(settings(), disk, index).await.unwrap();
@@ -175,7 +182,10 @@ async fn a_crashed_store_answers_its_callers() {
         } else {
             store.close().await;
         }
-        assert_eq!(store.commit(Batch { records: captured(2, lane(1)) }).await, Err(StoreError::Closed));
+        assert_eq!(
+            store.checkpoint().commit(Batch { records: captured(2, lane(1)) }).await,
+            Err(StoreError::Closed)
+        );
         store.close().await;
     }
 }
@@ -196,7 +206,7 @@ async fn what_is_not_legal_is_ignored() {
     let (a, k) = (lane(1), key(1, lane(1)));
     house.commit(vec![Record::Identity(identity(1)), Record::Position(Lsn(50))]).await;
     house.commit(captured(1, a)).await;
-    assert_eq!(house.store.position(), Some(Lsn(50)), "a position never goes back");
+    assert_eq!(house.store.checkpoint().position(), Some(Lsn(50)), "a position never goes back");
     let before = answers(&house.store).await;
     house.commit(captured(1, a)).await;
     house.commit(vec![Record::Retried { key: k.clone(), at_ms: 5 }]).await;
@@ -214,7 +224,7 @@ async fn what_is_not_legal_is_ignored() {
     assert_eq!(answers(&house.store).await, before);
     // another history begins where it begins
     house.commit(vec![Record::Identity(identity(2)), Record::Position(Lsn(7))]).await;
-    assert_eq!(house.store.position(), Some(Lsn(7)));
+    assert_eq!(house.store.checkpoint().position(), Some(Lsn(7)));
     house.commit(vec![Record::Position(Lsn(6))]).await;
-    assert_eq!(house.store.position(), Some(Lsn(7)));
+    assert_eq!(house.store.checkpoint().position(), Some(Lsn(7)));
 }

@@ -34,13 +34,13 @@ pub(crate) async fn open(folder: &Path) -> (Store, Recovery) {
 
 /// Status, attempts, name and the last digits of the resource, in the order of the lane.
 async fn lane_of(store: &Store, url: &str) -> String {
-    let subscriptions = store.subscriptions();
+    let subscriptions = store.checkpoint().subscriptions();
     let lane = subscriptions.iter().find(|s| s.url.ends_with(url)).unwrap().id;
-    let due = store.due(lane, None, 100).await.unwrap();
+    let due = store.outbox().due(lane, None, 100).await.unwrap();
     assert!(due.windows(2).all(|pair| pair[0].seq < pair[1].seq));
     let mut words = Vec::new();
     for pending in &due {
-        let delivery = store.delivery(&pending.key).await.unwrap().unwrap();
+        let delivery = store.history().delivery(&pending.key).await.unwrap().unwrap();
         assert_eq!((delivery.status, delivery.attempts), (Status::Pending, pending.attempts));
         let event = event_of(store, &pending.key).await.unwrap().unwrap();
         assert_eq!(event.id, delivery.event_id);
@@ -52,11 +52,11 @@ async fn lane_of(store: &Store, url: &str) -> String {
 
 /// Everything that the fixture's README says is in it.
 pub(crate) async fn holds_everything(store: &Store) {
-    assert_eq!(store.position(), Some(Lsn(0x0155_6CC0)));
-    let identity = store.identity().unwrap();
+    assert_eq!(store.checkpoint().position(), Some(Lsn(0x0155_6CC0)));
+    let identity = store.checkpoint().identity().unwrap();
     assert_eq!((identity.slot.as_str(), identity.publication.as_str()), ("tailhook", "tailhook"));
     assert_eq!(identity.shadow_plan, "public.invoices: status,tenant_id\n");
-    assert_eq!(store.filling(), None);
+    assert_eq!(store.checkpoint().filling(), None);
     assert_eq!(
         lane_of(store, "/erp").await,
         "invoice.created 11 1, invoice.created 12 1, invoice.created 13 1, invoice.created 14 1, invoice.created 15 0, invoice.sent 01 0, invoice.sent 11 0, invoice.sent 12 0"
@@ -66,15 +66,15 @@ pub(crate) async fn holds_everything(store: &Store) {
         "invoice.created 21 1, invoice.created 22 0, invoice.created 23 0, invoice.created 24 0"
     );
     assert_eq!(lane_of(store, "/none").await, "invoice.sent 01 1, invoice.sent 11 1, invoice.sent 12 1");
-    assert_eq!((store.lanes().await.unwrap().len(), store.vitals().pending), (3, 15));
+    assert_eq!((store.outbox().lanes().await.unwrap().len(), store.vitals().pending), (3, 15));
     let all = Filter { limit: 100, ..Filter::default() };
-    let list = store.list(&TenantId::new(TENANT), &all).await.unwrap().deliveries;
+    let list = store.history().list(&TenantId::new(TENANT), &all).await.unwrap().deliveries;
     let delivered: Vec<_> = list.iter().filter(|d| d.status == Status::Delivered).collect();
     assert_eq!((list.len(), delivered.len()), (36, 25));
     for delivery in delivered {
         assert!(event_of(store, &delivery.key).await.unwrap().is_some_and(|event| event.body.len() > 700));
     }
-    assert_eq!(store.list(&TenantId::new(OTHER), &all).await.unwrap().deliveries.len(), 4);
+    assert_eq!(store.history().list(&TenantId::new(OTHER), &all).await.unwrap().deliveries.len(), 4);
     for (row, status) in [(0x01, "sent"), (0x05, "draft"), (0x11, "sent"), (0x15, "draft"), (0x24, "draft")] {
         let mut key = vec![3];
         key.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0x40, 0, 0x80, 0, 0, 0, 0, 0, 0, row]);
@@ -100,7 +100,7 @@ pub(crate) fn subscriptions(store: &Store) -> Vec<String> {
         let headers: Vec<_> = s.options.headers.iter().map(open).collect();
         format!("{} {} {}", s.url.rsplit('/').next().unwrap(), secret.expose(), headers.join(" "))
     };
-    let mut lines: Vec<String> = store.subscriptions().into_iter().map(line).collect();
+    let mut lines: Vec<String> = store.checkpoint().subscriptions().into_iter().map(line).collect();
     lines.sort();
     lines
 }

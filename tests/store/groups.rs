@@ -79,8 +79,8 @@ async fn a_group_is_there_with_its_last_byte_or_not_at_all() {
             assert!(report.is_fine() && report.losses.is_empty(), "{len}: {report:?}");
             let house = open(disk, index).await.unwrap();
             if len == end {
-                assert_eq!(house.store.position(), Some(Lsn(14)));
-                assert_eq!(house.store.due(lane(1), None, 10).await.unwrap().len(), 6);
+                assert_eq!(house.store.checkpoint().position(), Some(Lsn(14)));
+                assert_eq!(house.store.outbox().due(lane(1), None, 10).await.unwrap().len(), 6);
                 continue;
             }
             assert_eq!(answers(&house.store).await, expected, "half a group is seen: cut at {len} of {end}");
@@ -150,6 +150,7 @@ async fn a_damaged_group_is_lost_whole() {
         let house = open(disk, MemoryIndex::default()).await.unwrap();
         let due: Vec<_> = house
             .store
+            .outbox()
             .due(lane(1), None, 10)
             .await
             .unwrap()
@@ -157,7 +158,7 @@ async fn a_damaged_group_is_lost_whole() {
             .map(|pending| pending.key)
             .collect();
         assert_eq!(due, [1, 2, 3, 21, 22, 23].map(|n| key(n, lane(1))));
-        assert_eq!(house.store.position(), Some(Lsn(4)));
+        assert_eq!(house.store.checkpoint().position(), Some(Lsn(4)));
     }
     // the last one has nothing behind it that proves it
     disk.edit(FIRST, |bytes| bytes[bounds[9] + 30] ^= 1);

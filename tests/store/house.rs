@@ -76,10 +76,10 @@ impl House {
         (self.disk, self.index)
     }
     pub(crate) async fn commit(&self, records: Vec<Record>) {
-        self.store.commit(Batch { records }).await.unwrap();
+        self.store.checkpoint().commit(Batch { records }).await.unwrap();
     }
     pub(crate) async fn try_commit(&self, records: Vec<Record>) -> Result<(), StoreError> {
-        self.store.commit(Batch { records }).await
+        self.store.checkpoint().commit(Batch { records }).await
     }
     /// Lets the index writer finish.
     pub(crate) async fn settle(&self) {
@@ -186,14 +186,14 @@ pub(crate) async fn try_answers(store: &Store) -> Result<String, StoreError> {
 }
 
 async fn text_of(store: &Store, ranked: bool) -> Result<String, StoreError> {
-    let list = store.list(&tenant(), &Filter { limit: 100, ..Filter::default() }).await?;
-    let lanes = store.lanes().await?;
+    let list = store.history().list(&tenant(), &Filter { limit: 100, ..Filter::default() }).await?;
+    let lanes = store.outbox().lanes().await?;
     let (mut due, mut first, mut bodies, mut rows) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for lane in &lanes {
-        due.push(store.due(*lane, None, 1000).await?);
+        due.push(store.outbox().due(*lane, None, 1000).await?);
     }
     for pending in due.iter().flatten() {
-        let found = store.first_in_order(pending.subscription, pending.order.unwrap()).await?;
+        let found = store.outbox().first_in_order(pending.subscription, pending.order.unwrap()).await?;
         first.push(found.map(|found| found.seq));
     }
     if ranked {
@@ -211,9 +211,14 @@ async fn text_of(store: &Store, ranked: bool) -> Result<String, StoreError> {
     Ok(format!(
         "{:#?}",
         (
-            (store.position(), store.identity(), store.filling(), store.subscriptions()),
+            (
+                store.checkpoint().position(),
+                store.checkpoint().identity(),
+                store.checkpoint().filling(),
+                store.checkpoint().subscriptions()
+            ),
             (list.deliveries, list.next, lanes, due, first, bodies, rows),
-            (store.idempotent(&tenant(), "k").await?, store.vitals().pending),
+            (store.answers().find(&tenant(), "k").await?, store.vitals().pending),
         )
     ))
 }
@@ -247,11 +252,11 @@ pub(crate) fn history() -> Vec<Vec<Record>> {
 
 /// The event of a delivery, body included.
 pub(crate) async fn event_of(store: &Store, key: &DeliveryKey) -> Result<Option<Arc<Event>>, StoreError> {
-    Ok(store.found(key).await?.and_then(|found| found.event))
+    Ok(store.history().found(key).await?.and_then(|found| found.event))
 }
 
 /// What the shadow remembers of a row.
 pub(crate) async fn shadow_of(store: &Store, table: &str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
     let (table, key) = (table.to_owned(), key.to_vec());
-    store.offload(move |store| store.shadow(&table, &key)).await?
+    store.checkpoint().offload(move |checkpoint| checkpoint.shadow(&table, &key)).await?
 }

@@ -31,7 +31,7 @@ async fn lists_are_filtered_and_paged_newest_first() {
         let mut filter = Filter { limit: 100, ..filter };
         let mut found = Vec::new();
         loop {
-            let page = house.store.list(&tenant(), &filter).await.unwrap();
+            let page = house.store.history().list(&tenant(), &filter).await.unwrap();
             assert!(page.deliveries.len() <= 100);
             found.extend(page.deliveries.iter().map(|d| (d.created_us / 1000 - NOON_MS) as u64));
             filter.after = page.next;
@@ -93,10 +93,17 @@ async fn a_short_page_says_where_the_next_begins_and_a_tenant_sees_its_own() {
     for n in 1..=5 {
         house.commit(captured(n, lane(1))).await;
     }
-    let two = house.store.list(&tenant(), &Filter { limit: 2, ..Filter::default() }).await.unwrap();
+    let two = house.store.history().list(&tenant(), &Filter { limit: 2, ..Filter::default() }).await.unwrap();
     assert_eq!((two.deliveries.len(), two.next), (2, Some(two.deliveries[1].key.id)));
     assert!(
-        house.store.list(&TenantId::new("other"), &Filter::default()).await.unwrap().deliveries.is_empty()
+        house
+            .store
+            .history()
+            .list(&TenantId::new("other"), &Filter::default())
+            .await
+            .unwrap()
+            .deliveries
+            .is_empty()
     );
 }
 
@@ -107,18 +114,18 @@ async fn a_hundred_thousand_waiting_in_one_lane_are_read_in_pages() {
         let records: Vec<Record> = (first..first + 2000).flat_map(|n| captured(n, lane(1))).collect();
         house.commit(records).await;
     }
-    let (_, overflowed) = house.store.fresh().await;
+    let (_, overflowed) = house.store.outbox().fresh().await;
     assert!(overflowed, "the feed is bounded");
     let (mut after, mut seen) = (None, 0);
     loop {
-        let page = house.store.due(lane(1), after, 777).await.unwrap();
+        let page = house.store.outbox().due(lane(1), after, 777).await.unwrap();
         let Some(last) = page.last() else { break };
         assert!(after < page.first().map(|p| p.seq));
         after = Some(last.seq);
         seen += page.len();
     }
     assert_eq!((seen, house.store.vitals().pending), (100_000, 100_000));
-    assert_eq!(house.store.lanes().await.unwrap(), [lane(1)]);
+    assert_eq!(house.store.outbox().lanes().await.unwrap(), [lane(1)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -127,8 +134,8 @@ async fn the_first_of_a_resource_is_the_first_that_is_still_owed() {
     for n in [3, 6, 9] {
         house.commit(captured(n, lane(1))).await;
     }
-    let order = house.store.due(lane(1), None, 1).await.unwrap()[0].order.unwrap();
-    let first = async || house.store.first_in_order(lane(1), order).await.unwrap().map(|p| p.key);
+    let order = house.store.outbox().due(lane(1), None, 1).await.unwrap()[0].order.unwrap();
+    let first = async || house.store.outbox().first_in_order(lane(1), order).await.unwrap().map(|p| p.key);
     assert_eq!(first().await, Some(key(3, lane(1))));
     house.settle().await;
     house.commit(vec![attempted(key(3, lane(1)), 1, Next::RetryAt(NOON_MS))]).await;
@@ -136,7 +143,8 @@ async fn the_first_of_a_resource_is_the_first_that_is_still_owed() {
     house.commit(vec![attempted(key(3, lane(1)), 2, Next::Failed)]).await;
     assert_eq!(first().await, Some(key(6, lane(1))));
     house.commit(vec![Record::Retried { key: key(3, lane(1)), at_ms: NOON_MS }]).await;
-    let due: Vec<_> = house.store.due(lane(1), None, 9).await.unwrap().into_iter().map(|p| p.key).collect();
+    let due: Vec<_> =
+        house.store.outbox().due(lane(1), None, 9).await.unwrap().into_iter().map(|p| p.key).collect();
     assert_eq!(due, [6, 9, 3].map(|n| key(n, lane(1))), "a retry by hand queues at the end");
     house
         .commit(vec![
@@ -148,7 +156,7 @@ async fn the_first_of_a_resource_is_the_first_that_is_still_owed() {
     house
         .commit(vec![Record::Abandoned { key: key(3, lane(1)), reason: "expired".into(), at_ms: NOON_MS }])
         .await;
-    assert_eq!((first().await, house.store.lanes().await.unwrap()), (None, vec![]));
+    assert_eq!((first().await, house.store.outbox().lanes().await.unwrap()), (None, vec![]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,15 +167,15 @@ async fn a_delivery_remembers_what_became_of_it() {
     for number in 1..=25 {
         house.commit(vec![attempted(k.clone(), number, Next::RetryAt(NOON_MS + i64::from(number)))]).await;
     }
-    let d = house.store.delivery(&k).await.unwrap().unwrap();
+    let d = house.store.history().delivery(&k).await.unwrap().unwrap();
     assert_eq!((d.status, d.attempts, d.counted_attempts), (Status::Pending, 25, 25));
     assert_eq!((d.log.len(), d.log[0].number, d.last_error.as_deref()), (20, 6, Some("HTTP 503: said so")));
     assert_eq!(d.due_ms, NOON_MS + 25);
     house.commit(vec![attempted(k.clone(), 26, Next::Failed)]).await;
     house.commit(vec![Record::Retried { key: k.clone(), at_ms: NOON_MS + 99 }]).await;
-    let d = house.store.delivery(&k).await.unwrap().unwrap();
+    let d = house.store.history().delivery(&k).await.unwrap().unwrap();
     assert_eq!((d.status, d.attempts, d.counted_attempts, d.due_ms), (Status::Pending, 0, 0, NOON_MS + 99));
     house.commit(vec![attempted(k.clone(), 1, Next::Delivered)]).await;
-    let d = house.store.delivery(&k).await.unwrap().unwrap();
+    let d = house.store.history().delivery(&k).await.unwrap().unwrap();
     assert_eq!((d.status, d.attempts, d.last_error), (Status::Delivered, 1, None));
 }

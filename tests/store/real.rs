@@ -49,7 +49,7 @@ async fn any_damage(engine: Engine) {
     let (store, recovery, loops) = open(&folder, engine).await;
     assert!(recovery.fresh);
     for records in history() {
-        store.commit(Batch { records }).await.unwrap();
+        store.checkpoint().commit(Batch { records }).await.unwrap();
     }
     let expected = answers(&store).await;
     close(store, loops).await;
@@ -133,7 +133,7 @@ async fn flipped_bits(engine: Engine) {
     let folder = home.path().join("data");
     let (store, _, loops) = open(&folder, engine).await;
     for records in history() {
-        store.commit(Batch { records }).await.unwrap();
+        store.checkpoint().commit(Batch { records }).await.unwrap();
     }
     let expected = answers(&store).await;
     close(store, loops).await;
@@ -165,16 +165,16 @@ async fn what_reads_the_index_runs_where_it_may_wait() {
     for engine in Engine::ALL {
         let home = tempfile::tempdir().unwrap();
         let (store, _, loops) = open(&home.path().join("data"), engine).await;
-        let there = store.offload(|_| std::thread::current().id()).await.unwrap();
+        let there = store.checkpoint().offload(|_| std::thread::current().id()).await.unwrap();
         assert_ne!(there, here, "{engine:?}");
         let caller = store.clone();
         let mut calls = JoinSet::new();
-        calls.spawn(async move { caller.offload::<()>(|_| panic!("the call's own")).await });
+        calls.spawn(async move { caller.checkpoint().offload::<()>(|_| panic!("the call's own")).await });
         let failed = calls.join_next().await.unwrap();
         assert!(failed.is_err_and(|error| error.is_panic()), "a panic is the caller's, not a broken index");
         close(store, loops).await;
     }
     let house = House::new().await;
-    assert_eq!(house.store.offload(|_| std::thread::current().id()).await.unwrap(), here);
+    assert_eq!(house.store.checkpoint().offload(|_| std::thread::current().id()).await.unwrap(), here);
     house.close().await;
 }

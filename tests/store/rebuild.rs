@@ -59,7 +59,7 @@ async fn the_command_rebuilds_the_index_of_either_engine() {
         assert!(status == 1 && said.contains("nothing was ever stored") && !folder.exists(), "{said}");
         let (store, _, loops) = open(engine, &folder).await;
         for records in history() {
-            store.commit(Batch { records }).await.unwrap();
+            store.checkpoint().commit(Batch { records }).await.unwrap();
         }
         let expected = answers(&store).await;
         let (status, out, said) = tailhook(home, &["store", "rebuild"]);
@@ -90,7 +90,7 @@ async fn another_engine_takes_the_place_of_the_one_before() {
     let (home, folder) = (home.path(), home.path().join("data"));
     let (store, _, loops) = open(Engine::Lsm, &folder).await;
     for records in history() {
-        store.commit(Batch { records }).await.unwrap();
+        store.checkpoint().commit(Batch { records }).await.unwrap();
     }
     let expected = answers(&store).await;
     close(store, loops).await;

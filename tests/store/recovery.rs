@@ -42,7 +42,7 @@ async fn a_torn_last_frame_is_cut_at_every_offset() {
             let (disk, index) = house.stop().await;
             assert_eq!(disk.crash(0).bytes(FIRST).len(), end, "the tail is overwritten");
             let house = House::open(settings(), disk.crash(0), index).await.unwrap();
-            assert_eq!((house.recovery.torn_bytes, house.store.position()), (0, Some(Lsn(5))));
+            assert_eq!((house.recovery.torn_bytes, house.store.checkpoint().position()), (0, Some(Lsn(5))));
         }
     }
 }
@@ -113,7 +113,7 @@ async fn an_index_that_is_missing_or_not_ours_is_rebuilt() {
 async fn an_index_that_fails_in_use_ends_the_run_and_is_rebuilt() {
     let (disk, index, expected) = lived(settings()).await;
     let house = House::open(settings(), disk, index.fork()).await.unwrap();
-    let ill = house.store.delivery(&key(1, lane(1))).await.unwrap().unwrap();
+    let ill = house.store.history().delivery(&key(1, lane(1))).await.unwrap().unwrap();
     // the value of a delivery is not what we wrote
     let (found, _) = index
         .scan(b"d", b"e", 1000)
@@ -122,7 +122,7 @@ async fn an_index_that_fails_in_use_ends_the_run_and_is_rebuilt() {
         .find(|(k, _)| k.ends_with(ill.key.id.0.as_bytes()))
         .unwrap();
     house.index.apply(vec![(found, Some(vec![9; 9]))]).unwrap();
-    assert!(matches!(house.store.delivery(&ill.key).await, Err(StoreError::Index(_))));
+    assert!(matches!(house.store.history().delivery(&ill.key).await, Err(StoreError::Index(_))));
     house.settle().await;
     assert_eq!(house.try_commit(captured(9, lane(1))).await, Err(StoreError::Closed));
     let (disk, index) = house.stop().await;
@@ -214,14 +214,14 @@ async fn an_index_stopped_in_the_middle_of_retention_has_no_dead_places() {
     }
     house.clock.0.fetch_add(1_000_000, Ordering::Relaxed);
     house.settle().await;
-    assert_eq!(house.store.delivery(&key(1, lane(1))).await.unwrap(), None, "it has had its time");
+    assert_eq!(house.store.history().delivery(&key(1, lane(1))).await.unwrap(), None, "it has had its time");
     let (disk, _) = house.close().await;
     let writes = recorder.writes.lock().unwrap().clone();
     for written in 1..=writes.len() {
         let index = MemoryIndex::default();
         index.apply(writes[..written].to_vec()).unwrap();
         let house = House::open(settings(), disk.fork(), index).await.unwrap();
-        assert_eq!(house.store.lanes().await.unwrap(), [], "after {written} writes");
+        assert_eq!(house.store.outbox().lanes().await.unwrap(), [], "after {written} writes");
         assert_eq!(house.store.vitals().pending, 0, "after {written} writes");
     }
 }
@@ -233,7 +233,7 @@ async fn what_was_in_flight_is_pending_again_with_its_attempts() {
     house.commit(vec![attempted(key(1, lane(1)), 1, Next::RetryAt(NOON_MS + 7))]).await;
     let (disk, index) = house.stop().await;
     let house = House::open(settings(), disk.crash(0), index).await.unwrap();
-    let due = house.store.due(lane(1), None, 10).await.unwrap();
+    let due = house.store.outbox().due(lane(1), None, 10).await.unwrap();
     assert_eq!((due.len(), due[0].attempts, due[0].counted_attempts, due[0].due_ms), (1, 1, 1, NOON_MS + 7));
     assert_eq!(house.store.vitals().pending, 1);
 }

@@ -17,7 +17,14 @@ fn small() -> StoreSettings {
 }
 
 async fn count(house: &House) -> usize {
-    house.store.list(&tenant(), &Filter { limit: 100, ..Filter::default() }).await.unwrap().deliveries.len()
+    house
+        .store
+        .history()
+        .list(&tenant(), &Filter { limit: 100, ..Filter::default() })
+        .await
+        .unwrap()
+        .deliveries
+        .len()
 }
 
 /// Forty deliveries, all delivered but `owed`, and what lives for ever at the very beginning.
@@ -62,12 +69,18 @@ async fn only_a_prefix_that_nobody_needs_is_deleted() {
     // without index and without the beginning: the checkpoint has what lives long
     let disk = house.disk.fork();
     let reopened = House::open(small(), disk, MemoryIndex::default()).await.unwrap();
-    assert_eq!(reopened.store.subscriptions().len(), 1);
+    assert_eq!(reopened.store.checkpoint().subscriptions().len(), 1);
     assert_eq!(shadow_of(&reopened.store, "public.invoices", b"1").await.unwrap().unwrap(), "draft");
     assert_eq!(shadow_of(&reopened.store, "public.invoices", b"2").await.unwrap().unwrap(), "sent");
-    assert_eq!((reopened.store.position(), reopened.store.identity()), (Some(Lsn(41)), Some(identity(1))));
-    assert!(reopened.store.idempotent(&tenant(), "k").await.unwrap().is_some(), "an answer of the last day");
-    assert_eq!(reopened.store.due(lane(1), None, 9).await.unwrap()[0].key, key(20, lane(1)));
+    assert_eq!(
+        (reopened.store.checkpoint().position(), reopened.store.checkpoint().identity()),
+        (Some(Lsn(41)), Some(identity(1)))
+    );
+    assert!(
+        reopened.store.answers().find(&tenant(), "k").await.unwrap().is_some(),
+        "an answer of the last day"
+    );
+    assert_eq!(reopened.store.outbox().due(lane(1), None, 9).await.unwrap()[0].key, key(20, lane(1)));
     // once it has ended and had its time, its segment goes too
     house.commit(vec![attempted(key(20, lane(1)), 1, Next::Delivered)]).await;
     house.clock.0.fetch_add(8 * DAY_US, Ordering::Relaxed);
@@ -76,7 +89,7 @@ async fn only_a_prefix_that_nobody_needs_is_deleted() {
     assert_eq!(house.disk.names("shadow-").len(), 1, "older checkpoints are removed");
     let (disk, index) = house.close().await;
     let house = House::open(small(), disk, index).await.unwrap();
-    assert_eq!((house.recovery.rebuilt.clone(), house.store.position()), (None, Some(Lsn(41))));
+    assert_eq!((house.recovery.rebuilt.clone(), house.store.checkpoint().position()), (None, Some(Lsn(41))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,7 +113,7 @@ async fn a_damaged_checkpoint_is_never_believed() {
     // with a good index it is not needed
     disk.edit(&name, |bytes| bytes.truncate(len / 2));
     let house = House::open(small(), disk, index).await.unwrap();
-    assert_eq!(house.store.subscriptions().len(), 1);
+    assert_eq!(house.store.checkpoint().subscriptions().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,7 +123,7 @@ async fn more_than_history_max_is_too_much() {
     let house = House::open(settings, disk, index).await.unwrap();
     sleep(Duration::from_secs(300)).await;
     assert_eq!(count(&house).await, 11);
-    assert_eq!(house.store.due(lane(1), None, 9).await.unwrap().len(), 1);
+    assert_eq!(house.store.outbox().due(lane(1), None, 9).await.unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,9 +131,12 @@ async fn idempotent_answers_last_a_day_and_cleared_rows_go() {
     let house = House::new().await;
     house.commit(vec![remembered("k", NOON_MS), row("1", Some("a")), row("2", Some("b"))]).await;
     house.commit(vec![Record::ShadowClear { table: "public.invoices".into() }, row("2", Some("c"))]).await;
-    let known = async || house.store.idempotent(&tenant(), "k").await.unwrap().is_some();
+    let known = async || house.store.answers().find(&tenant(), "k").await.unwrap().is_some();
     assert!(known().await);
-    assert_eq!(house.store.idempotent(&tailhook::domain::TenantId::new("other"), "k").await.unwrap(), None);
+    assert_eq!(
+        house.store.answers().find(&tailhook::domain::TenantId::new("other"), "k").await.unwrap(),
+        None
+    );
     house.clock.0.fetch_add(DAY_US - 1000, Ordering::Relaxed);
     assert!(known().await);
     house.clock.0.fetch_add(1000, Ordering::Relaxed);
@@ -234,11 +250,12 @@ async fn a_delivery_that_is_retried_during_the_sweep_stays() {
     tokio::task::spawn_blocking(move || reader.wait_for(1)).await.unwrap();
     house.commit(vec![Record::Retried { key: key(1, lane(1)), at_ms: NOON_MS }]).await;
     turnstile.reach(2);
-    while house.store.delivery(&key(2, lane(1))).await.unwrap().is_some() {
+    while house.store.history().delivery(&key(2, lane(1))).await.unwrap().is_some() {
         tokio::task::yield_now().await;
     }
-    let delivery = house.store.delivery(&key(1, lane(1))).await.unwrap().expect("it was retried meanwhile");
+    let delivery =
+        house.store.history().delivery(&key(1, lane(1))).await.unwrap().expect("it was retried meanwhile");
     assert_eq!(delivery.status, Status::Pending);
-    assert_eq!(house.store.due(lane(1), None, 9).await.unwrap().len(), 1);
+    assert_eq!(house.store.outbox().due(lane(1), None, 9).await.unwrap().len(), 1);
     assert_eq!(event_of(&house.store, &delivery.key).await.unwrap().unwrap().body, event(1).body);
 }

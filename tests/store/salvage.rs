@@ -25,7 +25,7 @@ async fn without(lost: &[usize], to: Lsn) -> String {
         let nothing = vec![Record::SubscriptionGone(lane(999))];
         house.commit(if lost.contains(&n) { nothing } else { records }).await;
     }
-    let identity = house.store.identity().or(house.store.filling());
+    let identity = house.store.checkpoint().identity().or(house.store.checkpoint().filling());
     let mark = identity.map(|identity| {
         let other = Identity { epoch: [9; 16], ..identity.clone() };
         let lost = Identity { epoch: Identity::LOST, ..identity };
@@ -187,10 +187,10 @@ async fn a_lost_beginning_is_refused_and_salvaged() {
     let again = looked(&disk, &MemoryIndex::default());
     assert!(again.is_fine() && again.losses.is_empty(), "{again:?}");
     let house = House::open(settings(), disk, MemoryIndex::default()).await.unwrap();
-    assert_eq!(house.store.identity().map(|identity| identity.epoch), Some(Identity::LOST));
-    assert_eq!(house.store.position(), Some(done.position.unwrap_or(Lsn(0))));
+    assert_eq!(house.store.checkpoint().identity().map(|identity| identity.epoch), Some(Identity::LOST));
+    assert_eq!(house.store.checkpoint().position(), Some(done.position.unwrap_or(Lsn(0))));
     // what stood in good frames goes on
-    house.store.lanes().await.unwrap();
+    house.store.outbox().lanes().await.unwrap();
     assert_eq!(house.store.vitals().pending, 15);
     house.commit(captured(90, lane(1))).await;
     let (disk, index) = house.close().await;

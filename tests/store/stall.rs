@@ -59,7 +59,7 @@ async fn house() -> (House, StallingIndex) {
 }
 
 async fn unseen(house: &House, records: Vec<Record>) {
-    house.store.commit_unseen(Batch { records }).await.unwrap();
+    house.store.checkpoint().commit_unseen(Batch { records }).await.unwrap();
 }
 
 /// From the commit to the outcome of a new delivery nothing waits for the index, however long it stalls.
@@ -74,9 +74,9 @@ async fn a_new_delivery_is_acknowledged_sent_and_settled_while_the_index_stalls(
     for n in 2..50 {
         let began = Instant::now();
         unseen(&house, captured(n, lane(1))).await;
-        let (fresh, _) = house.store.fresh().await;
+        let (fresh, _) = house.store.outbox().fresh().await;
         let pending = fresh.last().unwrap();
-        assert_eq!(house.store.event(pending).await.unwrap().unwrap().body, event(n).body);
+        assert_eq!(house.store.outbox().event(pending).await.unwrap().unwrap().body, event(n).body);
         house.commit(vec![attempted(pending.key.clone(), 1, Next::Delivered)]).await;
         assert_eq!(began.elapsed(), Duration::ZERO, "delivery {n} waited for the index");
         tokio::time::sleep(Duration::from_millis(700)).await;
@@ -111,7 +111,7 @@ async fn what_was_read_is_not_applied_when_it_is_stale() {
             }
         };
         tokio::join!(late, others);
-        let delivery = house.store.delivery(&k).await.unwrap().unwrap();
+        let delivery = house.store.history().delivery(&k).await.unwrap().unwrap();
         assert_eq!((delivery.attempts, delivery.log.len()), (2, 2), "after {pause} s an attempt is lost");
     }
 }

@@ -45,9 +45,9 @@ async fn a_life_to_be_traced() {
         let (running, mut loops) = (store.clone(), JoinSet::new());
         loops.spawn(async move { running.run().await });
         for n in 100 * life..100 * life + 20 {
-            store.commit(Batch { records: captured(n, lane(1)) }).await.unwrap();
+            store.checkpoint().commit(Batch { records: captured(n, lane(1)) }).await.unwrap();
             let ended = attempted(key(n, lane(1)), 1, Next::Delivered);
-            store.commit(Batch { records: vec![ended] }).await.unwrap();
+            store.checkpoint().commit(Batch { records: vec![ended] }).await.unwrap();
         }
         sleep(Duration::from_secs(300)).await;
         store.close().await;

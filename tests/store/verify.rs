@@ -43,7 +43,7 @@ async fn the_command_says_what_is_there_and_salvages_it() {
     let running = store.clone();
     loops.spawn(async move { running.run().await });
     for records in history() {
-        store.commit(Batch { records }).await.unwrap();
+        store.checkpoint().commit(Batch { records }).await.unwrap();
     }
     let (status, out, said) = tailhook(home, &["store", "verify"]);
     assert!((status, out.as_str()) == (1, "") && said.contains("in use"), "{said}");
@@ -89,8 +89,8 @@ async fn the_command_says_what_is_there_and_salvages_it() {
     for (n, to) in [(1, 1), (3, 1), (4, 2), (5, 2), (6, 1)] {
         assert_eq!(event_of(&store, &key(n, lane(to))).await.unwrap(), Some(event(n)));
     }
-    assert_eq!(store.delivery(&key(2, lane(1))).await.unwrap(), None);
-    assert_eq!(store.identity().map(|identity| identity.epoch), Some(Identity::LOST));
+    assert_eq!(store.history().delivery(&key(2, lane(1))).await.unwrap(), None);
+    assert_eq!(store.checkpoint().identity().map(|identity| identity.epoch), Some(Identity::LOST));
 }
 
 /// Every file below a folder, with its bytes.

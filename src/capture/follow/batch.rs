@@ -8,7 +8,7 @@ use crate::registry::rows::RowChange;
 use crate::registry::seal::Sealer;
 use crate::registry::{Routing, rows};
 use crate::settings::EnvelopeSettings;
-use crate::store::{Batch, Record, Store, StoreError};
+use crate::store::{Batch, Checkpoint, Record, StoreError};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -74,7 +74,7 @@ pub(in crate::capture) struct Prepared {
 
 /// Memory of one batch over the store's: what its own transactions have changed.
 struct BatchMemory<'a> {
-    store: &'a Store,
+    checkpoint: &'a Checkpoint,
     memory: &'a Memory,
     rows: BTreeMap<(Arc<str>, Bytes), Option<Bytes>>,
     cleared: BTreeSet<Arc<str>>,
@@ -90,7 +90,7 @@ impl BatchMemory<'_> {
         if self.cleared.contains(table) {
             return Ok(None);
         }
-        self.memory.read(self.store, table, key)
+        self.memory.read(self.checkpoint, table, key)
     }
     fn apply(&mut self, change: &ShadowChange) {
         match change {
@@ -108,18 +108,18 @@ impl BatchMemory<'_> {
     }
 }
 
-/// Prepares transactions, in commit order. Reads the index: call it where a thread may wait (`Store::offload`). An error says what
+/// Prepares transactions, in commit order. Reads the index: call it where a thread may wait (`Checkpoint::offload`). An error says what
 /// could not be read; nothing was written.
 pub(in crate::capture) fn prepare(
     transactions: &[Transaction],
     rules: &CaptureRules,
     context: &Context,
     routing: &Routing,
-    store: &Store,
+    checkpoint: &Checkpoint,
     memory: &Memory,
 ) -> Result<Prepared, StoreError> {
     let mut working: Option<Routing> = None;
-    let mut overlay = BatchMemory { store, memory, rows: BTreeMap::new(), cleared: BTreeSet::new() };
+    let mut overlay = BatchMemory { checkpoint, memory, rows: BTreeMap::new(), cleared: BTreeSet::new() };
     let mut prepared = Prepared::default();
     let (mut early, mut last) = (Vec::new(), Vec::new());
     for transaction in transactions {

@@ -6,7 +6,7 @@ use crate::capture::source::{Feedback, FillRow, Source};
 use crate::domain::Lsn;
 use crate::fault;
 use crate::mapping::Plan;
-use crate::store::{Batch, Identity, Record, Store};
+use crate::store::{Batch, Checkpoint, Identity, Record};
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::info;
@@ -17,17 +17,17 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// Makes the slot and takes its snapshot; the position is the last thing written.
 pub(in crate::capture) async fn first<S: Source>(
     source: &mut S,
-    store: &Store,
+    checkpoint: &Checkpoint,
     plan: &Plan,
     identity: Identity,
 ) -> Result<Lsn, SessionError> {
     let memory = Memory::new(plan, "");
     let tables: Vec<_> = memory.unfilled().cloned().collect();
-    store.commit(Batch { records: vec![Record::Filling(identity.clone())] }).await?;
+    checkpoint.commit(Batch { records: vec![Record::Filling(identity.clone())] }).await?;
     fault::crash_point("first.noted");
     let from = source.create_slot(&tables).await?;
     fault::crash_point("first.slot");
-    let mut unseen: Vec<_> = store.subscriptions().iter().map(|s| s.id).collect();
+    let mut unseen: Vec<_> = checkpoint.subscriptions().iter().map(|s| s.id).collect();
     let mut rows = 0_u64;
     loop {
         let chunk = source.fill().await?;
@@ -36,13 +36,13 @@ pub(in crate::capture) async fn first<S: Source>(
         }
         report(&mut rows, chunk.len());
         unseen.retain(|id| !chunk.iter().any(|row| matches!(row, FillRow::Subscription(s) if s.id == *id)));
-        store.commit(Batch { records: records(chunk, &memory) }).await?;
+        checkpoint.commit(Batch { records: records(chunk, &memory) }).await?;
         fault::crash_point("first.chunk");
     }
     fault::crash_point("first.filled");
     let mut records: Vec<_> = unseen.into_iter().map(Record::SubscriptionGone).collect();
     records.extend([Record::Identity(identity), Record::Position(from)]);
-    store.commit(Batch { records }).await?;
+    checkpoint.commit(Batch { records }).await?;
     fault::crash_point("first.complete");
     info!("first snapshot complete: {rows} rows as of {from}");
     Ok(from)
@@ -52,20 +52,20 @@ pub(in crate::capture) async fn first<S: Source>(
 /// the stream has reached its point (the second answer), rules that need the new memory match nothing.
 pub(in crate::capture) async fn prepare<S: Source>(
     source: &mut S,
-    store: &Store,
+    checkpoint: &Checkpoint,
     plan: &Plan,
 ) -> Result<(Memory, Option<Lsn>), SessionError> {
-    let filled = store.identity().map(|identity| identity.shadow_plan).unwrap_or_default();
+    let filled = checkpoint.identity().map(|identity| identity.shadow_plan).unwrap_or_default();
     let mut memory = Memory::new(plan, &filled);
     if memory.is_settled() {
         return Ok((memory, None));
     }
     let tables: Vec<_> = memory.unfilled().cloned().collect();
     if tables.is_empty() {
-        complete(store, plan, &mut memory).await?;
+        complete(checkpoint, plan, &mut memory).await?;
         return Ok((memory, None));
     }
-    note(store, memory.abandon(), memory.begun()).await?;
+    note(checkpoint, memory.abandon(), memory.begun()).await?;
     let at = source.snapshot(&tables).await?;
     fault::crash_point("again.snapshot");
     let names: Vec<_> = tables.iter().map(|table| table.table.to_string()).collect();
@@ -76,7 +76,7 @@ pub(in crate::capture) async fn prepare<S: Source>(
 /// The stream stands exactly at the snapshot's point: takes its rows. The server is told `feedback` meanwhile.
 pub(in crate::capture) async fn again<S: Source>(
     source: &mut S,
-    store: &Store,
+    checkpoint: &Checkpoint,
     plan: &Plan,
     memory: &mut Memory,
     feedback: Feedback,
@@ -92,7 +92,7 @@ pub(in crate::capture) async fn again<S: Source>(
         report(&mut rows, chunk.len());
         // subscriptions have been followed all along
         let shadow = chunk.into_iter().filter(|row| matches!(row, FillRow::Shadow(..))).collect();
-        store.commit(Batch { records: records(shadow, memory) }).await?;
+        checkpoint.commit(Batch { records: records(shadow, memory) }).await?;
         fault::crash_point("again.chunk");
         if told.elapsed() >= STATUS_INTERVAL {
             source.feedback(feedback).await?;
@@ -100,22 +100,22 @@ pub(in crate::capture) async fn again<S: Source>(
         }
     }
     fault::crash_point("again.filled");
-    complete(store, plan, memory).await?;
+    complete(checkpoint, plan, memory).await?;
     fault::crash_point("again.complete");
     info!("the shadow is filled: {rows} rows; all rules are in effect");
     Ok(())
 }
 
-async fn complete(store: &Store, plan: &Plan, memory: &mut Memory) -> Result<(), SessionError> {
-    note(store, memory.complete(), plan.text()).await
+async fn complete(checkpoint: &Checkpoint, plan: &Plan, memory: &mut Memory) -> Result<(), SessionError> {
+    note(checkpoint, memory.complete(), plan.text()).await
 }
 
 /// Which lines rows lie under from now on.
-async fn note(store: &Store, mut records: Vec<Record>, lines: String) -> Result<(), SessionError> {
-    let identity = store.identity();
+async fn note(checkpoint: &Checkpoint, mut records: Vec<Record>, lines: String) -> Result<(), SessionError> {
+    let identity = checkpoint.identity();
     debug_assert!(identity.is_some(), "only a history that is followed is filled again");
     records.extend(identity.map(|known| Record::Identity(Identity { shadow_plan: lines, ..known })));
-    Ok(store.commit(Batch { records }).await?)
+    Ok(checkpoint.commit(Batch { records }).await?)
 }
 
 fn records(chunk: Vec<FillRow>, memory: &Memory) -> Vec<Record> {

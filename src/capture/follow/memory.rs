@@ -6,7 +6,7 @@
 //! instead of being taken for whole.
 use crate::mapping::ShadowChange;
 use crate::mapping::rows::shadow::{Plan, TablePlan, parse_line};
-use crate::store::{Record, Store, StoreError};
+use crate::store::{Checkpoint, Record, StoreError};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,13 +72,18 @@ impl Memory {
         self.obsolete.is_empty() && self.unfilled().next().is_none()
     }
     /// What the store remembers of a row.
-    pub fn read(&self, store: &Store, table: &str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+    pub fn read(
+        &self,
+        checkpoint: &Checkpoint,
+        table: &str,
+        key: &[u8],
+    ) -> Result<Option<Bytes>, StoreError> {
         let Some(place) = self.places.get(table) else { return Ok(None) };
-        if let Some(row) = store.shadow(&place.line, key)? {
+        if let Some(row) = checkpoint.shadow(&place.line, key)? {
             return Ok(Some(row));
         }
         for (line, columns) in &place.previous {
-            if let Some(row) = store.shadow(line, key)? {
+            if let Some(row) = checkpoint.shadow(line, key)? {
                 return Ok(place.plan.translate(columns, &row));
             }
         }

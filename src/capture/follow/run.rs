@@ -12,7 +12,7 @@ use crate::domain::Lsn;
 use crate::fault;
 use crate::registry::Routing;
 use crate::stop;
-use crate::store::{Batch, Identity, Record, Store, StoreError};
+use crate::store::{Batch, Checkpoint, Identity, Record, StoreError};
 use crate::telemetry::Metrics;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub struct CaptureParts<S> {
     /// The slot.
     pub source: S,
     /// Where everything becomes durable.
-    pub store: Store,
+    pub checkpoint: Checkpoint,
     /// How transactions become events.
     pub rules: CaptureRules,
     /// Published after each durable batch.
@@ -81,10 +81,10 @@ struct Supervisor<S> {
 
 impl<S: Source> Supervisor<S> {
     fn new(parts: CaptureParts<S>) -> Self {
-        let CaptureParts { source, store, rules, routing, status, clock, metrics, identity, accept_gap } =
+        let CaptureParts { source, checkpoint, rules, routing, status, clock, metrics, identity, accept_gap } =
             parts;
         let publisher = Publisher::new(routing, clock, metrics);
-        let handles = CaptureHandles { store, rules: Arc::new(rules), publisher, status };
+        let handles = CaptureHandles { checkpoint, rules: Arc::new(rules), publisher, status };
         Self { source, handles, identity, accept_gap, failures: 0 }
     }
 
@@ -105,9 +105,9 @@ impl<S: Source> Supervisor<S> {
 
     /// The position to stream from.
     async fn judge(&mut self, survey: &Survey) -> Result<Lsn, SessionError> {
-        let store = &self.handles.store;
-        let (identity, filling) = (store.identity(), store.filling());
-        let known = match (&identity, store.position(), &filling) {
+        let checkpoint = &self.handles.checkpoint;
+        let (identity, filling) = (checkpoint.identity(), checkpoint.filling());
+        let known = match (&identity, checkpoint.position(), &filling) {
             (_, _, Some(filling)) => KnownHistory::Filling(filling),
             (Some(identity), Some(position), None) => KnownHistory::Following(identity, position),
             _ => KnownHistory::Empty,
@@ -168,17 +168,17 @@ impl<S: Source> Supervisor<S> {
 
     /// A history begins: with a slot and its snapshot.
     async fn begin(&mut self, survey: &Survey) -> Result<Lsn, SessionError> {
-        let CaptureHandles { store, rules, publisher, .. } = &self.handles;
+        let CaptureHandles { checkpoint, rules, publisher, .. } = &self.handles;
         let plan = rules.mapping.plan();
         let identity = self.identity.complete(survey, plan.text());
-        let from = fill::first(&mut self.source, store, plan, identity).await?;
-        publisher.begin(Routing::load(store.subscriptions(), from));
+        let from = fill::first(&mut self.source, checkpoint, plan, identity).await?;
+        publisher.begin(Routing::load(checkpoint.subscriptions(), from));
         Ok(from)
     }
 
     /// A promoted server whose history contains our position: remember its timeline.
     async fn note_timeline(&mut self, survey: &Survey) -> Result<(), SessionError> {
-        match self.handles.store.identity() {
+        match self.handles.checkpoint.identity() {
             Some(ours) if ours.timeline != survey.timeline => {
                 info!(
                     "the server is on timeline {} now (was {}); its history contains our position",
@@ -186,7 +186,7 @@ impl<S: Source> Supervisor<S> {
                 );
                 let identity = Identity { timeline: survey.timeline, ..ours };
                 let records = vec![Record::Identity(identity)];
-                Ok(self.handles.store.commit(Batch { records }).await?)
+                Ok(self.handles.checkpoint.commit(Batch { records }).await?)
             }
             _ => Ok(()),
         }
@@ -214,7 +214,7 @@ impl<S: Source> Supervisor<S> {
                 tokio::select! {
                     biased;
                     () = stop::requested(shutdown) => return Ok(None),
-                    () = self.handles.store.writable() => {}
+                    () = self.handles.checkpoint.writable() => {}
                 }
                 Ok(Some(Duration::from_millis(100)))
             }
@@ -229,7 +229,7 @@ impl<S: Source> Supervisor<S> {
     fn refuse_or_pause(&self, failed: &SourceError) -> Result<Duration, CaptureError> {
         let text = failed.to_string();
         // nothing is lost by ending then, and an error that needs a person is best told at once
-        let never_followed = self.handles.store.position().is_none();
+        let never_followed = self.handles.checkpoint.position().is_none();
         match failed {
             SourceError::Gap(_) => {
                 if self.handles.status.borrow().gap.is_none() {

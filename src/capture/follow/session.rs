@@ -15,7 +15,7 @@ use crate::fault;
 use crate::mapping::Context;
 use crate::registry::Routing;
 use crate::stop;
-use crate::store::{Batch, HUNG, Record, Store, StoreError};
+use crate::store::{Batch, Checkpoint, HUNG, Record, StoreError};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -29,7 +29,7 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// What all sessions of a process share. A session only borrows it.
 #[derive(Debug)]
 pub(in crate::capture) struct CaptureHandles {
-    pub(in crate::capture) store: Store,
+    pub(in crate::capture) checkpoint: Checkpoint,
     pub(in crate::capture) rules: Arc<CaptureRules>,
     pub(in crate::capture) publisher: Publisher,
     pub(in crate::capture) status: watch::Sender<CaptureStatus>,
@@ -73,11 +73,16 @@ async fn settled(in_flight: &mut Option<InFlight>) -> Result<Prepared, StoreErro
 }
 
 /// Returning `Ok` means that every frame has been fdatasynced.
-async fn commit(store: &Store, mut prepared: Prepared, unseen: bool) -> Result<Prepared, StoreError> {
+async fn commit(
+    checkpoint: &Checkpoint,
+    mut prepared: Prepared,
+    unseen: bool,
+) -> Result<Prepared, StoreError> {
     for frame in std::mem::take(&mut prepared.frames) {
         fault::crash_point("capture.before-frame");
-        let commit =
-            async { if unseen { store.commit_unseen(frame).await } else { store.commit(frame).await } };
+        let commit = async {
+            if unseen { checkpoint.commit_unseen(frame).await } else { checkpoint.commit(frame).await }
+        };
         match commit.await {
             Err(StoreError::Blocked(_)) if fault::planted("blocked-is-done") => {}
             done => done?,
@@ -97,7 +102,7 @@ impl<'a, S: Source> CaptureSession<'a, S> {
         begun_at: Lsn,
     ) -> Result<Self, SessionError> {
         let plan = handles.rules.mapping.plan();
-        let (memory, fill_at) = fill::prepare(source, &handles.store, plan).await?;
+        let (memory, fill_at) = fill::prepare(source, &handles.checkpoint, plan).await?;
         fault::crash_point("capture.before-start");
         source.start(from).await?;
         fault::crash_point("capture.started");
@@ -224,11 +229,11 @@ impl<'a, S: Source> CaptureSession<'a, S> {
             return Ok(());
         }
         if self.fill_at.is_some_and(|at| self.has_reached(at)) {
-            let CaptureHandles { store, rules, .. } = self.handles;
+            let CaptureHandles { checkpoint, rules, .. } = self.handles;
             let feedback = self.progress.feedback();
             debug_assert_eq!(Arc::strong_count(&self.memory), 1, "no batch is prepared with it");
             let memory = Arc::make_mut(&mut self.memory);
-            fill::again(self.source, store, rules.mapping.plan(), memory, feedback).await?;
+            fill::again(self.source, checkpoint, rules.mapping.plan(), memory, feedback).await?;
             self.fill_at = None;
         }
         self.begin();
@@ -253,11 +258,11 @@ impl<'a, S: Source> CaptureSession<'a, S> {
             let unseen = first.is_some_and(|end| end > self.begun_at) || fault::planted("seen-is-unseen");
             let (rules, context) = (self.handles.rules.clone(), self.context.clone());
             let (routing, memory) = (self.handles.publisher.routing(), self.memory.clone());
-            let prepare = move |store: &Store| {
-                batch::prepare(&transactions, &rules, &context, &routing, store, &memory)
+            let prepare = move |checkpoint: &Checkpoint| {
+                batch::prepare(&transactions, &rules, &context, &routing, checkpoint, &memory)
             };
-            let store = self.handles.store.clone();
-            self.send(async move { store.offload(prepare).await? }, unseen);
+            let checkpoint = self.handles.checkpoint.clone();
+            self.send(async move { checkpoint.offload(prepare).await? }, unseen);
         } else if let Some(position) = self.progress.idle_position(Instant::now()) {
             fault::crash_point("capture.idle-position");
             let record = Some(Record::Position(position));
@@ -274,12 +279,12 @@ impl<'a, S: Source> CaptureSession<'a, S> {
         unseen: bool,
     ) {
         debug_assert!(self.in_flight.is_none(), "one batch at a time");
-        let (store, handed_over) = (self.handles.store.clone(), Arc::new(OnceLock::new()));
+        let (checkpoint, handed_over) = (self.handles.checkpoint.clone(), Arc::new(OnceLock::new()));
         let since = handed_over.clone();
         let done = Box::pin(async move {
             let prepared = prepare.await?;
             since.get_or_init(Instant::now);
-            commit(&store, prepared, unseen).await
+            commit(&checkpoint, prepared, unseen).await
         });
         self.in_flight = Some(InFlight { done, handed_over, routing: self.handles.publisher.routing() });
     }

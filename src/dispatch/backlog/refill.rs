@@ -20,19 +20,19 @@ pub enum Offered {
 /// Something to read from the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
-    /// `Store::due`, for memory.
+    /// `Outbox::due`, for memory.
     Page {
         /// After this place.
         after: Option<Seq>,
         /// So many.
         limit: usize,
     },
-    /// `Store::first_in_order`.
+    /// `Outbox::first_in_order`.
     First {
         /// With this key.
         order: u64,
     },
-    /// `Store::due`, to count.
+    /// `Outbox::due`, to count.
     Count {
         /// After this place.
         after: Option<Seq>,

@@ -9,7 +9,7 @@ use crate::domain::{
 use crate::egress::Request;
 use crate::registry::seal::Field;
 use crate::settings::{BackoffSettings, DispatchSettings};
-use crate::store::{Batch, Identity, MemoryIndex};
+use crate::store::{Batch, Identity, MemoryIndex, Record, Store};
 use bytes::Bytes;
 use std::io;
 use std::pin::pin;
@@ -114,7 +114,7 @@ impl House {
         let running = store.clone();
         tasks.spawn(async move { running.run().await });
         // the first snapshot is behind us
-        store.commit(Batch { records: vec![Record::Position(Lsn(1))] }).await.unwrap();
+        store.checkpoint().commit(Batch { records: vec![Record::Position(Lsn(1))] }).await.unwrap();
         Self {
             _folder: folder,
             full,
@@ -135,7 +135,7 @@ impl House {
             ..DispatchSettings::default().backoff
         };
         let parts = DispatchParts {
-            store: self.store.clone(),
+            outbox: self.store.outbox(),
             transport: self.transport.clone(),
             routing: self.routing.subscribe(),
             sealer: Sealer::from_base64(KEY).unwrap(),
@@ -154,7 +154,7 @@ impl House {
         let mut routing = (**self.routing.borrow()).clone();
         routing.put(subscription.clone());
         let records = vec![Record::Subscription(Box::new(subscription))];
-        self.store.commit(Batch { records }).await.unwrap();
+        self.store.checkpoint().commit(Batch { records }).await.unwrap();
         self.routing.send_replace(Arc::new(routing));
     }
     /// An event of a resource, for one subscription.
@@ -187,11 +187,12 @@ impl House {
             target_url: "https://receiver.test/".into(),
         };
         let records = vec![Record::Event(Arc::new(event)), delivery];
-        self.store.commit(Batch { records }).await.unwrap();
+        self.store.checkpoint().commit(Batch { records }).await.unwrap();
         key
     }
     fn delivery(&self, key: &DeliveryKey) -> Delivery {
-        let mut asked = pin!(self.store.delivery(key));
+        let history = self.store.history();
+        let mut asked = pin!(history.delivery(key));
         match asked.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(found) => found.unwrap().unwrap(),
             Poll::Pending => panic!("the index of a test answers at once"),
@@ -284,7 +285,7 @@ async fn a_deleted_subscription_is_sent_nothing_and_one_that_is_newer_than_the_r
     house.subscribe(1, KEY, false).await;
     // durable, but not yet published
     let newer = Box::new(subscription(2, KEY, true));
-    house.store.commit(Batch { records: vec![Record::Subscription(newer)] }).await.unwrap();
+    house.store.checkpoint().commit(Batch { records: vec![Record::Subscription(newer)] }).await.unwrap();
     let early = house.emit(2, "a").await;
     let never = house.emit(3, "a").await;
     house.start();
@@ -315,7 +316,7 @@ async fn a_stop_before_a_snapshot_is_complete_gives_nothing_up() {
         epoch: [0; 16],
         shadow_plan: String::new(),
     };
-    house.store.commit(Batch { records: vec![Record::Filling(identity)] }).await.unwrap();
+    house.store.checkpoint().commit(Batch { records: vec![Record::Filling(identity)] }).await.unwrap();
     // a start in the middle of it, and capture's end
     house.routing = watch::Sender::new(Arc::default());
     house.start();

@@ -13,7 +13,7 @@ use crate::store::index::{Index, IndexError, MAX_WRITES, Write};
 use crate::store::log::segment::hex;
 use crate::store::records::codec;
 use crate::store::records::field::{Malformed, Reader, Writer};
-use crate::store::state::{History, untag};
+use crate::store::state::{FollowedHistory, untag};
 use std::io;
 use std::sync::{Arc, PoisonError};
 
@@ -192,12 +192,12 @@ pub(in crate::store) fn verify(disk: &dyn Disk, frame: u64) -> Result<u64, Wrong
 }
 
 /// The same, and what the checkpoint says of positions.
-pub(in crate::store) fn history(disk: &dyn Disk, frame: u64) -> Result<History, Wrong> {
-    let mut history = History::default();
+pub(in crate::store) fn history(disk: &dyn Disk, frame: u64) -> Result<FollowedHistory, Wrong> {
+    let mut history = FollowedHistory::default();
     visit(disk, frame, &mut |key, value| {
         readable(frame, key, value)?;
         if key == keys::HISTORY {
-            history = History::decode(value).map_err(text)?;
+            history = FollowedHistory::decode(value).map_err(text)?;
         }
         Ok(())
     })?;
@@ -211,7 +211,7 @@ fn readable(frame: u64, key: &[u8], value: &[u8]) -> Result<(), Wrong> {
         [b's', ..] => codec::take_subscription(r).and_then(|_| r.end()),
         [b'i', ..] => codec::take_idempotent(r).and_then(|_| r.end()),
         [b'h', ..] | [b'm', b'c', ..] => untag(value).map(drop),
-        keys::HISTORY => History::decode(value).map(drop),
+        keys::HISTORY => FollowedHistory::decode(value).map(drop),
         _ => Err(Malformed("key")),
     };
     read.map_err(|Malformed(field)| Wrong::Newer(format!("field {field} in file {}", name(frame))))

@@ -10,7 +10,8 @@ use crate::store::engine::writing::{Writing, Written};
 use crate::store::error::StoreError;
 use crate::store::index::IndexError;
 use crate::store::index::overlay::Fetched;
-use crate::store::log::group::Piece;
+use crate::store::log::frame::{Kind, MAX_BODY};
+use crate::store::log::group::{self, Piece};
 use crate::store::log::port::{Durability, FrameNo};
 use crate::store::records::codec;
 use crate::store::records::record::{Batch, Record};
@@ -51,6 +52,35 @@ pub(in crate::store) struct Queued {
 impl Queued {
     fn bytes(&self) -> usize {
         self.pieces.iter().map(|piece| piece.body.len()).sum()
+    }
+}
+
+impl Core {
+    /// Makes a batch durable, all or nothing. `unseen`: no delivery of it can be in the store.
+    pub(in crate::store) async fn commit(
+        self: &Arc<Self>,
+        batch: Batch,
+        unseen: bool,
+    ) -> Result<(), StoreError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let (body, places) = codec::encode(&batch);
+        if body.len() > self.settings.batch_bytes.min(MAX_BODY - group::prefix(Kind::Seal)) {
+            return Err(StoreError::TooLarge(body.len()));
+        }
+        if self.is_closing() {
+            return Err(StoreError::Closed);
+        }
+        if !self.is_writable() {
+            return Err(StoreError::Blocked("the data folder cannot be written".to_owned()));
+        }
+        let fetched = self.fetch(&batch.records, unseen).await?;
+        let (answer, answered) = oneshot::channel();
+        let pieces = group::split(&batch.records, body, places, self.settings.frame_bytes);
+        let queued = Queued { pieces, records: batch.records, unseen, fetched, answer };
+        self.queue.send(queued).await.map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
     }
 }
 

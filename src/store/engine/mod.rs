@@ -10,5 +10,6 @@ pub(in crate::store) mod fetch;
 pub(in crate::store) mod flush;
 pub(in crate::store) mod gate;
 pub(in crate::store) mod observer;
+pub(in crate::store) mod reading;
 pub(in crate::store) mod upkeep;
 pub(in crate::store) mod writing;

@@ -3,11 +3,11 @@
 use crate::disk::Disk;
 use crate::domain::Status;
 use crate::store::engine::catch_up::REBUILD;
+use crate::store::engine::reading::checked_event;
 use crate::store::index::keys;
 use crate::store::index::{Index, IndexError};
 use crate::store::inspect::verify::{Loss, Part, Walked};
 use crate::store::log::segment;
-use crate::store::reading::checked_event;
 use crate::store::records::entry::Entry;
 use crate::store::state::Applied;
 

@@ -4,7 +4,7 @@ use crate::store::log::frame::{self, Behind, Flaw, HEADER, Kind};
 use crate::store::log::group::{Group, GroupStep};
 use crate::store::records::codec;
 use crate::store::records::record::{Batch, Identity, Record};
-use crate::store::state::History;
+use crate::store::state::FollowedHistory;
 
 /// A stretch of a segment's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,7 +145,7 @@ fn lose(out: &mut [DissectedPiece], from: Option<usize>) {
 /// What the good frames say of positions, in order.
 #[derive(Debug, Clone, Default)]
 pub(in crate::store) struct Past {
-    pub(in crate::store) history: History,
+    pub(in crate::store) history: FollowedHistory,
 }
 
 impl Past {
@@ -154,7 +154,7 @@ impl Past {
             match record {
                 Record::Filling(identity) => {
                     self.history =
-                        History { filling: Some(identity.clone()), ..std::mem::take(&mut self.history) };
+                        FollowedHistory { filling: Some(identity.clone()), ..std::mem::take(&mut self.history) };
                     (self.history.identity, self.history.position) = (None, None);
                 }
                 Record::Identity(identity) => self.history.follow(identity.clone()),
@@ -172,7 +172,7 @@ pub(in crate::store) fn empty(out: &mut Vec<u8>, number: u64) {
 
 /// The frame that ends a salvaged journal: the history is marked as lost and set back to where the loss begins, so that capture
 /// reports a gap from there and shadow and subscriptions are read anew when it is accepted.
-pub(in crate::store) fn set_back(out: &mut Vec<u8>, number: u64, history: &History, to: Lsn) {
+pub(in crate::store) fn set_back(out: &mut Vec<u8>, number: u64, history: &FollowedHistory, to: Lsn) {
     let Some(identity) = history.identity.as_ref().or(history.filling.as_ref()) else {
         // nothing that could be followed is known: a slot beside such a folder is a gap as it is
         return empty(out, number);

@@ -12,7 +12,7 @@ use crate::store::log::group;
 use crate::store::log::segment;
 use crate::store::records::record::Record;
 use crate::store::recovery::survey::missing;
-use crate::store::state::History;
+use crate::store::state::FollowedHistory;
 use std::collections::BTreeMap;
 
 /// What to do about a damaged journal.
@@ -104,7 +104,7 @@ pub(in crate::store) struct Walked {
     pub(in crate::store) crc: Option<u32>,
     checkpoints: Vec<u64>,
     /// What the newest whole checkpoint says of positions.
-    pub(in crate::store) checkpoint: Option<History>,
+    pub(in crate::store) checkpoint: Option<FollowedHistory>,
     /// Frames between the newest checkpoint and the oldest segment.
     pub(in crate::store) missing: Option<(u64, u64)>,
     /// Why this cannot be salvaged.

@@ -1,7 +1,7 @@
 //! What a frame of the journal says. Knows the meaning, not the bytes (`codec`) nor the files (`journal`).
 use crate::domain::{
-    Attempt, DeliveryKey, Event, Lsn, NewDelivery, Next, Resource, Routed, Subscription, SubscriptionId,
-    TenantId,
+    Attempt, DeliveryKey, Event, Lsn, NewDelivery, Next, Resource, Routed, Settled, Subscription,
+    SubscriptionId, TenantId,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -133,6 +133,15 @@ impl Record {
             target_url,
         };
         std::iter::once(Self::Event(event)).chain(deliveries.into_iter().map(delivery))
+    }
+}
+
+impl From<Settled> for Record {
+    fn from(settled: Settled) -> Self {
+        match settled {
+            Settled::Attempted { key, attempt, next } => Self::Attempted { key, attempt, next },
+            Settled::Abandoned { key, reason, at_ms } => Self::Abandoned { key, reason, at_ms },
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::store::recovery::replayed::OpenJournal;
 use crate::store::recovery::survey::{Files, survey};
 use crate::store::state::apply::{FrameChange, Mode, apply};
 use crate::store::state::said::said;
-use crate::store::state::{Applied, History, State, untag};
+use crate::store::state::{Applied, FollowedHistory, State, untag};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -233,7 +233,7 @@ impl Replay {
     fn new(index: Arc<dyn Index>, known: Applied) -> Result<Self, Trouble> {
         let mut state = State { applied: known, ..State::default() };
         if let Some(bytes) = index.get(keys::HISTORY)? {
-            state.history = History::decode(&bytes)?;
+            state.history = FollowedHistory::decode(&bytes)?;
         }
         for (key, value) in all(index.as_ref(), b"mc", b"md")? {
             let table = key.last_chunk::<8>().ok_or(Malformed("key"))?;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub(in crate::store) struct State {
     pub(in crate::store) overlay: Overlay,
     pub(in crate::store) applied: Applied,
-    pub(in crate::store) history: History,
+    pub(in crate::store) history: FollowedHistory,
     pub(in crate::store) cleared: Cleared,
     pub(in crate::store) subscriptions: BTreeMap<SubscriptionId, Arc<Subscription>>,
     pub(in crate::store) events: EventCache,
@@ -69,7 +69,7 @@ impl Applied {
 
 /// Which history we follow and how far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(in crate::store) struct History {
+pub(in crate::store) struct FollowedHistory {
     /// The last record applied.
     pub(in crate::store) tag: Tag,
     pub(in crate::store) identity: Option<Identity>,
@@ -79,7 +79,7 @@ pub(in crate::store) struct History {
     pub(in crate::store) rewind: bool,
 }
 
-impl History {
+impl FollowedHistory {
     pub(in crate::store) fn encode(&self) -> Vec<u8> {
         let mut w = Writer::default();
         w.u64(self.tag.0).u32(self.tag.1).u8(u8::from(self.rewind));

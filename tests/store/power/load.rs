@@ -115,7 +115,7 @@ impl Load {
             callers.spawn(async move {
                 recording.note(Moment::Called(shared));
                 // no event is ever made twice
-                store.commit_unseen(Batch { records }).await.unwrap();
+                store.checkpoint().commit_unseen(Batch { records }).await.unwrap();
                 recording.note(Moment::Confirmed(number));
             });
             if needs_index {

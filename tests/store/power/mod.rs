@@ -85,7 +85,7 @@ async fn goes_on(cut: &Cut, folder: &Path) -> Result<(), String> {
     for n in 0..3 {
         let records = load::addition(n, commits.len(), cut.now_us);
         commits.push(records.clone().into());
-        store.commit(Batch { records }).await.map_err(|e| e.to_string())?;
+        store.checkpoint().commit(Batch { records }).await.map_err(|e| e.to_string())?;
     }
     store.close().await;
     loops.join_all().await.into_iter().collect::<Result<(), _>>().map_err(|e| e.to_string())?;

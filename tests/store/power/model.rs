@@ -92,8 +92,8 @@ impl Model {
     pub(crate) async fn faults(&self, store: &Store, now_us: i64) -> Result<Vec<String>, StoreError> {
         let mut faults = Vec::new();
         let mut wrong = |what: String| faults.push(what);
-        if store.position() != self.position {
-            wrong(format!("position {:?}, not {:?}", store.position(), self.position));
+        if store.checkpoint().position() != self.position {
+            wrong(format!("position {:?}, not {:?}", store.checkpoint().position(), self.position));
         }
         let mut lanes: BTreeMap<SubscriptionId, BTreeMap<(usize, usize), &DeliveryKey>> = BTreeMap::new();
         for (key, expected) in &self.deliveries {
@@ -101,7 +101,7 @@ impl Model {
                 lanes.entry(expected.lane).or_default().insert(expected.seq, key);
             }
             let had_its_time = expected.status.is_final() && expected.updated_us < now_us - HISTORY_US;
-            match (store.delivery(key).await?, event_of(store, key).await?) {
+            match (store.history().delivery(key).await?, event_of(store, key).await?) {
                 (None, None) if had_its_time => {}
                 (Some(d), Some(event)) => {
                     if (d.status, d.attempts) != (expected.status, expected.attempts) {
@@ -118,13 +118,13 @@ impl Model {
             }
         }
         for (lane, expected) in &lanes {
-            let due = store.due(*lane, None, usize::MAX >> 1).await?;
+            let due = store.outbox().due(*lane, None, usize::MAX >> 1).await?;
             if !due.iter().map(|p| &p.key).eq(expected.values().copied()) {
                 wrong(format!("lane {}: {} are due, not {}", lane.0, due.len(), expected.len()));
             }
         }
         let pending = lanes.values().map(BTreeMap::len).sum::<usize>() as u64;
-        if (store.vitals().pending, store.lanes().await?.len()) != (pending, lanes.len()) {
+        if (store.vitals().pending, store.outbox().lanes().await?.len()) != (pending, lanes.len()) {
             wrong(format!("{} pending, not {pending}", store.vitals().pending));
         }
         for key in (0..40).map(|n: usize| Bytes::from(n.to_string())) {
@@ -133,7 +133,7 @@ impl Model {
                 wrong(format!("shadow row {key:?}: {row:?}"));
             }
         }
-        if !store.subscriptions().iter().map(|s| s.id).eq(self.subscriptions.iter().copied()) {
+        if !store.checkpoint().subscriptions().iter().map(|s| s.id).eq(self.subscriptions.iter().copied()) {
             wrong("other subscriptions".to_owned());
         }
         Ok(faults)

@@ -50,6 +50,7 @@ async fn a_subscription_that_changes_hands_takes_nothing_along() {
         let given = Subscription { tenant: TenantId::new("u"), ..subscription(1, KEY, true) };
         house
             .store
+            .checkpoint()
             .commit(Batch { records: vec![Record::Subscription(Box::new(given.clone()))] })
             .await
             .unwrap();

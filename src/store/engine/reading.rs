@@ -1,5 +1,5 @@
-//! Purpose: the store's questions to index and journal. Every answer includes what was acknowledged and is not in the index yet. Must
-//! not: read either on a worker of the runtime, or answer about deliveries while the index is being rebuilt.
+//! Purpose: answers of index and log, for the handles. Every answer includes what was acknowledged and is not in the index yet. Must not:
+//! be asked on a worker of the runtime: `ask` sees to that.
 use crate::domain::{
     Delivery, DeliveryId, DeliveryKey, Event, EventId, FilterStatus, Pending, Status, SubscriptionId,
     TenantId,
@@ -10,7 +10,6 @@ use crate::store::error::StoreError;
 use crate::store::index::keys;
 use crate::store::index::overlay::Way;
 use crate::store::log::port::Place;
-use crate::store::outbox::{Filter, Page, Store};
 use crate::store::records::codec;
 use crate::store::records::entry::{Entry, Locator, brief, decode_pending};
 use crate::store::records::field::Reader;
@@ -20,6 +19,37 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
+
+/// What a list is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Exact event name.
+    pub event: Option<String>,
+    /// Status.
+    pub status: Option<FilterStatus>,
+    /// Subscription.
+    pub subscription: Option<SubscriptionId>,
+    /// Resource id.
+    pub resource_id: Option<String>,
+    /// Created at or after, Unix microseconds.
+    pub since_us: Option<i64>,
+    /// Created before, Unix microseconds.
+    pub until_us: Option<i64>,
+    /// Continue after this delivery (exclusive).
+    pub after: Option<DeliveryId>,
+    /// At most 100.
+    pub limit: usize,
+}
+
+/// One page of a list, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// The deliveries. May be fewer than asked for although `next` is set: a rare filter over a long history is answered in
+    /// parts.
+    pub deliveries: Vec<Delivery>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<DeliveryId>,
+}
 
 /// Most deliveries of a page.
 const PAGE: usize = 100;
@@ -38,125 +68,27 @@ pub struct FoundDelivery {
     pub event: Option<Arc<Event>>,
 }
 
-impl Store {
-    /// What the shadow remembers of a row. Reads the index: only inside `offload`.
-    pub fn shadow(&self, table: &str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.core.shadow(table, key)
-    }
-
-    /// Subscriptions with something pending: what dispatch starts with.
-    pub async fn lanes(&self) -> Result<Vec<SubscriptionId>, StoreError> {
-        self.ask(Core::lanes).await
-    }
-
-    /// Pending deliveries of a lane with `seq > after` (`None`: from the start), in order.
-    pub async fn due(
-        &self,
-        lane: SubscriptionId,
-        after: Option<(u64, u32)>,
-        limit: usize,
-    ) -> Result<Vec<Pending>, StoreError> {
-        self.ask(move |core| core.due(lane, after, limit)).await
-    }
-
-    /// The first pending delivery of an ordering key in a lane.
-    pub async fn first_in_order(
-        &self,
-        lane: SubscriptionId,
-        order: u64,
-    ) -> Result<Option<Pending>, StoreError> {
-        self.ask(move |core| core.first_in_order(lane, order)).await
-    }
-
-    /// The event of a delivery that is owed, body included: from memory when fresh, else from the journal, checked. `None`: its
-    /// segment is gone with the end of its history. `Damaged`: its bytes are not what was written.
-    pub async fn event(&self, pending: &Pending) -> Result<Option<Arc<Event>>, StoreError> {
-        let (at, id) = (Locator::of(pending.place), pending.event_id);
-        match self.core.cached(at, id) {
-            Some(event) => Ok(Some(event)),
-            None => self.core.event_at(at, id).await,
-        }
-    }
-
-    /// One delivery.
-    pub async fn delivery(&self, key: &DeliveryKey) -> Result<Option<Delivery>, StoreError> {
-        let key = key.clone();
-        self.ask_soon(move |core| Ok(core.entry(&key)?.map(|entry| entry.delivery))).await
-    }
-
-    /// One delivery and its event. The event is `None` when its segment is gone with the end of its history.
-    pub async fn found(&self, key: &DeliveryKey) -> Result<Option<FoundDelivery>, StoreError> {
-        let key = key.clone();
-        match self.ask_soon(move |core| core.entry(&key)).await? {
-            Some(entry) => self.core.found(entry).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// A tenant's deliveries, newest first.
-    pub async fn list(&self, tenant: &TenantId, filter: &Filter) -> Result<Page, StoreError> {
-        let (tenant, filter) = (tenant.clone(), filter.clone());
-        let mut deliveries = Vec::new();
-        self.ask_soon(move |core| {
-            let next = core.list(&tenant, &filter, &mut |entry| {
-                deliveries.push(entry.delivery);
-                Ok(())
-            })?;
-            Ok(Page { deliveries, next })
-        })
-        .await
-    }
-
-    /// The same with their events.
-    pub async fn list_found(
-        &self,
-        tenant: &TenantId,
-        filter: &Filter,
-    ) -> Result<(Vec<FoundDelivery>, Option<DeliveryId>), StoreError> {
-        let (tenant, filter) = (tenant.clone(), filter.clone());
-        let mut entries = Vec::new();
-        let listed = self.ask_soon(move |core| {
-            let next = core.list(&tenant, &filter, &mut |entry| {
-                entries.push(entry);
-                Ok(())
-            })?;
-            Ok((entries, next))
-        });
-        let (entries, next) = listed.await?;
-        let mut all = Vec::with_capacity(entries.len());
-        for entry in entries {
-            all.push(self.core.found(entry).await?);
-        }
-        Ok((all, next))
-    }
-
-    /// An answer remembered for an Idempotency-Key, if younger than 24 hours.
-    pub async fn idempotent(&self, tenant: &TenantId, key: &str) -> Result<Option<Idempotent>, StoreError> {
-        let (tenant, key) = (tenant.clone(), key.to_owned());
-        self.core.offload(move |core| core.idempotent(&tenant, &key)).await?
-    }
-
-    /// For somebody who would rather ask again than wait. `Read`: not yet.
-    async fn ask_soon<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&Core) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let complete = timeout(REBUILDING, self.core.deliveries_complete()).await;
-        complete.map_err(|_| StoreError::Read("the index is being rebuilt".to_owned()))?;
-        self.core.offload(question).await?
-    }
-
-    async fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&Core) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        self.core.deliveries_complete().await;
-        self.core.offload(question).await?
-    }
-}
-
 impl Core {
-    fn shadow(&self, table: &str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+    /// A question about deliveries, asked where it may wait.
+    pub(in crate::store) async fn ask<T: Send + 'static>(
+        self: &Arc<Self>,
+        question: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.deliveries_complete().await;
+        self.offload(question).await?
+    }
+
+    /// For somebody who would rather ask again than wait for a rebuild. `Read`: not yet.
+    pub(in crate::store) async fn ask_soon<T: Send + 'static>(
+        self: &Arc<Self>,
+        question: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let complete = timeout(REBUILDING, self.deliveries_complete()).await;
+        complete.map_err(|_| StoreError::Read("the index is being rebuilt".to_owned()))?;
+        self.offload(question).await?
+    }
+
+    pub(in crate::store) fn shadow(&self, table: &str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         let key = keys::shadow(table, key);
         let Some(value) = self.get(&key)? else { return Ok(None) };
         let (tag, columns) = untag(&value).map_err(|e| self.unreadable(e))?;
@@ -164,7 +96,7 @@ impl Core {
         Ok((!hidden).then(|| value.slice_ref(columns)))
     }
 
-    fn lanes(&self) -> Result<Vec<SubscriptionId>, StoreError> {
+    pub(in crate::store) fn lanes(&self) -> Result<Vec<SubscriptionId>, StoreError> {
         let mut lanes = Vec::new();
         let mut from = b"p".to_vec();
         // one seek a lane, however much waits in it
@@ -176,7 +108,7 @@ impl Core {
         Ok(lanes)
     }
 
-    fn due(
+    pub(in crate::store) fn due(
         &self,
         lane: SubscriptionId,
         after: Option<(u64, u32)>,
@@ -195,7 +127,11 @@ impl Core {
             .collect()
     }
 
-    fn first_in_order(&self, lane: SubscriptionId, order: u64) -> Result<Option<Pending>, StoreError> {
+    pub(in crate::store) fn first_in_order(
+        &self,
+        lane: SubscriptionId,
+        order: u64,
+    ) -> Result<Option<Pending>, StoreError> {
         let mut from = keys::order(lane, order, (0, 0));
         let to = keys::successor(&keys::order(lane, order, (u64::MAX, u32::MAX)));
         while let Some((key, _)) = self.scan((&from, &to), Way::Up, 1)?.pop() {
@@ -210,7 +146,7 @@ impl Core {
     }
 
     /// Hands out the deliveries of a page, newest first; returns where the next one begins.
-    fn list(
+    pub(in crate::store) fn list(
         &self,
         tenant: &TenantId,
         filter: &Filter,
@@ -259,18 +195,22 @@ impl Core {
         Ok(next)
     }
 
-    fn idempotent(&self, tenant: &TenantId, key: &str) -> Result<Option<Idempotent>, StoreError> {
+    pub(in crate::store) fn idempotent(
+        &self,
+        tenant: &TenantId,
+        key: &str,
+    ) -> Result<Option<Idempotent>, StoreError> {
         let Some(value) = self.get(&keys::idempotent(tenant, key))? else { return Ok(None) };
         let answer = codec::take_idempotent(&mut Reader::new(&value)).map_err(|e| self.unreadable(e))?;
         let young = self.clock.now_ms() < answer.at_ms.saturating_add(REMEMBERED_MS);
         Ok(Some(answer).filter(|a| young && a.tenant == *tenant && a.key == key))
     }
 
-    fn cached(&self, at: Locator, id: EventId) -> Option<Arc<Event>> {
+    pub(in crate::store) fn cached(&self, at: Locator, id: EventId) -> Option<Arc<Event>> {
         self.read().events.get(at).filter(|event| event.id == id)
     }
 
-    async fn found(&self, entry: Entry) -> Result<FoundDelivery, StoreError> {
+    pub(in crate::store) async fn found(&self, entry: Entry) -> Result<FoundDelivery, StoreError> {
         let (at, id) = (entry.event_at, entry.delivery.event_id);
         let event = match self.cached(at, id) {
             Some(event) => Some(event),
@@ -287,13 +227,17 @@ pub(in crate::store) fn checked_event(bytes: &[u8], at: Locator, id: EventId) ->
 }
 
 impl Core {
-    fn entry(&self, key: &DeliveryKey) -> Result<Option<Entry>, StoreError> {
+    pub(in crate::store) fn entry(&self, key: &DeliveryKey) -> Result<Option<Entry>, StoreError> {
         let Some(value) = self.get(&keys::delivery(key))? else { return Ok(None) };
         let entry = Entry::decode(&value).map_err(|e| self.unreadable(e))?;
         Ok(Some(entry).filter(|entry| entry.delivery.key == *key))
     }
 
-    async fn event_at(&self, at: Locator, id: EventId) -> Result<Option<Arc<Event>>, StoreError> {
+    pub(in crate::store) async fn event_at(
+        &self,
+        at: Locator,
+        id: EventId,
+    ) -> Result<Option<Arc<Event>>, StoreError> {
         let place = Place { home: at.segment, offset: at.offset };
         let Some(bytes) = self.log.fetch(place, at.len as usize).await? else { return Ok(None) };
         if let Some(event) = checked_event(&bytes, at, id) {

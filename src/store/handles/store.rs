@@ -1,12 +1,9 @@
-//! The store as the stages see it: open, commit, close, and what is known without asking the index (`reading` asks it).
-//! Keeps free of file paths and of engines.
+//! Purpose: opens, runs and closes the store, says how it is, and gives its handles. Must not: commit or answer: the handles do.
 use crate::clock::SharedClock;
 use crate::disk::Disk;
-use crate::domain::{Delivery, FilterStatus};
-use crate::domain::{DeliveryId, Lsn, Pending, Subscription, SubscriptionId};
 use crate::settings::StoreSettings;
 use crate::store::engine::catch_up;
-use crate::store::engine::commit::{self, QUEUE, Queued};
+use crate::store::engine::commit::{self, QUEUE};
 use crate::store::engine::compaction;
 use crate::store::engine::core::{Core, StoreStage, Unstarted};
 use crate::store::engine::feed::Feed;
@@ -15,49 +12,18 @@ use crate::store::engine::gate::Gate;
 use crate::store::engine::observer::FlushObserver;
 use crate::store::engine::upkeep;
 use crate::store::error::StoreError;
+use crate::store::handles::answers::Answers;
+use crate::store::handles::checkpoint::Checkpoint;
+use crate::store::handles::history::History;
+use crate::store::handles::outbox::Outbox;
 use crate::store::index::IndexFactory;
-use crate::store::log::frame::{Kind, MAX_BODY};
-use crate::store::log::group;
 use crate::store::log::port::Log;
 use crate::store::log::segments::SegmentLog;
-use crate::store::records::codec;
-use crate::store::records::record::{Batch, Identity};
 use crate::store::recovery::opening;
 use crate::store::recovery::opening::Recovery;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
-
-/// What a list is asked for.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// Exact event name.
-    pub event: Option<String>,
-    /// Status.
-    pub status: Option<FilterStatus>,
-    /// Subscription.
-    pub subscription: Option<SubscriptionId>,
-    /// Resource id.
-    pub resource_id: Option<String>,
-    /// Created at or after, Unix microseconds.
-    pub since_us: Option<i64>,
-    /// Created before, Unix microseconds.
-    pub until_us: Option<i64>,
-    /// Continue after this delivery (exclusive).
-    pub after: Option<DeliveryId>,
-    /// At most 100.
-    pub limit: usize,
-}
-
-/// One page of a list, newest first.
-#[derive(Debug, Clone, Default)]
-pub struct Page {
-    /// The deliveries. May be fewer than asked for although `next` is set: a rare filter over a long history is answered in
-    /// parts.
-    pub deliveries: Vec<Delivery>,
-    /// Where the next page begins, if there is one.
-    pub next: Option<DeliveryId>,
-}
+use tokio::sync::{Notify, mpsc, watch};
 
 /// For `/readyz`, `/metrics` and the bench.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -148,39 +114,21 @@ impl Store {
         result
     }
 
-    /// Makes the batch durable, all or nothing. Returning `Ok` means that fdatasync has returned.
-    /// Commits become visible in the order in which they are written. Those that need nothing of the index are written in the order
-    /// in which they were called. Dropping the future does not take the batch back once it is written.
-    pub async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        self.write(batch, false).await
+    /// Capture's handle.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { core: self.core.clone() }
     }
-
-    /// The same for deliveries that cannot be in the store, so that nobody asks the index for them: those of transactions that were
-    /// committed after the stream was opened.
-    pub async fn commit_unseen(&self, batch: Batch) -> Result<(), StoreError> {
-        self.write(batch, true).await
+    /// Dispatch's handle.
+    pub fn outbox(&self) -> Outbox {
+        Outbox { core: self.core.clone() }
     }
-
-    async fn write(&self, batch: Batch, unseen: bool) -> Result<(), StoreError> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let (body, places) = codec::encode(&batch);
-        if body.len() > self.core.settings.batch_bytes.min(MAX_BODY - group::prefix(Kind::Seal)) {
-            return Err(StoreError::TooLarge(body.len()));
-        }
-        if self.core.is_closing() {
-            return Err(StoreError::Closed);
-        }
-        if !self.core.is_writable() {
-            return Err(StoreError::Blocked("the data folder cannot be written".to_owned()));
-        }
-        let fetched = self.core.fetch(&batch.records, unseen).await?;
-        let (answer, answered) = oneshot::channel();
-        let pieces = group::split(&batch.records, body, places, self.core.settings.frame_bytes);
-        let queued = Queued { pieces, records: batch.records, unseen, fetched, answer };
-        self.core.queue.send(queued).await.map_err(|_| StoreError::Closed)?;
-        answered.await.map_err(|_| StoreError::Closed)?
+    /// The handle of whoever looks at deliveries.
+    pub fn history(&self) -> History {
+        History { core: self.core.clone() }
+    }
+    /// The handle of idempotency keys.
+    pub fn answers(&self) -> Answers {
+        Answers { core: self.core.clone() }
     }
 
     /// What is left of a rebuild, at once: for a store that nobody runs.
@@ -204,32 +152,6 @@ impl Store {
         let _already_told = self.core.flush_observer.set(observer);
     }
 
-    /// Everything committed up to here is durable here; `None` before the first snapshot is complete.
-    pub fn position(&self) -> Option<Lsn> {
-        self.core.read().history.position
-    }
-    /// Which history we follow.
-    pub fn identity(&self) -> Option<Identity> {
-        self.core.read().history.identity.clone()
-    }
-    /// A first snapshot that was begun and not completed.
-    pub fn filling(&self) -> Option<Identity> {
-        self.core.read().history.filling.clone()
-    }
-    /// All subscriptions, deleted ones too while their row exists.
-    pub fn subscriptions(&self) -> Vec<Subscription> {
-        self.core.read().subscriptions.values().map(|s| (**s).clone()).collect()
-    }
-    /// One of them.
-    pub fn subscription(&self, id: SubscriptionId) -> Option<Arc<Subscription>> {
-        self.core.read().subscriptions.get(&id).cloned()
-    }
-    /// Waits for deliveries that became pending since the last call (new, or retried by hand), in commit order.
-    /// The feed is bounded: when it overflowed, the second value is true and the caller re-reads its lanes.
-    /// What was pending when the store was opened is not in it. Cancel-safe; for one consumer.
-    pub async fn fresh(&self) -> (Vec<Pending>, bool) {
-        self.core.feed.take().await
-    }
     /// Health.
     pub fn vitals(&self) -> Vitals {
         let (applied, rebuilding) = {
@@ -242,10 +164,6 @@ impl Store {
             index_lag_frames: applied.frame.saturating_sub(self.core.taken_to()),
             writable: self.core.is_writable(),
         }
-    }
-    /// Resolves when `vitals().writable` is true; at once if it is. Cancel-safe.
-    pub async fn writable(&self) {
-        self.core.writable.opened().await;
     }
 }
 

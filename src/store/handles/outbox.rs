@@ -1,0 +1,74 @@
+//! Purpose: what is owed, for the one who delivers it. Must not: have two consumers: `fresh` is for one.
+use crate::domain::{Delivery, DeliveryKey, Event, Pending, Settled, Subscription, SubscriptionId};
+use crate::store::engine::core::Core;
+use crate::store::error::StoreError;
+use crate::store::records::entry::Locator;
+use crate::store::records::record::{Batch, Record};
+use std::sync::Arc;
+
+/// Dispatch's handle; clones share one store.
+#[derive(Debug, Clone)]
+pub struct Outbox {
+    pub(in crate::store) core: Arc<Core>,
+}
+
+impl Outbox {
+    /// A history is followed: before the first snapshot is complete nothing is owed.
+    pub fn is_begun(&self) -> bool {
+        self.core.read().history.position.is_some()
+    }
+    /// A subscription as it is stored.
+    pub fn subscription(&self, id: SubscriptionId) -> Option<Arc<Subscription>> {
+        self.core.read().subscriptions.get(&id).cloned()
+    }
+    /// Subscriptions with something pending: what dispatch starts with.
+    pub async fn lanes(&self) -> Result<Vec<SubscriptionId>, StoreError> {
+        self.core.ask(Core::lanes).await
+    }
+    /// Pending deliveries of a lane with `seq > after` (`None`: from the start), in order. As of one time within the call: there is no
+    /// hole below the last one.
+    pub async fn due(
+        &self,
+        lane: SubscriptionId,
+        after: Option<(u64, u32)>,
+        limit: usize,
+    ) -> Result<Vec<Pending>, StoreError> {
+        self.core.ask(move |core| core.due(lane, after, limit)).await
+    }
+    /// The first pending delivery of an ordering key in a lane.
+    pub async fn first_in_order(
+        &self,
+        lane: SubscriptionId,
+        order: u64,
+    ) -> Result<Option<Pending>, StoreError> {
+        self.core.ask(move |core| core.first_in_order(lane, order)).await
+    }
+    /// Waits for deliveries that became pending since the last call (new, or retried by hand), in commit order.
+    /// The feed is bounded: when it overflowed, the second value is true and the caller re-reads its lanes.
+    /// What was pending when the store was opened is not in it. Cancel-safe; for one consumer.
+    pub async fn fresh(&self) -> (Vec<Pending>, bool) {
+        self.core.feed.take().await
+    }
+    /// The event of a delivery that is owed, body included: from memory when fresh, else from the log, checked. `None`: its place
+    /// is gone with the end of its history. `Damaged`: its bytes are not what was written.
+    pub async fn event(&self, pending: &Pending) -> Result<Option<Arc<Event>>, StoreError> {
+        let (at, id) = (Locator::of(pending.place), pending.event_id);
+        match self.core.cached(at, id) {
+            Some(event) => Ok(Some(event)),
+            None => self.core.event_at(at, id).await,
+        }
+    }
+    /// A delivery, whatever became of it.
+    pub async fn delivery(&self, key: &DeliveryKey) -> Result<Option<Delivery>, StoreError> {
+        let key = key.clone();
+        self.core.ask_soon(move |core| Ok(core.entry(&key)?.map(|entry| entry.delivery))).await
+    }
+    /// Makes outcomes durable, all or nothing. What is not legal any more (the delivery has ended) is ignored.
+    pub async fn settle(&self, settled: Vec<Settled>) -> Result<(), StoreError> {
+        self.core.commit(Batch { records: settled.into_iter().map(Record::from).collect() }, false).await
+    }
+    /// Resolves when outcomes are taken; at once if they are. Cancel-safe.
+    pub async fn writable(&self) {
+        self.core.writable.opened().await;
+    }
+}
