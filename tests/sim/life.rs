@@ -71,7 +71,7 @@ pub(crate) fn simulate(plan: &Plan, loud: bool) -> Report {
             sent: machine.net.log().len() as u64,
             server_crashes: machine.server.crashes(),
             length: machine.txns.len(),
-            gaps: spans.len() as u64 - 1,
+            gaps: spans.len().saturating_sub(1) as u64,
         }
     })
 }

@@ -144,7 +144,7 @@ fn every_promise_holds_on_every_seed() {
         reports.iter().filter(|(_, report)| !report.wrong.is_empty()).count(),
         sum(|r| r.events),
         sum(|r| r.sent),
-        sum(|r| r.lives) - reports.len() as u64,
+        sum(|r| r.lives).saturating_sub(reports.len() as u64),
         sum(|r| r.server_crashes),
         sum(|r| r.gaps)
     );
