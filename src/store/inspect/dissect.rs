@@ -153,8 +153,10 @@ impl Past {
         for record in &batch.records {
             match record {
                 Record::Filling(identity) => {
-                    self.history =
-                        FollowedHistory { filling: Some(identity.clone()), ..std::mem::take(&mut self.history) };
+                    self.history = FollowedHistory {
+                        filling: Some(identity.clone()),
+                        ..std::mem::take(&mut self.history)
+                    };
                     (self.history.identity, self.history.position) = (None, None);
                 }
                 Record::Identity(identity) => self.history.follow(identity.clone()),
