@@ -57,6 +57,9 @@ impl Health {
         if !vitals.writable {
             reasons.push("the data folder cannot be written".to_string());
         }
+        if vitals.rebuilding {
+            reasons.push("the index is being rebuilt: nothing is sent yet".to_string());
+        }
         reasons
     }
 }
@@ -73,6 +76,8 @@ mod tests {
         health.set_streaming(true);
         assert!(health.reasons(vitals).is_empty());
         assert_eq!(health.reasons(Vitals::default()), ["the data folder cannot be written"]);
+        let rebuilding = Vitals { rebuilding: true, ..vitals };
+        assert_eq!(health.reasons(rebuilding), ["the index is being rebuilt: nothing is sent yet"]);
         assert!(health.is_streaming() && health.gap().is_none());
         health.set_gap(Some("0/1 to 0/2".into()));
         assert_eq!(health.gap().as_deref(), Some("0/1 to 0/2"));

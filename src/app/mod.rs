@@ -130,7 +130,7 @@ async fn open_store(
         );
     }
     if let Some(why) = rebuilt {
-        warn!("the index was rebuilt from the journal: {why}");
+        warn!("the index is being rebuilt from the journal ({why}): nothing is sent until that is done");
     }
     if replayed_frames > 0 {
         info!("{replayed_frames} journal frames were replayed into the index");

@@ -23,7 +23,12 @@ impl StallingIndex {
     }
     fn factory(&self) -> IndexFactory {
         let index = self.clone();
-        Box::new(move |_| Ok(Arc::new(index.clone())))
+        Box::new(move |reset| {
+            if reset == Reset::MoveAside {
+                index.index.clear();
+            }
+            Ok(Arc::new(index.clone()))
+        })
     }
 }
 
@@ -116,6 +121,70 @@ async fn what_was_read_is_not_applied_when_it_is_stale() {
     }
 }
 
+/// A folder with so many deliveries, every second one delivered, and no index.
+async fn without_an_index(deliveries: u64) -> CrashDisk {
+    let house = House::new().await;
+    for n in 1..=deliveries {
+        unseen(&house, captured(n, lane(1))).await;
+        if n % 2 == 0 {
+            house.commit(vec![attempted(key(n, lane(1)), 1, Next::Delivered)]).await;
+        }
+    }
+    house.close().await.0
+}
+
+/// What is committed while an index is rebuilt is acknowledged at once, and everything is there when that is done.
+#[tokio::test(start_paused = true)]
+async fn a_rebuild_holds_up_no_commit() {
+    let disk = without_an_index(20).await;
+    let index = StallingIndex::default();
+    index.stall(HOUR);
+    let house = House::open_with(settings(), disk, index.factory()).await.unwrap();
+    assert!(house.recovery.rebuilt.is_some());
+    let began = Instant::now();
+    // also what might be there already, outcomes, and what people do
+    house.commit([captured(21, lane(1)), vec![Record::Position(Lsn(900))]].concat()).await;
+    house.commit(captured(20, lane(1))).await;
+    house.commit(vec![attempted(key(1, lane(1)), 1, Next::Failed)]).await;
+    house.commit(vec![Record::Retried { key: key(1, lane(1)), at_ms: NOON_MS }]).await;
+    assert_eq!(began.elapsed(), Duration::ZERO, "a commit waited for the rebuild");
+    assert_eq!(house.store.checkpoint().position(), Some(Lsn(900)));
+    assert!(house.store.vitals().rebuilding);
+    let asked = house.store.history().delivery(&key(1, lane(1))).await;
+    assert!(matches!(asked, Err(StoreError::Read(_))), "{asked:?}");
+    index.stall(Duration::ZERO);
+    assert_eq!(house.store.outbox().lanes().await.unwrap(), [lane(1)]);
+    let pending = |store: &Store| (store.vitals().rebuilding, store.vitals().pending);
+    assert_eq!(pending(&house.store), (false, 11), "ten, the new one, and the one that was retried");
+    let now = answers(&house.store).await;
+    let (disk, _) = house.close().await;
+    let again = House::open(settings(), disk, MemoryIndex::default()).await.unwrap();
+    assert_eq!(answers(&again.store).await, now);
+    assert_eq!(pending(&again.store), (false, 11));
+}
+
+/// Parts of the new index become durable before it has everything: a kill then is no reason to believe it.
+#[tokio::test(start_paused = true)]
+async fn a_rebuild_that_is_cut_off_is_begun_again() {
+    const DELIVERIES: u64 = 2000;
+    let disk = without_an_index(DELIVERIES).await;
+    let index = StallingIndex::default();
+    index.stall(Duration::from_secs(10));
+    let house = House::open_with(settings(), disk, index.factory()).await.unwrap();
+    unseen(&house, captured(DELIVERIES + 1, lane(1))).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(
+        house.store.vitals().rebuilding && house.store.vitals().index_lag_frames == 0,
+        "a generation is there"
+    );
+    let (disk, _) = house.stop().await;
+    index.stall(Duration::ZERO);
+    let house = House::open_with(settings(), disk, index.factory()).await.unwrap();
+    assert!(house.recovery.rebuilt.is_some());
+    assert_eq!(house.store.outbox().lanes().await.unwrap(), [lane(1)]);
+    assert_eq!(house.store.vitals().pending, DELIVERIES / 2 + 1);
+}
+
 /// Null controls.
 #[test]
 fn a_store_that_waits_for_the_index_or_believes_what_is_stale_is_caught() {
@@ -123,6 +192,8 @@ fn a_store_that_waits_for_the_index_or_believes_what_is_stale_is_caught() {
         ("ack-after-index", "stall::a_new_delivery_is_acknowledged_sent_and_settled_while_the_index_stalls"),
         ("read-under-lock", "stall::a_new_delivery_is_acknowledged_sent_and_settled_while_the_index_stalls"),
         ("stale-fetch", "stall::what_was_read_is_not_applied_when_it_is_stale"),
+        ("rebuilt-too-early", "stall::a_rebuild_that_is_cut_off_is_begun_again"),
+        ("sweep-unseen-retry", "retention::a_delivery_that_is_retried_during_the_sweep_stays"),
     ] {
         let output = Command::new(std::env::current_exe().unwrap())
             .args([test, "--exact"])

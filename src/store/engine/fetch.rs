@@ -54,7 +54,8 @@ impl Core {
         })
     }
 
-    /// What these records need of the index and the overlay does not hold. Without such a key nothing is read.
+    /// What these records need of the index and the overlay does not hold. Without such a key nothing is read; nor during a catch-up,
+    /// which brings these deliveries itself.
     pub(in crate::store) async fn fetch(
         self: &Arc<Self>,
         records: &[Record],
@@ -65,12 +66,11 @@ impl Core {
             // before the index is read: how long a value is good counts from here
             let fetched = Fetched::begin(&state.overlay);
             let keys: Vec<_> = missing(&state, records, unseen, &fetched).collect();
-            (fetched, keys)
+            (fetched, if state.catching_up { Vec::new() } else { keys })
         };
         if keys.is_empty() {
             return Ok(fetched);
         }
-        self.deliveries_complete().await;
         let read = self.offload(move |core| {
             for key in keys {
                 let value = core.get_older(&key)?;

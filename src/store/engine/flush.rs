@@ -88,7 +88,8 @@ fn left_behind(error: &StoreError) {
 pub(in crate::store) async fn generation(core: &Arc<Core>, now: bool) -> Result<bool, StoreError> {
     let (layer, applied, whole) = {
         let mut state = core.write();
-        (state.overlay.begin_flush(), state.complete_to(), !state.catching_up)
+        let whole = !state.catching_up || fault::planted("rebuilt-too-early");
+        (state.overlay.begin_flush(), state.applied, whole)
     };
     core.room.notify_one();
     fault::crash_point("index.begin");

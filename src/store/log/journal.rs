@@ -107,12 +107,23 @@ impl Journal {
         self.next - 1
     }
 
-    /// Does the journal end where this writer left it? After a failure that cannot be told.
-    pub(in crate::store) fn is_alone(&self) -> bool {
-        let ends_here = || self.disk.len(&segment::name(self.active)).is_ok_and(|len| len == self.len);
+    /// Does the journal end where this writer left it? After a failure that cannot be told. An error proves nothing.
+    pub(in crate::store) fn is_alone(&self) -> io::Result<bool> {
+        if self.soiled || self.rotating {
+            return Ok(true);
+        }
+        if self.disk.len(&segment::name(self.active))? != self.len {
+            return Ok(false);
+        }
         // an empty segment is the next one itself
-        let none_follows = || self.next == self.active || self.disk.len(&segment::name(self.next)).is_err();
-        self.soiled || self.rotating || ends_here() && none_follows()
+        if self.next == self.active {
+            return Ok(true);
+        }
+        match self.disk.len(&segment::name(self.next)) {
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     /// Begins to append about `size` bytes; a full segment is closed first, and one that an earlier version began.

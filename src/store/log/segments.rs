@@ -260,10 +260,10 @@ impl Log for SegmentLog {
         let Some(ours) = writer.as_mut() else {
             return Err(LogError::Refused("it is not claimed".to_owned()));
         };
-        let alone = |ours: &SegmentWriter| {
-            ours.run.is_some() || ours.journal.is_alone() || fault::planted("log-unfenced")
-        };
-        if !ours.follows(expected) || !alone(ours) {
+        let alone = ours.run.is_some()
+            || fault::planted("log-unfenced")
+            || ours.journal.is_alone().map_err(|e| refused(&e))?;
+        if !ours.follows(expected) || !alone {
             return Err(self.fenced(&mut writer).await);
         }
         self.put(ours, frames, durability).await

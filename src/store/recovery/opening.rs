@@ -288,7 +288,7 @@ impl Replay {
     }
 
     fn flush(&mut self, now: bool) -> Result<(), Trouble> {
-        let applied = self.state.complete_to();
+        let applied = self.state.applied;
         let layer = self.state.overlay.begin_flush();
         for writes in batches(&layer, applied) {
             self.index.apply(writes)?;

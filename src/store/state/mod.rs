@@ -3,7 +3,6 @@ pub(in crate::store) mod apply;
 pub(in crate::store) mod said;
 
 use crate::domain::{Event, Lsn, Subscription, SubscriptionId};
-use crate::fault;
 use crate::store::index::overlay::Overlay;
 use crate::store::records::codec::{put_identity, take_identity};
 use crate::store::records::entry::{Locator, Tag};
@@ -25,17 +24,6 @@ pub(in crate::store) struct State {
     pub(in crate::store) catching_up: bool,
     /// Bytes of long-lived records since the last checkpoint.
     pub(in crate::store) long_lived_bytes: u64,
-}
-
-impl State {
-    /// Up to where the index is complete when it has all that is here.
-    pub(in crate::store) fn complete_to(&self) -> Applied {
-        if self.catching_up && !fault::planted("rebuilt-too-early") {
-            Applied::default()
-        } else {
-            self.applied
-        }
-    }
 }
 
 /// The last frame in state (or, as stored, in the index), and what is counted up to it.
