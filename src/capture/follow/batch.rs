@@ -1,4 +1,4 @@
-//! Purpose: transactions → frames for the journal: subscription changes first, then events, routed, with shadow and position.
+//! Purpose: transactions → one batch for the store: events, routed, with subscription changes, shadow and position.
 //! Must not: depend on a connection, or write.
 use crate::capture::follow::memory::Memory;
 use crate::domain::{Event, Lsn, Routed, TenantId, Transaction};
@@ -13,11 +13,6 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
-
-/// Bytes of event bodies in one frame, and records; a larger batch becomes several frames, the shadow and the position in
-/// the last: events that come again after a crash in between are known by their ids.
-const FRAME_BYTES: usize = 8 << 20;
-const FRAME_RECORDS: usize = 10_000;
 
 /// Says why a URL may not be routed to: the guard's part that needs no resolver.
 pub type UrlCheck = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
@@ -58,11 +53,11 @@ impl CaptureRules {
 /// What some transactions come to.
 #[derive(Debug, Default)]
 pub(in crate::capture) struct Prepared {
-    /// To commit in this order.
-    pub frames: Vec<Batch>,
-    /// To publish when the last one is durable; `None`: unchanged but for its position.
+    /// To commit.
+    pub batches: Vec<Batch>,
+    /// To publish when it is durable; `None`: unchanged but for its position.
     pub routing: Option<Routing>,
-    /// What the last frame's position says.
+    /// What its position says.
     pub position: Lsn,
     /// Commit time of the first transaction, Unix microseconds.
     pub oldest_us: i64,
@@ -121,14 +116,14 @@ pub(in crate::capture) fn prepare(
     let mut working: Option<Routing> = None;
     let mut overlay = BatchMemory { checkpoint, memory, rows: BTreeMap::new(), cleared: BTreeSet::new() };
     let mut prepared = Prepared::default();
-    let (mut early, mut last) = (Vec::new(), Vec::new());
+    let (mut events, mut last) = (Vec::new(), Vec::new());
     for transaction in transactions {
         follow_subscriptions(transaction, rules, routing, &mut working, &mut last);
         let current = working.as_ref().unwrap_or(routing);
         let remembered = |table: &str, key: &[u8]| overlay.get(table, key);
         let derived = rules.mapping.derive(transaction, context, &remembered)?;
         for event in derived.events {
-            let routed = route(event, current, &mut early);
+            let routed = route(event, current, &mut events);
             prepared.events.push(routed);
         }
         for change in derived.shadow {
@@ -140,34 +135,23 @@ pub(in crate::capture) fn prepare(
     }
     prepared.oldest_us = transactions.first().map_or(0, |first| first.commit_us);
     last.push(Record::Position(prepared.position));
-    prepared.frames = frames(early, last);
+    prepared.batches = batches(events, last);
     prepared.routing = working;
     Ok(prepared)
 }
 
-fn frames(early: Vec<Record>, mut last: Vec<Record>) -> Vec<Batch> {
+/// One batch, so that all of it becomes true together; more only where a fault is planted.
+fn batches(mut records: Vec<Record>, mut last: Vec<Record>) -> Vec<Batch> {
     debug_assert!(matches!(last.last(), Some(Record::Position(_))), "the position is the last of all");
-    let mut frames = Vec::new();
-    let (mut records, mut bytes) = (Vec::new(), 0);
-    frames.extend(fault::planted("position-before-events").then(|| Batch { records: last.clone() }));
-    for record in early {
-        // an event and its deliveries stay together: a frame ends before an event
-        if let Record::Event(event) = &record {
-            if bytes >= FRAME_BYTES || records.len() >= FRAME_RECORDS {
-                frames.push(Batch { records: std::mem::take(&mut records) });
-                bytes = 0;
-            }
-            bytes += event.body.len();
-        }
-        records.push(record);
-    }
+    let mut batches = Vec::new();
+    batches.extend(fault::planted("position-before-events").then(|| Batch { records: last.clone() }));
     let outside =
         |r: &mut Record| fault::planted("shadow-outside-frame") && matches!(r, Record::Shadow { .. });
     let outside: Vec<Record> = last.extract_if(.., outside).collect();
-    records.extend(last);
-    frames.push(Batch { records });
-    frames.extend((!outside.is_empty()).then_some(Batch { records: outside }));
-    frames
+    records.append(&mut last);
+    batches.push(Batch { records });
+    batches.extend((!outside.is_empty()).then_some(Batch { records: outside }));
+    batches
 }
 
 /// Subscription changes of a transaction apply before its own events are routed (SPEC 5.8).
@@ -228,18 +212,12 @@ mod tests {
         ]
     }
 
+    /// However large it is: what an early part brought, such as deliveries of a subscription that a later one made, was given up as
+    /// nobody's.
     #[test]
-    fn frames_are_bounded_and_keep_an_event_with_its_deliveries() {
-        let early: Vec<Record> = (0..40).flat_map(|_| event(1 << 20)).collect();
-        let cut = frames(early, vec![Record::Position(Lsn(7))]);
-        assert_eq!(cut.len(), 5);
-        for frame in &cut {
-            assert!(matches!(frame.records.first(), Some(Record::Event(_))));
-            assert!(frame.records.len() <= 17, "{}", frame.records.len());
-        }
-        let positions =
-            |frame: &Batch| frame.records.iter().filter(|r| matches!(r, Record::Position(_))).count();
-        assert_eq!(cut.iter().map(positions).collect::<Vec<_>>(), [0, 0, 0, 0, 1], "the position comes last");
-        assert_eq!(frames(Vec::new(), vec![Record::Position(Lsn(7))]).len(), 1);
+    fn what_is_prepared_is_one_batch_and_the_position_is_last() {
+        let events: Vec<Record> = (0..40).flat_map(|_| event(1 << 20)).collect();
+        let [batch] = &batches(events, vec![Record::Position(Lsn(7))])[..] else { panic!("one") };
+        assert_eq!((batch.records.len(), batch.records.last()), (81, Some(&Record::Position(Lsn(7)))));
     }
 }

@@ -54,7 +54,8 @@ pub(in crate::capture) struct CaptureSession<'a, S> {
     memory: Arc<Memory>,
     /// The stream pauses where a snapshot's rows are to be taken.
     fill_at: Option<Lsn>,
-    /// The server's end of WAL before this session: what was committed later cannot be in the store, not even in part.
+    /// The server's end of WAL before this session: what was committed later cannot be in the store. What was committed before may be, in
+    /// part: earlier versions wrote a large batch in several commits.
     begun_at: Lsn,
     assembler: Assembler,
     progress: Progress,
@@ -72,16 +73,16 @@ async fn settled(in_flight: &mut Option<InFlight>) -> Result<Prepared, StoreErro
     }
 }
 
-/// Returning `Ok` means that every frame has been fdatasynced.
+/// Returning `Ok` means that all of it has been fdatasynced.
 async fn commit(
     checkpoint: &Checkpoint,
     mut prepared: Prepared,
     unseen: bool,
 ) -> Result<Prepared, StoreError> {
-    for frame in std::mem::take(&mut prepared.frames) {
+    for batch in std::mem::take(&mut prepared.batches) {
         fault::crash_point("capture.before-frame");
         let commit = async {
-            if unseen { checkpoint.commit_unseen(frame).await } else { checkpoint.commit(frame).await }
+            if unseen { checkpoint.commit_unseen(batch).await } else { checkpoint.commit(batch).await }
         };
         match commit.await {
             Err(StoreError::Blocked(_)) if fault::planted("blocked-is-done") => {}
@@ -255,7 +256,7 @@ impl<'a, S: Source> CaptureSession<'a, S> {
             let transactions = self.waiting.take(self.fill_at);
             fault::crash_point("capture.batch-taken");
             let first = transactions.first().map(|transaction| transaction.end_lsn);
-            let unseen = first.is_some_and(|end| end > self.begun_at) || fault::planted("seen-is-unseen");
+            let unseen = first.is_some_and(|end| end > self.begun_at);
             let (rules, context) = (self.handles.rules.clone(), self.context.clone());
             let (routing, memory) = (self.handles.publisher.routing(), self.memory.clone());
             let prepare = move |checkpoint: &Checkpoint| {
@@ -267,8 +268,8 @@ impl<'a, S: Source> CaptureSession<'a, S> {
             fault::crash_point("capture.idle-position");
             let record = Some(Record::Position(position));
             let record = record.filter(|_| !fault::planted("idle-confirm-without-frame"));
-            let frames = vec![Batch { records: record.into_iter().collect() }];
-            self.send(async move { Ok(Prepared { frames, position, ..Prepared::default() }) }, true);
+            let batches = vec![Batch { records: record.into_iter().collect() }];
+            self.send(async move { Ok(Prepared { batches, position, ..Prepared::default() }) }, true);
         }
     }
 
@@ -314,7 +315,7 @@ impl<'a, S: Source> CaptureSession<'a, S> {
 
     fn durable(&mut self, prepared: Prepared) {
         debug_assert!(self.in_flight.is_none(), "it is this one that was in flight");
-        debug_assert!(prepared.frames.is_empty(), "all of it is committed");
+        debug_assert!(prepared.batches.is_empty(), "all of it is committed");
         self.progress.durable(prepared.position);
         self.handles.publisher.durable(prepared);
     }

@@ -13,7 +13,6 @@ use crate::store::index::overlay::Fetched;
 use crate::store::log::frame::{Kind, MAX_BODY};
 use crate::store::log::group::{self, Piece};
 use crate::store::log::port::{Durability, FrameNo};
-use crate::store::records::codec;
 use crate::store::records::record::{Batch, Record};
 use crate::store::state::apply::{FrameChange, Mode, apply};
 use std::pin::pin;
@@ -65,20 +64,21 @@ impl Core {
         if batch.is_empty() {
             return Ok(());
         }
-        let (body, places) = codec::encode(&batch);
-        if body.len() > self.settings.batch_bytes.min(MAX_BODY - group::prefix(Kind::Seal)) {
-            return Err(StoreError::TooLarge(body.len()));
-        }
         if self.is_closing() {
             return Err(StoreError::Closed);
         }
         if !self.is_writable() {
             return Err(StoreError::Blocked("the data folder cannot be written".to_owned()));
         }
-        let fetched = self.fetch(&batch.records, unseen).await?;
         let (answer, answered) = oneshot::channel();
-        let pieces = group::split(&batch.records, body, places, self.settings.frame_bytes);
-        let queued = Queued { pieces, records: batch.records, unseen, fetched, answer };
+        let pieces = group::pieces(&batch.records, self.settings.frame_bytes);
+        let mut queued =
+            Queued { pieces, records: batch.records, unseen, fetched: Fetched::default(), answer };
+        let largest = queued.pieces.iter().map(|piece| piece.body.len()).max().unwrap_or(0);
+        if queued.bytes() > self.settings.batch_bytes || largest > MAX_BODY - group::prefix(Kind::Seal) {
+            return Err(StoreError::TooLarge(queued.bytes()));
+        }
+        queued.fetched = self.fetch(&queued.records, unseen).await?;
         self.queue.send(queued).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
     }
@@ -277,10 +277,9 @@ impl Committer {
 
     /// Proves with an empty frame that writing works; what a failure left is cut off by that.
     async fn heal(&mut self) -> Result<(), StoreError> {
-        let (body, places) = codec::encode(&Batch::default());
         let (answer, _nobody) = oneshot::channel();
         let empty = Queued {
-            pieces: vec![Piece { records: 0..0, body, places }],
+            pieces: group::pieces(&[], 0),
             records: Vec::new(),
             unseen: false,
             fetched: Fetched::default(),

@@ -12,8 +12,8 @@ use crate::fault;
 
 /// Bytes before the body.
 pub(in crate::store) const HEADER: usize = 8 + FIXED;
-/// Largest value of `len`; a larger one is never believed. Capture cuts its events into small frames; what must stay in one
-/// is the shadow of a transaction, which is never larger than the transaction (`capture::transaction`).
+/// Largest value of `len`; a larger one is never believed. A batch is cut into small frames (`group`); what must stay in one is an event
+/// with its deliveries, and a record.
 pub(in crate::store) const MAX_LEN: usize = 640 << 20;
 /// Largest body.
 pub(in crate::store) const MAX_BODY: usize = MAX_LEN - FIXED;

@@ -23,49 +23,77 @@ pub(in crate::store) struct Piece {
     pub(in crate::store) places: Vec<RecordPlace>,
 }
 
-/// Cuts an encoded batch into pieces of about `bound` bytes.
-pub(in crate::store) fn split(
-    records: &[Record],
-    body: Vec<u8>,
-    places: Vec<RecordPlace>,
-    bound: usize,
-) -> Vec<Piece> {
-    if body.len() <= bound {
-        return vec![Piece { records: 0..records.len(), body, places }];
-    }
-    let uses = last_uses(records);
+/// Encodes records in pieces of about `bound` bytes. There is no other copy of all of them.
+pub(in crate::store) fn pieces(records: &[Record], bound: usize) -> Vec<Piece> {
     let mut pieces = Vec::new();
-    let (mut from, mut held) = (0, 0);
+    let mut open = OpenPiece::new(0);
+    let mut cuts = None;
     for (n, record) in records.iter().enumerate() {
-        let bytes = (places[n].offset + places[n].len - places[from].offset) as usize;
-        if n > from && n > held && bytes > bound {
-            pieces.push(piece(&body, &places, from..n));
-            from = n;
-        }
-        if let Record::Event(event) = record {
-            held = held.max(uses.get(&event.id).copied().unwrap_or(n));
+        let begins = open.put(record);
+        let cut = open.places.len() > 1
+            && open.body.0.len() > bound
+            && cuts.get_or_insert_with(|| possible_cuts(records))[n];
+        if cut {
+            let next = open.cut(begins);
+            pieces.push(std::mem::replace(&mut open, next).end());
         }
     }
-    pieces.push(piece(&body, &places, from..records.len()));
+    pieces.push(open.end());
     pieces
 }
 
-/// The last delivery of each event.
-fn last_uses(records: &[Record]) -> HashMap<EventId, usize> {
+/// Before which records a batch may be cut: an event stands in one frame with its deliveries.
+fn possible_cuts(records: &[Record]) -> Vec<bool> {
     let of = |(n, record): (usize, &Record)| match record {
         Record::Delivery { event, .. } => Some((*event, n)),
         _ => None,
     };
-    records.iter().enumerate().filter_map(of).collect()
+    let last_uses: HashMap<EventId, usize> = records.iter().enumerate().filter_map(of).collect();
+    let mut held = 0;
+    let cut = |(n, record): (usize, &Record)| {
+        let free = n > held;
+        if let Record::Event(event) = record {
+            held = held.max(last_uses.get(&event.id).copied().unwrap_or(n));
+        }
+        free
+    };
+    records.iter().enumerate().map(cut).collect()
 }
 
-fn piece(body: &[u8], places: &[RecordPlace], records: Range<usize>) -> Piece {
-    let places = &places[records.clone()];
-    let (first, last) = (places[0], places[places.len() - 1]);
-    let mut w = Writer::default();
-    w.u32(places.len() as u32).raw(&body[first.offset as usize..(last.offset + last.len) as usize]);
-    let moved = |place: &RecordPlace| RecordPlace { offset: place.offset - first.offset + 4, ..*place };
-    Piece { records, body: w.0, places: places.iter().map(moved).collect() }
+/// A piece that records are added to.
+struct OpenPiece {
+    from: usize,
+    /// How many records there are, which is known at the end, and the records.
+    body: Writer,
+    places: Vec<RecordPlace>,
+}
+
+impl OpenPiece {
+    fn new(from: usize) -> Self {
+        let mut body = Writer::default();
+        body.u32(0);
+        Self { from, body, places: Vec::new() }
+    }
+    /// Adds a record; returns where its bytes begin.
+    fn put(&mut self, record: &Record) -> usize {
+        let begins = self.body.0.len();
+        codec::put(&mut self.body, record);
+        self.places.push(codec::place(record, begins, &self.body.0[begins..]));
+        begins
+    }
+    /// The last record begins the next piece.
+    fn cut(&mut self, begins: usize) -> Self {
+        let mut next = Self::new(self.from + self.places.len() - 1);
+        let offset = next.body.0.len() as u32;
+        next.body.raw(&self.body.0.split_off(begins));
+        next.places.extend(self.places.pop().map(|place| RecordPlace { offset, ..place }));
+        next
+    }
+    fn end(mut self) -> Piece {
+        let count = self.places.len();
+        self.body.0[..4].copy_from_slice(&(count as u32).to_le_bytes());
+        Piece { records: self.from..self.from + count, body: self.body.0, places: self.places }
+    }
 }
 
 /// A group's frames as they are written or read, one after another.
@@ -182,10 +210,10 @@ mod tests {
                 _ => Record::Position(Lsn(*len as u64)),
             };
             let records: Vec<Record> = kinds.iter().map(record).collect();
-            let (body, places) = codec::encode(&Batch { records: records.clone() });
-            let whole = body.len();
-            let pieces = split(&records, body, places, bound);
-            prop_assert_eq!(pieces.len() == 1, whole <= bound || pieces.len() == 1);
+            let (whole, places) = codec::encode(&Batch { records: records.clone() });
+            let one = Piece { records: 0..records.len(), body: whole, places };
+            prop_assert_eq!(&pieces(&records, usize::MAX), &[one]);
+            let pieces = pieces(&records, bound);
             let mut again = Vec::new();
             for piece in &pieces {
                 let (batch, places) = codec::decode(&piece.body).unwrap();

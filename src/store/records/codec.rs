@@ -82,12 +82,12 @@ pub(in crate::store) fn decode_event(bytes: &[u8]) -> Result<Arc<Event>, Unknown
     }
 }
 
-fn place(record: &Record, offset: usize, bytes: &[u8]) -> RecordPlace {
+pub(in crate::store) fn place(record: &Record, offset: usize, bytes: &[u8]) -> RecordPlace {
     let crc = if matches!(record, Record::Event(_)) { crc32c::crc32c(bytes) } else { 0 };
     RecordPlace { offset: offset as u32, len: bytes.len() as u32, crc }
 }
 
-fn put(w: &mut Writer, record: &Record) {
+pub(in crate::store) fn put(w: &mut Writer, record: &Record) {
     match record {
         Record::Filling(identity) => put_identity(w.u8(1), identity),
         Record::Identity(identity) => put_identity(w.u8(2), identity),
