@@ -1,5 +1,5 @@
 //! Purpose: what is owed, for the one who delivers it. Must not: have two consumers: `fresh` is for one.
-use crate::domain::{Delivery, DeliveryKey, Event, Pending, Settled, Subscription, SubscriptionId};
+use crate::domain::{Delivery, DeliveryKey, Event, Pending, Seq, Settled, Subscription, SubscriptionId};
 use crate::store::engine::core::Core;
 use crate::store::error::StoreError;
 use crate::store::records::entry::Locator;
@@ -30,7 +30,7 @@ impl Outbox {
     pub async fn due(
         &self,
         lane: SubscriptionId,
-        after: Option<(u64, u32)>,
+        after: Option<Seq>,
         limit: usize,
     ) -> Result<Vec<Pending>, StoreError> {
         self.core.ask(move |core| core.due(lane, after, limit)).await

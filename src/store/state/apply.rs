@@ -4,7 +4,7 @@
 //! Replay over an index that is partly newer changes nothing that is newer: every delivery carries the tag of its last
 //! record, and everything else is absolute, so the last writer wins again. What is not legal is ignored, always alike.
 use crate::domain::{
-    Attempt, Delivery, DeliveryKey, Event, EventId, Failure, Next, Pending, Status, SubscriptionId,
+    Attempt, Delivery, DeliveryKey, Event, EventId, Failure, Next, Pending, Seq, Status, SubscriptionId,
 };
 use crate::store::index::keys;
 use crate::store::index::overlay::{Fetched, Known};
@@ -154,7 +154,7 @@ impl Applying<'_> {
         let Some((event, at)) = self.events.get(&event) else { return Ok(()) };
         let entry = Entry {
             tag: self.tag,
-            seq: self.tag,
+            seq: Seq::new(self.tag.0, self.tag.1),
             order: order_key(event.resource.as_ref()),
             event_at: *at,
             delivery: Delivery {
@@ -369,7 +369,7 @@ fn retried(entry: &mut Entry, tag: Tag, at_ms: i64) -> bool {
     (d.attempts, d.counted_attempts) = (0, 0);
     d.due_ms = at_ms;
     d.updated_us = at_ms.saturating_mul(1000);
-    entry.seq = tag;
+    entry.seq = Seq::new(tag.0, tag.1);
     true
 }
 
