@@ -138,8 +138,7 @@ async fn two_logs_have_one_order() {
             assert!(arrived.is_err(), "it is not known yet where that stands");
         }
         let body = format!("own {round}").into_bytes();
-        let appended =
-            log.append(&[crate::suite::batch(&body)], last, Durability::Now).await.unwrap().frames;
+        let appended = log.append(&[crate::suite::batch(&body)], last, Durability::Now).await.unwrap().frames;
         last = appended[0].number;
         seen.push((last, format!("own {round}")));
     }

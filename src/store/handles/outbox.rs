@@ -1,10 +1,11 @@
 //! Purpose: what is owed, for the one who delivers it. Must not: have two consumers: `fresh` is for one.
-use crate::domain::{Delivery, DeliveryKey, Event, Pending, Seq, Settled, Subscription, SubscriptionId};
+use crate::domain::{Delivery, DeliveryKey, Event, Pending, Routing, Seq, Settled, SubscriptionId};
 use crate::store::engine::core::Core;
 use crate::store::error::StoreError;
 use crate::store::records::entry::Locator;
 use crate::store::records::record::{Batch, Record};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Dispatch's handle; clones share one store.
 #[derive(Debug, Clone)]
@@ -17,9 +18,9 @@ impl Outbox {
     pub fn is_begun(&self) -> bool {
         self.core.read().history.position.is_some()
     }
-    /// A subscription as it is stored.
-    pub fn subscription(&self, id: SubscriptionId) -> Option<Arc<Subscription>> {
-        self.core.read().subscriptions.get(&id).cloned()
+    /// Who wants what, from batch to batch: before a delivery comes by `fresh`, its subscription is there.
+    pub fn routing(&self) -> watch::Receiver<Arc<Routing>> {
+        self.core.routing.subscribe()
     }
     /// Subscriptions with something pending: what dispatch starts with.
     pub async fn lanes(&self) -> Result<Vec<SubscriptionId>, StoreError> {

@@ -264,10 +264,11 @@ impl Applying<'_> {
                 let mut w = Writer::default();
                 codec::put_subscription(&mut w, subscription);
                 self.state.overlay.put(keys::subscription(subscription.id), w.0, false);
-                self.state.subscriptions.insert(subscription.id, Arc::new((**subscription).clone()));
+                self.state.routing.put((**subscription).clone());
             }
             Record::SubscriptionGone(id) => {
-                if self.state.subscriptions.remove(id).is_some() {
+                if self.state.routing.get(*id).is_some() {
+                    self.state.routing.remove(*id);
                     self.state.overlay.remove(keys::subscription(*id));
                 }
             }
@@ -310,6 +311,7 @@ impl Applying<'_> {
             _ => return,
         }
         history.tag = self.tag;
+        self.state.routing.applied = history.position.unwrap_or_default();
         let bytes = history.encode();
         self.state.overlay.put(keys::HISTORY.to_vec(), bytes, false);
     }
@@ -320,9 +322,10 @@ impl Applying<'_> {
     }
 
     fn clear_subscriptions(&mut self) {
-        for id in std::mem::take(&mut self.state.subscriptions).into_keys() {
-            self.state.overlay.remove(keys::subscription(id));
+        for subscription in self.state.routing.all() {
+            self.state.overlay.remove(keys::subscription(subscription.id));
         }
+        self.state.routing.clear();
     }
 }
 
