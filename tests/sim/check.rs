@@ -171,7 +171,10 @@ fn ends_for_a_reason(world: &World, truth: &Truth, delivery: &Delivery, sent: &[
     });
     if !steps || sent.first().is_some_and(|first| !(1..first.attempt).all(unsent)) {
         let numbers: Vec<_> = sent.iter().map(|s| (s.life, s.attempt)).collect();
-        world.violated(format!("delivery {id}: attempts are numbered (life, number) {numbers:?}"));
+        let recorded: Vec<_> = delivery.log.iter().map(|a| (a.number, a.outcome.answer)).collect();
+        world.violated(format!(
+            "delivery {id}: attempts are numbered (life, number) {numbers:?}, and on record are {recorded:?}"
+        ));
     }
     waits_as_asked(world, delivery, sent);
     for one in sent {

@@ -170,6 +170,8 @@ impl Log for StreamLog {
         let behind = if expected == writer.said { writer.last } else { expected };
         let unanswered = || LogError::Unclear("simulated: no answer".to_owned());
         let placed = match self.way.append() {
+            // what was given for later is there, and may count
+            Fate::Refused if writer.last != writer.said => return Err(unanswered()),
             Fate::Refused => return Err(LogError::Refused("simulated: no quorum".to_owned())),
             Fate::Fine(after) => {
                 sleep(after / 2).await;
