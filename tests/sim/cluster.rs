@@ -175,7 +175,7 @@ impl Cluster {
         }
         let over_ms = self.txns.last().map_or(0, |txn| txn.at_ms) + self.world.rng.below(60_000);
         let clocks = async {
-            while self.world.ms() < over_ms {
+            while self.world.ms() < over_ms && self.world.wrong().is_empty() {
                 sleep(Duration::from_millis(self.world.rng.below(120_000))).await;
                 self.world.set_clock(&self.world.rng);
             }
@@ -183,7 +183,7 @@ impl Cluster {
         clocks.await;
         self.world.faults_off();
         self.world.note(|| "from here on nothing goes wrong".to_owned());
-        if !self.all_ended().await {
+        if !self.all_ended().await && self.world.wrong().is_empty() {
             self.world.violated(format!("not all ended after {PATIENCE_MS} ms: {}", self.say()));
         }
         let stores = self.stores.lock().unwrap().clone();
@@ -363,7 +363,8 @@ impl Cluster {
     async fn all_ended(&self) -> bool {
         let until = self.world.ms() + PATIENCE_MS;
         let last = self.txns.last().map_or(0, |txn| txn.end);
-        while self.world.ms() < until {
+        // what went wrong need not be waited for
+        while self.world.ms() < until && self.world.wrong().is_empty() {
             sleep(Duration::from_millis(500)).await;
             let stores = self.stores.lock().unwrap().clone();
             let done = |store: &Store| {

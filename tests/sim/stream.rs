@@ -73,7 +73,7 @@ impl Stream {
     fn take(&self, frame: &NewFrame<'_>, expected: FrameNo) -> Result<Placed, LogError> {
         let mut frames = self.0.frames.lock().unwrap();
         let last = self.last();
-        if last != expected && std::env::var("TAILHOOK_PLANTED").as_deref() != Ok("stream-unfenced") {
+        if last != expected {
             return Err(LogError::Fenced { last });
         }
         let number = last + 1;
@@ -193,7 +193,8 @@ impl Log for StreamLog {
                     sleep(after).await;
                     let frames: Vec<_> =
                         kept.iter().map(|(kind, body)| NewFrame { kind: *kind, body }).collect();
-                    let _ = stream.take_all(&frames, behind);
+                    let unfenced = tailhook::fault::planted("late-append-taken");
+                    let _ = stream.take_all(&frames, if unfenced { stream.last() } else { behind });
                 });
                 sleep(ANSWER).await;
                 return Err(unanswered());
