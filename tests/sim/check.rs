@@ -1,4 +1,5 @@
 //! What must hold when a world has come to its end: truth, store and receipts are compared. Knows no stage.
+use crate::ledger::Ledger;
 use crate::net::{Net, Sent};
 use crate::oracle::{Owed, Truth};
 use crate::world::World;
@@ -6,9 +7,6 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tailhook::domain::{Delivery, DeliveryId, Event, EventId, Failure, Sequence, Status};
-
-/// What the store says at the end: every delivery with its event.
-pub(crate) type Ledger = Vec<(Delivery, Arc<Event>)>;
 
 /// Attempts that a delivery may use up: `max_retries` and the first.
 pub(crate) const COUNTED: u32 = 4;

@@ -49,7 +49,7 @@ impl Way for Straight {
 }
 
 /// How long a writer waits for an answer.
-const ANSWER: Duration = Duration::from_millis(2_000);
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// The stream itself; clones share it. What it has taken is durable.
 #[derive(Debug, Clone, Default)]

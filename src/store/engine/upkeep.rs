@@ -16,7 +16,7 @@ use crate::store::records::codec;
 use crate::store::records::entry::{Brief, brief};
 use crate::store::records::field::Reader;
 use crate::store::records::record::REMEMBERED_MS;
-use crate::store::state::{Scope, untag};
+use crate::store::state::{StoreScope, untag};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -260,7 +260,7 @@ fn waiting(chunks: &[Chunk], frame: FrameNo, below: FrameNo) -> u64 {
 }
 
 async fn trim(core: &Core, free_below: FrameNo) -> Result<(), StoreError> {
-    if core.read().scope != Scope::Whole {
+    if core.read().scope != StoreScope::Whole {
         // others read that log too, and none of them can tell what the others need
         return Ok(());
     }

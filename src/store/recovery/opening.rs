@@ -21,7 +21,7 @@ use crate::store::recovery::replayed::OpenJournal;
 use crate::store::recovery::survey::{Files, survey};
 use crate::store::state::apply::{FrameChange, Mode, apply};
 use crate::store::state::said::said;
-use crate::store::state::{Applied, FollowedHistory, Scope, State, untag};
+use crate::store::state::{Applied, FollowedHistory, State, StoreScope, untag};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -86,7 +86,7 @@ pub(in crate::store) async fn open(
     disk: &dyn Disk,
     log: &dyn Log,
     factory: &IndexFactory,
-    scope: Scope,
+    scope: StoreScope,
 ) -> Result<Opened, StoreError> {
     let files = survey(disk).await?;
     let chunks = log.chunks().await?;
@@ -126,7 +126,7 @@ async fn begin(
     files: &Files<'_>,
     log: &dyn Log,
     factory: &IndexFactory,
-    scope: Scope,
+    scope: StoreScope,
 ) -> Result<Opened, StoreError> {
     if let Some(frame) = files.checkpoints.first() {
         return Err(StoreError::Damaged(format!("a checkpoint of frame {frame} is there, but no journal")));
@@ -161,7 +161,7 @@ async fn begin(
 async fn keep(
     files: &Files<'_>,
     journal: &OpenJournal<'_>,
-    (factory, scope): (&IndexFactory, Scope),
+    (factory, scope): (&IndexFactory, StoreScope),
 ) -> Result<Opened, Trouble> {
     let index = factory(Reset::Keep)?;
     let applied = match index.get(keys::APPLIED)? {
@@ -190,7 +190,7 @@ async fn keep(
 async fn rebuild(
     files: &Files<'_>,
     journal: &OpenJournal<'_>,
-    (factory, scope): (&IndexFactory, Scope),
+    (factory, scope): (&IndexFactory, StoreScope),
     why: &str,
 ) -> Result<Opened, Trouble> {
     let oldest = journal.oldest();
@@ -237,7 +237,7 @@ struct Replay {
 }
 
 impl Replay {
-    fn new(index: Arc<dyn Index>, known: Applied, scope: Scope) -> Result<Self, Trouble> {
+    fn new(index: Arc<dyn Index>, known: Applied, scope: StoreScope) -> Result<Self, Trouble> {
         let mut state = State { applied: known, scope, ..State::default() };
         if let Some(bytes) = index.get(keys::HISTORY)? {
             state.history = FollowedHistory::decode(&bytes)?;

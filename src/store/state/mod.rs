@@ -20,7 +20,7 @@ pub(in crate::store) struct State {
     pub(in crate::store) history: FollowedHistory,
     pub(in crate::store) cleared: Cleared,
     pub(in crate::store) routing: Routing,
-    pub(in crate::store) scope: Scope,
+    pub(in crate::store) scope: StoreScope,
     pub(in crate::store) events: EventCache,
     /// The journal's deliveries are not all in the index: `catch_up` brings them, and commits leave theirs to it.
     pub(in crate::store) catching_up: bool,
@@ -30,7 +30,7 @@ pub(in crate::store) struct State {
 
 /// What a store keeps of its log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Scope {
+pub enum StoreScope {
     /// All of it: one machine.
     #[default]
     Whole,
@@ -40,7 +40,7 @@ pub enum Scope {
     Deliveries(Shard),
 }
 
-impl Scope {
+impl StoreScope {
     /// Is this record for somebody else?
     pub(in crate::store) fn skips(self, record: &Record) -> bool {
         match (self, record) {
