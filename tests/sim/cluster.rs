@@ -253,9 +253,12 @@ impl Cluster {
     /// What may end a duty before its time: a log that cannot be read, and another owner.
     fn judge(&self, number: u64, duty: Duty, came: &Result<(), StoreError>) {
         self.world.note(|| format!("instance {number} ends {duty}: {came:?}"));
-        let expected =
-            matches!(came, Ok(()) | Err(StoreError::Fenced(_) | StoreError::Read(_) | StoreError::Closed));
-        if !expected && !(matches!(came, Err(StoreError::Blocked(_))) && self.world.faulty(Kind::Log)) {
+        let expected = match came {
+            Ok(()) | Err(StoreError::Fenced(_) | StoreError::Read(_) | StoreError::Closed) => true,
+            Err(StoreError::Blocked(_)) => self.world.faulty(Kind::Log),
+            Err(_) => false,
+        };
+        if !expected {
             self.world.violated(format!("instance {number} ends {duty}: {came:?}"));
         }
     }
