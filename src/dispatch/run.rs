@@ -9,10 +9,10 @@ use crate::dispatch::roll::Review;
 use crate::dispatch::scheduler::{Done, Job};
 use crate::dispatch::status::{DispatchStatus, Observer};
 use crate::dispatch::{Offered, Scheduler};
-use crate::domain::{EventName, Pending, Settled};
+use crate::domain::{EventName, Pending, Routing, Settled};
 use crate::egress::Transport;
 use crate::fault;
-use crate::registry::{Routing, seal::Sealer};
+use crate::registry::seal::Sealer;
 use crate::settings::DispatchSettings;
 use crate::store::{Outbox, StoreError};
 use crate::telemetry::Metrics;
@@ -39,8 +39,6 @@ pub struct DispatchParts<T, J> {
     pub outbox: Outbox,
     /// The way out.
     pub transport: T,
-    /// The subscriptions, as of the last durable commit.
-    pub routing: watch::Receiver<Arc<Routing>>,
     /// Opens secrets.
     pub sealer: Sealer,
     /// Wall time.
@@ -86,8 +84,8 @@ pub(in crate::dispatch) struct Dispatch<T, J> {
     /// Lanes are to be listed (again).
     pub(in crate::dispatch) list_lanes: bool,
     pub(in crate::dispatch) review: Review,
-    /// Somebody still publishes the routing.
-    routed: bool,
+    /// The subscriptions, as of the last durable commit.
+    pub(in crate::dispatch) routing: watch::Receiver<Arc<Routing>>,
     /// The routing that lanes were last reviewed by.
     reviewed: Arc<Routing>,
     /// The store failed: nothing is read, nothing committed before.
@@ -96,7 +94,8 @@ pub(in crate::dispatch) struct Dispatch<T, J> {
 
 impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
     fn new(parts: DispatchParts<T, J>, shutdown: watch::Receiver<bool>) -> Self {
-        let reviewed = parts.routing.borrow().clone();
+        let routing = parts.outbox.routing();
+        let reviewed = routing.borrow().clone();
         Self {
             scheduler: Scheduler::new(parts.settings.clone()),
             ledger: Ledger::new(parts.outbox.clone()),
@@ -109,7 +108,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
             started: Instant::now(),
             list_lanes: true,
             review: Review::Done,
-            routed: true,
+            routing,
             reviewed,
             again: None,
             parts,
@@ -148,7 +147,8 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
             tokio::select! {
                 biased;
                 _ = self.shutdown.changed() => {}
-                changed = self.parts.routing.changed(), if self.routed => self.routed = changed.is_ok(),
+                // its sender lives in the store
+                _ = self.routing.changed() => {}
             }
         }
     }
@@ -337,11 +337,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
             }
             Some(joined) = self.attempts.join_next_with_id() => self.attempt_ended(joined),
             Some(answer) = self.reads.finished() => self.read_ended(answer),
-            // Without a publisher (capture has stopped) the last routing holds; pending deliveries go on.
-            changed = self.parts.routing.changed(), if self.routed => {
-                self.routed = changed.is_ok();
-                self.routing_changed();
-            }
+            _ = self.routing.changed() => self.routing_changed(),
             () = self.parts.outbox.writable(), if self.ledger.is_blocked() => self.again = Some(Instant::now()),
             () = task::yield_now(), if busy => {}
             () = sleep_until(wake) => {}
@@ -351,7 +347,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
 
     /// A routing comes with every durable batch; lanes are reviewed only if a subscription changed.
     fn routing_changed(&mut self) {
-        let routing = self.parts.routing.borrow_and_update().clone();
+        let routing = self.routing.borrow_and_update().clone();
         if !routing.same_subscriptions(&self.reviewed) {
             self.review = Review::After(None);
         }

@@ -16,7 +16,6 @@ use tailhook::capture::FillRow;
 use tailhook::dispatch;
 use tailhook::domain::TenantId;
 use tailhook::mapping::{Context, EventSpec, Mapping};
-use tailhook::registry::Routing;
 use tailhook::registry::rows::{RowChange, RowRules, snapshot_row};
 use tailhook::registry::seal::Sealer;
 use tailhook::settings::{DispatchSettings, EnvelopeSettings, StoreSettings};
@@ -121,9 +120,6 @@ impl Sidecar {
         if gaps > self.gaps_before.swap(gaps, Ordering::Relaxed) + 1 {
             world.violated("a gap was counted again while it stood".to_owned());
         }
-        let position = store.checkpoint().position().unwrap_or_default();
-        let (routing, routes) =
-            watch::channel(Arc::new(Routing::load(store.checkpoint().subscriptions(), position)));
         let jitter = world.rng.fork();
         let capture = capture::CaptureParts {
             source,
@@ -135,7 +131,7 @@ impl Sidecar {
                 sealer: self.sealer.clone(),
                 check_url: Arc::new(|_| Ok(())),
             },
-            routing,
+            refused: watch::Sender::default(),
             status,
             clock: world.clone(),
             metrics: self.metrics.clone(),
@@ -149,7 +145,6 @@ impl Sidecar {
         let dispatch = dispatch::DispatchParts {
             outbox: store.outbox(),
             transport,
-            routing: routes,
             sealer: self.sealer.clone(),
             clock: world.clone(),
             settings: DispatchSettings::default(),

@@ -230,6 +230,8 @@ impl Committer {
             let woken = apply(&mut state, &change, mode).map_err(|error| self.core.unreadable(error))?;
             fresh.extend(woken);
         }
+        // a delivery's subscription before the delivery
+        self.core.publish(&state);
         self.core.feed.push(fresh);
         self.core.dirtied.notify_one();
         if state.overlay.dirty() >= crate::store::engine::flush::FULL {

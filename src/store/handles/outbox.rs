@@ -1,10 +1,11 @@
 //! Purpose: what is owed, for the one who delivers it. Must not: have two consumers: `fresh` is for one.
-use crate::domain::{Delivery, DeliveryKey, Event, Pending, Settled, Subscription, SubscriptionId};
+use crate::domain::{Delivery, DeliveryKey, Event, Pending, Routing, Seq, Settled, SubscriptionId};
 use crate::store::engine::core::Core;
 use crate::store::error::StoreError;
 use crate::store::records::entry::Locator;
 use crate::store::records::record::{Batch, Record};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Dispatch's handle; clones share one store.
 #[derive(Debug, Clone)]
@@ -17,9 +18,9 @@ impl Outbox {
     pub fn is_begun(&self) -> bool {
         self.core.read().history.position.is_some()
     }
-    /// A subscription as it is stored.
-    pub fn subscription(&self, id: SubscriptionId) -> Option<Arc<Subscription>> {
-        self.core.read().subscriptions.get(&id).cloned()
+    /// Who wants what, from batch to batch: before a delivery comes by `fresh`, its subscription is there.
+    pub fn routing(&self) -> watch::Receiver<Arc<Routing>> {
+        self.core.routing.subscribe()
     }
     /// Subscriptions with something pending: what dispatch starts with.
     pub async fn lanes(&self) -> Result<Vec<SubscriptionId>, StoreError> {
@@ -30,7 +31,7 @@ impl Outbox {
     pub async fn due(
         &self,
         lane: SubscriptionId,
-        after: Option<(u64, u32)>,
+        after: Option<Seq>,
         limit: usize,
     ) -> Result<Vec<Pending>, StoreError> {
         self.core.ask(move |core| core.due(lane, after, limit)).await

@@ -63,6 +63,7 @@ impl Store {
             disk,
             clock,
             index: opened.index,
+            routing: watch::Sender::new(Arc::new(opened.state.routing.clone())),
             state: RwLock::new(opened.state),
             log,
             feed: Feed::default(),

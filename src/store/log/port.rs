@@ -13,7 +13,12 @@ use crate::store::log::frame::Kind;
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::fmt::Debug;
+use std::future::pending;
 use std::time::Duration;
+use tokio::time::sleep;
+
+/// How often a log is asked whether it has grown that cannot tell it.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A frame's number. The first is 1; 0 stands for "none yet".
 pub type FrameNo = u64;
@@ -179,6 +184,20 @@ pub trait Log: Send + Sync + Debug + 'static {
 
     /// What is there, oldest first, without gaps: empty, or the last one is the one that is written. All but that go with `trim`.
     async fn chunks(&self) -> Result<Vec<Chunk>, LogError>;
+
+    /// Resolves when there is a frame behind this one that a reader gets.
+    async fn grown(&self, beyond: FrameNo) -> Result<(), LogError> {
+        while self.last().await? <= beyond {
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Frames that others have added to what this log stands on, whole groups, in order; waits until there are some. The next append
+    /// stands behind what was returned. Cancel-safe. To a log of one writer nobody adds.
+    async fn arrived(&self) -> Result<Vec<StoredFrame>, LogError> {
+        pending().await
+    }
 
     /// Where that is, for people.
     fn describe(&self, place: Place) -> String;

@@ -229,6 +229,7 @@ impl Replay {
         let mut state = State { applied: known, ..State::default() };
         if let Some(bytes) = index.get(keys::HISTORY)? {
             state.history = FollowedHistory::decode(&bytes)?;
+            state.routing.applied = state.history.position.unwrap_or_default();
         }
         for (key, value) in all(index.as_ref(), b"mc", b"md")? {
             let table = key.last_chunk::<8>().ok_or(Malformed("key"))?;
@@ -237,7 +238,7 @@ impl Replay {
         }
         for (_, value) in all(index.as_ref(), b"s", b"t")? {
             let subscription = codec::take_subscription(&mut Reader::new(&value))?;
-            state.subscriptions.insert(subscription.id, Arc::new(subscription));
+            state.routing.put(subscription);
         }
         Ok(Self { index, state, known, below: 0, indexed: known.frame, frames: 0 })
     }

@@ -5,7 +5,7 @@
 //! that is absolute, so the last writer wins again, and the history carries the tag of its last record. What is not legal is ignored,
 //! always alike.
 use crate::domain::{
-    Attempt, Delivery, DeliveryKey, Event, EventId, Failure, Next, Pending, Status, SubscriptionId,
+    Attempt, Delivery, DeliveryKey, Event, EventId, Failure, Next, Pending, Seq, Status, SubscriptionId,
 };
 use crate::store::index::keys;
 use crate::store::index::overlay::{Fetched, Known};
@@ -148,7 +148,7 @@ impl Applying<'_> {
         // a delivery of an event that the batch does not hold has no body: nothing can be sent
         let Some((event, at)) = self.events.get(&event) else { return Ok(()) };
         let entry = Entry {
-            seq: self.tag,
+            seq: Seq::new(self.tag.0, self.tag.1),
             order: order_key(event.resource.as_ref()),
             event_at: *at,
             delivery: Delivery {
@@ -245,10 +245,11 @@ impl Applying<'_> {
                 let mut w = Writer::default();
                 codec::put_subscription(&mut w, subscription);
                 self.state.overlay.put(keys::subscription(subscription.id), w.0, false);
-                self.state.subscriptions.insert(subscription.id, Arc::new((**subscription).clone()));
+                self.state.routing.put((**subscription).clone());
             }
             Record::SubscriptionGone(id) => {
-                if self.state.subscriptions.remove(id).is_some() {
+                if self.state.routing.get(*id).is_some() {
+                    self.state.routing.remove(*id);
                     self.state.overlay.remove(keys::subscription(*id));
                 }
             }
@@ -291,6 +292,7 @@ impl Applying<'_> {
             _ => return,
         }
         history.tag = self.tag;
+        self.state.routing.applied = history.position.unwrap_or_default();
         let bytes = history.encode();
         self.state.overlay.put(keys::HISTORY.to_vec(), bytes, false);
     }
@@ -301,9 +303,10 @@ impl Applying<'_> {
     }
 
     fn clear_subscriptions(&mut self) {
-        for id in std::mem::take(&mut self.state.subscriptions).into_keys() {
-            self.state.overlay.remove(keys::subscription(id));
+        for subscription in self.state.routing.all() {
+            self.state.overlay.remove(keys::subscription(subscription.id));
         }
+        self.state.routing.clear();
     }
 }
 
@@ -350,7 +353,7 @@ fn retried(entry: &mut Entry, tag: Tag, at_ms: i64) -> bool {
     (d.attempts, d.counted_attempts) = (0, 0);
     d.due_ms = at_ms;
     d.updated_us = at_ms.saturating_mul(1000);
-    entry.seq = tag;
+    entry.seq = Seq::new(tag.0, tag.1);
     true
 }
 

@@ -2,7 +2,7 @@
 pub(in crate::store) mod apply;
 pub(in crate::store) mod said;
 
-use crate::domain::{Event, Lsn, Subscription, SubscriptionId};
+use crate::domain::{Event, Lsn, Routing};
 use crate::store::index::overlay::Overlay;
 use crate::store::records::codec::{put_identity, take_identity};
 use crate::store::records::entry::{Locator, Tag};
@@ -18,7 +18,7 @@ pub(in crate::store) struct State {
     pub(in crate::store) applied: Applied,
     pub(in crate::store) history: FollowedHistory,
     pub(in crate::store) cleared: Cleared,
-    pub(in crate::store) subscriptions: BTreeMap<SubscriptionId, Arc<Subscription>>,
+    pub(in crate::store) routing: Routing,
     pub(in crate::store) events: EventCache,
     /// The journal's deliveries are not all in the index: `catch_up` brings them, and commits leave theirs to it.
     pub(in crate::store) catching_up: bool,
