@@ -4,13 +4,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tailhook::store::log::port::{
     self, Appended, Chunk, Claim, Durability, FrameNo, Log, LogError, LogReader, NewFrame, PORTABLE, Place,
     Placed, StoredFrame,
 };
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -54,23 +55,19 @@ const ANSWER: Duration = Duration::from_millis(2_000);
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stream(Arc<Taken>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Taken {
     frames: Mutex<BTreeMap<FrameNo, StoredFrame>>,
-    last: watch::Sender<FrameNo>,
+    last: AtomicU64,
+    /// Unlike those of a watch, its waiters are woken in the order in which they came.
+    grown: Notify,
     /// Appends on their way that nobody waits for.
     late: Mutex<JoinSet<()>>,
 }
 
-impl Default for Taken {
-    fn default() -> Self {
-        Self { frames: Mutex::default(), last: watch::Sender::new(0), late: Mutex::default() }
-    }
-}
-
 impl Stream {
     pub(crate) fn last(&self) -> FrameNo {
-        *self.0.last.borrow()
+        self.0.last.load(Ordering::SeqCst)
     }
     /// One message, if the last frame is the expected one.
     fn take(&self, frame: &NewFrame<'_>, expected: FrameNo) -> Result<Placed, LogError> {
@@ -88,7 +85,8 @@ impl Stream {
         let body = Bytes::copy_from_slice(frame.body);
         frames.insert(number, StoredFrame { at, kind: frame.kind, body });
         drop(frames);
-        self.0.last.send_replace(number);
+        self.0.last.store(number, Ordering::SeqCst);
+        self.0.grown.notify_waiters();
         Ok(at)
     }
     /// Frame by frame; the rest is not taken where one is not.
@@ -111,7 +109,7 @@ impl Stream {
             if body.windows(text.len()).any(|found| found == text) {
                 // such a server comes back with what was before
                 frames.split_off(&number);
-                self.0.last.send_replace(number - 1);
+                self.0.last.store(number - 1, Ordering::SeqCst);
                 return true;
             }
         }
@@ -172,6 +170,8 @@ impl Log for StreamLog {
         let behind = if expected == writer.said { writer.last } else { expected };
         let unanswered = || LogError::Unclear("simulated: no answer".to_owned());
         let placed = match self.way.append() {
+            // what was given for later is there, and may count
+            Fate::Refused if writer.last != writer.said => return Err(unanswered()),
             Fate::Refused => return Err(LogError::Refused("simulated: no quorum".to_owned())),
             Fate::Fine(after) => {
                 sleep(after / 2).await;
@@ -249,9 +249,13 @@ impl Log for StreamLog {
     }
 
     async fn grown(&self, beyond: FrameNo) -> Result<(), LogError> {
-        let mut last = self.stream.0.last.subscribe();
-        // the stream outlives its handles
-        let _ = last.wait_for(|last| *last > beyond).await;
+        loop {
+            let grown = self.stream.0.grown.notified();
+            if self.stream.last() > beyond {
+                break;
+            }
+            grown.await;
+        }
         while self.way.is_cut() {
             sleep(Duration::from_millis(100)).await;
         }

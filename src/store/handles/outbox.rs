@@ -2,6 +2,7 @@
 use crate::domain::{Delivery, DeliveryKey, Event, Pending, Routing, Seq, Settled, SubscriptionId};
 use crate::store::engine::core::Core;
 use crate::store::error::StoreError;
+use crate::store::handles::lease::Lease;
 use crate::store::records::entry::Locator;
 use crate::store::records::record::{Batch, Record};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use tokio::sync::watch;
 #[derive(Debug, Clone)]
 pub struct Outbox {
     pub(in crate::store) core: Arc<Core>,
+    pub(in crate::store) lease: Lease,
 }
 
 impl Outbox {
@@ -64,7 +66,11 @@ impl Outbox {
         let key = key.clone();
         self.core.ask_soon(move |core| Ok(core.entry(&key)?.map(|entry| entry.delivery))).await
     }
-    /// Makes outcomes durable, all or nothing. What is not legal any more (the delivery has ended) is ignored.
+    /// Whose time it is: no attempt begins when it is over.
+    pub fn lease(&self) -> Lease {
+        self.lease.clone()
+    }
+    /// Makes outcomes durable, all or nothing. `Fenced`: they are another owner's now, for good. What is not legal any more (the delivery has ended) is ignored.
     pub async fn settle(&self, settled: Vec<Settled>) -> Result<(), StoreError> {
         self.core.commit(Batch { records: settled.into_iter().map(Record::from).collect() }, false).await
     }

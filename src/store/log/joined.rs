@@ -29,7 +29,7 @@ const ARRIVED_BYTES: usize = 4 << 20;
 
 /// How far a handle has come that has claimed its log.
 #[derive(Debug, Clone, Copy)]
-struct Standing {
+struct OwnerStanding {
     /// Frames of the feed up to here have their place.
     marked: FrameNo,
     /// The owner's last frame; `None`: an append has failed, and may have left some. The next one that succeeds tells.
@@ -44,7 +44,7 @@ pub struct JoinedLog {
     feed: Arc<dyn Log>,
     own: Arc<dyn Log>,
     /// `None`: nobody has claimed this handle.
-    standing: Mutex<Option<Standing>>,
+    standing: Mutex<Option<OwnerStanding>>,
 }
 
 /// A frame of the owner's log without its suffix, and the mark.
@@ -70,10 +70,10 @@ impl JoinedLog {
         Self { feed, own, standing: Mutex::new(None) }
     }
 
-    fn standing(&self) -> Option<Standing> {
+    fn standing(&self) -> Option<OwnerStanding> {
         *self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    fn stand(&self, standing: Option<Standing>) {
+    fn stand(&self, standing: Option<OwnerStanding>) {
         *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing;
     }
     /// How much of the feed this handle's readers may give once the owner's frames are read; 0: nothing but what is marked.
@@ -119,7 +119,7 @@ impl Log for JoinedLog {
         self.stand(None);
         let claim = self.own.claim().await?;
         let marked = self.mark_of(claim.last).await?;
-        self.stand(Some(Standing { marked, own: Some(claim.last), epoch: claim.last + 1 }));
+        self.stand(Some(OwnerStanding { marked, own: Some(claim.last), epoch: claim.last + 1 }));
         Ok(Claim { last: claim.last + marked, ..claim })
     }
 
@@ -136,18 +136,18 @@ impl Log for JoinedLog {
                 self.standing().ok_or_else(|| LogError::Refused("it is not claimed".to_owned()))?
             }
         };
-        let Standing { marked, epoch, .. } = standing;
+        let OwnerStanding { marked, epoch, .. } = standing;
         let marks = [marked.to_le_bytes(), epoch.to_le_bytes()].concat();
         let bodies: Vec<Vec<u8>> = frames.iter().map(|frame| [frame.body, &marks].concat()).collect();
         let frames: Vec<_> = frames.iter().zip(&bodies).map(|(f, body)| NewFrame { body, ..*f }).collect();
         // a number before what is marked cannot be the last one
         let own = expected.checked_sub(marked).unwrap_or(FrameNo::MAX);
         // also where this future is dropped
-        self.stand(Some(Standing { own: None, ..standing }));
+        self.stand(Some(OwnerStanding { own: None, ..standing }));
         match self.own.append(&frames, own, durability).await {
             Ok(appended) => {
                 let own = appended.frames.last().map_or(own, |at| at.number);
-                self.stand(Some(Standing { own: Some(own), ..standing }));
+                self.stand(Some(OwnerStanding { own: Some(own), ..standing }));
                 let joined = |at: Placed| Placed { number: at.number + marked, ..at };
                 Ok(Appended { frames: appended.frames.into_iter().map(joined).collect(), ..appended })
             }
@@ -180,7 +180,7 @@ impl Log for JoinedLog {
     }
 
     async fn last(&self) -> Result<FrameNo, LogError> {
-        if let Some(Standing { marked, own: Some(own), .. }) = self.standing() {
+        if let Some(OwnerStanding { marked, own: Some(own), .. }) = self.standing() {
             return Ok(own + marked);
         }
         let own = self.own.last().await?;
@@ -199,7 +199,7 @@ impl Log for JoinedLog {
     }
 
     async fn arrived(&self) -> Result<Vec<StoredFrame>, LogError> {
-        let Some(Standing { marked, own: Some(own), epoch }) = self.standing() else {
+        let Some(OwnerStanding { marked, own: Some(own), epoch }) = self.standing() else {
             return pending().await;
         };
         let mut frames = Vec::new();
@@ -219,7 +219,7 @@ impl Log for JoinedLog {
             }
         }
         if let Some(last) = frames.last() {
-            self.stand(Some(Standing { marked: last.at.number - own, own: Some(own), epoch }));
+            self.stand(Some(OwnerStanding { marked: last.at.number - own, own: Some(own), epoch }));
         }
         Ok(frames)
     }

@@ -230,6 +230,18 @@ pub fn check(frames: &[NewFrame<'_>], durability: Durability, largest: usize) ->
     Ok(())
 }
 
+/// What stands behind a frame, but for the log's own frames.
+pub async fn behind(log: &dyn Log, last: FrameNo) -> Result<Vec<StoredFrame>, LogError> {
+    let mut reader = log.read(last + 1).await?;
+    let mut there = Vec::new();
+    while let Some(stored) = reader.next().await? {
+        if stored.kind != Kind::Header {
+            there.push(stored);
+        }
+    }
+    Ok(there)
+}
+
 /// What became of an append behind `expected` whose answer was lost: where those of its frames stand that are there, in order. Fewer than
 /// were given, none too, may still come while nobody appends anything else. `Fenced`: another writer's frames are there.
 pub async fn resolve(
@@ -237,12 +249,8 @@ pub async fn resolve(
     frames: &[NewFrame<'_>],
     expected: FrameNo,
 ) -> Result<Vec<Placed>, LogError> {
-    let mut reader = log.read(expected + 1).await?;
     let mut there = Vec::new();
-    while let Some(stored) = reader.next().await? {
-        if stored.kind == Kind::Header {
-            continue;
-        }
+    for stored in behind(log, expected).await? {
         let given = frames.get(there.len());
         if !given.is_some_and(|given| given.kind == stored.kind && given.body == &stored.body[..]) {
             return Err(LogError::Fenced { last: stored.at.number });

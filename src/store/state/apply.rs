@@ -103,6 +103,7 @@ struct Applying<'a> {
 impl Applying<'_> {
     fn record(&mut self, record: &Record, at: Locator) -> Result<(), Malformed> {
         match record {
+            another if self.state.scope.skips(another) => Ok(()),
             Record::Event(_)
             | Record::Delivery { .. }
             | Record::Attempted { .. }
