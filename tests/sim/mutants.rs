@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-/// `fault::planted` in the source says where each is.
-const PLANTED: [&str; 16] = [
+/// `fault::planted` in the source, or in the simulated index, says where each is.
+const PLANTED: [&str; 17] = [
     "ack-before-fsync",
     "group-not-awaited",
     "lost-retry",
@@ -21,6 +21,7 @@ const PLANTED: [&str; 16] = [
     "crc-ignored",
     "clear-headers",
     "read-under-lock",
+    "half-a-generation",
 ];
 /// Those that only several instances meet.
 const PLANTED_SHARED: [&str; 4] =

@@ -206,7 +206,7 @@ impl Committer {
             return Ok(false);
         }
         let pieces = batch.iter().flat_map(|queued| queued.pieces.iter().map(move |piece| (queued, piece)));
-        let mode = if state.catching_up { Mode::LongLived } else { Mode::Live };
+        let mode = if state.catching_up { Mode::LongLived } else { Mode::All };
         let mut fresh = Vec::new();
         for ((queued, piece), at) in pieces.zip(&written.pieces) {
             let change = FrameChange {

@@ -1,8 +1,7 @@
 //! Now and then (once a minute): drops finished deliveries past their time, writes the checkpoint, deletes segments. Knows no commits.
 //!
 //! One sweep reads all deliveries in pages, drops what has had its time, and learns which is the oldest segment that a
-//! surviving one needs. Segments before that one go, oldest first, when index and checkpoint have taken what they say. Counting
-//! references instead would not survive a replay over a partly newer index.
+//! surviving one needs. Segments before that one go, oldest first, when index and checkpoint have taken what they say.
 use crate::domain::Status;
 use crate::fault;
 use crate::store::engine::checkpoint;

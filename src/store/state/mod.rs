@@ -74,7 +74,7 @@ pub(in crate::store) struct Applied {
 }
 
 /// Changes with the meaning of keys or values in the index: another one is rebuilt.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 impl Applied {
     pub(in crate::store) fn encode(&self) -> Vec<u8> {
