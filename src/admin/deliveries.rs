@@ -8,11 +8,11 @@ use super::{Api, BASE, body, objects};
 use crate::access::Caller;
 use crate::domain::event::derived_uuid;
 use crate::domain::{
-    DeliveryId, DeliveryKey, EventId, EventName, FilterStatus, Routed, Status, SubscriptionId,
+    DeliveryId, DeliveryKey, EventId, EventName, FilterStatus, KeepingError, Routed, Status, SubscriptionId,
 };
 use crate::fault;
 use crate::registry::validate::Invalid;
-use crate::store::{Filter, FoundDelivery, History, StoreError};
+use crate::store::{Filter, FoundDelivery, History};
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
@@ -144,7 +144,7 @@ async fn whole_page(
     history: &History,
     caller: &Caller,
     mut filter: Filter,
-) -> Result<(Vec<FoundDelivery>, Option<DeliveryId>), StoreError> {
+) -> Result<(Vec<FoundDelivery>, Option<DeliveryId>), KeepingError> {
     let mut page = Vec::new();
     for _ in 0..MOST_PARTS {
         let (part, next) = history.list_found(&caller.tenant, &filter).await?;

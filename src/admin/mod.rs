@@ -26,12 +26,12 @@ pub use serve::serve;
 
 use crate::access::CallerLimiter;
 use crate::clock::SharedClock;
-use crate::domain::Routing;
+use crate::domain::{KeepingError, Routing};
 use crate::postgres::subscriptions::Subscriptions;
 use crate::registry::RefusedRows;
 use crate::registry::seal::Sealer;
 use crate::settings::{AdminSettings, EnvelopeSettings};
-use crate::store::{HUNG, History, Store, StoreError};
+use crate::store::{HUNG, History, Store};
 use crate::telemetry::Metrics;
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -119,8 +119,11 @@ impl Api {
         self.0.parts.store.history()
     }
     /// A commit, for as long as a client would wait.
-    async fn in_time(&self, commit: impl Future<Output = Result<(), StoreError>>) -> Result<(), StoreError> {
-        let late = |_| StoreError::Blocked(format!("the disk has not answered for {HUNG:?}"));
+    async fn in_time(
+        &self,
+        commit: impl Future<Output = Result<(), KeepingError>>,
+    ) -> Result<(), KeepingError> {
+        let late = |_| KeepingError::Refused(format!("the disk has not answered for {HUNG:?}"));
         tokio::time::timeout(HUNG, commit).await.map_err(late)?
     }
     fn random<const N: usize>(&self) -> Result<[u8; N], problem::Problem> {

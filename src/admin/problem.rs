@@ -1,9 +1,9 @@
 //! Errors as `application/problem+json` (RFC 9457) with a string `detail`, as old clients expect. Knows no route.
 use crate::access::AccessRefusal;
+use crate::domain::KeepingError;
 use crate::postgres::PgError;
 use crate::postgres::subscriptions::WriteError;
 use crate::registry::validate::Invalid;
-use crate::store::StoreError;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
@@ -71,10 +71,10 @@ impl From<AccessRefusal> for Problem {
     }
 }
 
-impl From<StoreError> for Problem {
-    fn from(error: StoreError) -> Self {
+impl From<KeepingError> for Problem {
+    fn from(error: KeepingError) -> Self {
         tracing::warn!(%error, "the store refused a request");
-        let seconds = if matches!(error, StoreError::Index(_)) { 2 } else { 5 };
+        let seconds = if matches!(error, KeepingError::Failed(_)) { 2 } else { 5 };
         // paths and errno stay in the log
         Self::unavailable(
             "store_unavailable",
@@ -136,7 +136,7 @@ impl IntoResponse for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::SubscriptionId;
+    use crate::domain::{KeepingError, SubscriptionId};
     use serde_json::Value;
 
     async fn told(problem: impl Into<Problem>) -> (u16, Value, http::HeaderMap) {
@@ -158,7 +158,7 @@ mod tests {
             (Problem::not_found("delivery"), 404, "not_found", 0, None),
             (Problem::internal("x"), 500, "internal", 0, None),
             (Problem::unavailable("busy", "busy", 7), 503, "busy", 0, Some("7")),
-            (StoreError::Closed.into(), 503, "store_unavailable", 0, Some("5")),
+            (KeepingError::Gone.into(), 503, "store_unavailable", 0, Some("5")),
             (WriteError::Exists(id).into(), 409, "already_exists", 0, None),
             (WriteError::IdTaken(id).into(), 409, "id_taken", 0, None),
             (WriteError::Missing.into(), 404, "not_found", 0, None),

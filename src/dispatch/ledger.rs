@@ -3,9 +3,9 @@
 //! A commit waits for fdatasync; attempts do not wait for a commit. A few are on their way at once, what comes
 //! meanwhile is gathered for the next. What the store cannot take stays here until it can.
 use crate::dispatch::ticket::Ticket;
-use crate::domain::Settled;
+use crate::domain::{KeepingError, Settled};
 use crate::fault;
-use crate::store::{Outbox, StoreError};
+use crate::store::Outbox;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -22,7 +22,7 @@ type Settlement = (Vec<Settled>, Vec<Ticket>);
 
 struct Commit {
     entries: Vec<Settlement>,
-    result: Result<(), StoreError>,
+    result: Result<(), KeepingError>,
 }
 
 /// Gathered outcomes and commits on their way.
@@ -86,26 +86,26 @@ impl Ledger {
         }
     }
     /// Waits for a commit; gives the tickets that are durable now. Cancel-safe.
-    pub(in crate::dispatch) async fn finished(&mut self) -> Result<Vec<Ticket>, StoreError> {
+    pub(in crate::dispatch) async fn finished(&mut self) -> Result<Vec<Ticket>, KeepingError> {
         match self.commits.join_next().await {
             Some(Ok(commit)) => self.close(commit),
-            Some(Err(e)) => Err(StoreError::Blocked(format!("a commit did not end: {e}"))),
+            Some(Err(e)) => Err(KeepingError::Refused(format!("a commit did not end: {e}"))),
             None => Ok(Vec::new()),
         }
     }
     /// The same, without waiting.
-    pub(in crate::dispatch) fn finished_now(&mut self) -> Result<Vec<Ticket>, StoreError> {
+    pub(in crate::dispatch) fn finished_now(&mut self) -> Result<Vec<Ticket>, KeepingError> {
         match self.commits.try_join_next() {
             Some(Ok(commit)) => self.close(commit),
-            Some(Err(e)) => Err(StoreError::Blocked(format!("a commit did not end: {e}"))),
+            Some(Err(e)) => Err(KeepingError::Refused(format!("a commit did not end: {e}"))),
             None => Ok(Vec::new()),
         }
     }
 
-    fn close(&mut self, commit: Commit) -> Result<Vec<Ticket>, StoreError> {
+    fn close(&mut self, commit: Commit) -> Result<Vec<Ticket>, KeepingError> {
         match commit.result {
             Ok(()) => Ok(commit.entries.into_iter().flat_map(|(_, tickets)| tickets).collect()),
-            Err(error @ (StoreError::Blocked(_) | StoreError::Index(_))) => {
+            Err(error @ (KeepingError::Refused(_) | KeepingError::Failed(_))) => {
                 if !self.blocked {
                     tracing::warn!(%error, "outcomes wait in memory until the store takes them");
                 }

@@ -2,9 +2,9 @@
 //! scheduler, or judge an answer.
 use crate::dispatch::backlog::refill::{BegunRead, Want};
 use crate::dispatch::message::GivenUp;
-use crate::domain::{DeliveryKey, EventName, Pending, SubscriptionId};
+use crate::domain::{DeliveryKey, EventName, KeepingError, Pending, SubscriptionId};
 use crate::fault;
-use crate::store::{Outbox, StoreError};
+use crate::store::Outbox;
 use std::collections::BTreeMap;
 use tokio::task::{self, JoinError, JoinSet};
 
@@ -107,9 +107,9 @@ impl Reads {
     fn spawn(
         &mut self,
         reading: Reading,
-        answer: impl Future<Output = Result<ReadAnswer, StoreError>> + Send + 'static,
+        answer: impl Future<Output = Result<ReadAnswer, KeepingError>> + Send + 'static,
     ) {
-        let failed = move |error: StoreError| ReadAnswer::Failed(reading, error.to_string());
+        let failed = move |error: KeepingError| ReadAnswer::Failed(reading, error.to_string());
         let handle = self.tasks.spawn(async move { answer.await.unwrap_or_else(failed) });
         self.under_way.insert(handle.id(), reading);
     }
@@ -126,7 +126,7 @@ impl Reads {
 }
 
 /// The answer is as the store is at one time within the read: a page has no hole below its last delivery.
-async fn wanted(outbox: &Outbox, read: BegunRead) -> Result<Vec<Pending>, StoreError> {
+async fn wanted(outbox: &Outbox, read: BegunRead) -> Result<Vec<Pending>, KeepingError> {
     match read.want {
         Want::Page { after, limit } | Want::Count { after, limit } => {
             outbox.due(read.lane, after, limit).await

@@ -1,22 +1,19 @@
 //! Purpose: the thin loop around the scheduler: store in, attempts out, outcomes back. Must not: decide anything itself.
-use crate::clock::SharedClock;
 use crate::dispatch::attempt::{Attempted, Attempting};
 use crate::dispatch::ledger::Ledger;
 use crate::dispatch::message::GivenUp;
 use crate::dispatch::now::Now;
+use crate::dispatch::parts::DispatchParts;
 use crate::dispatch::reads::{ReadAnswer, Reading, Reads};
 use crate::dispatch::roll::Review;
 use crate::dispatch::scheduler::{Done, Job};
-use crate::dispatch::status::{DispatchStatus, Observer};
+use crate::dispatch::status::Observer;
 use crate::dispatch::{Offered, Scheduler};
-use crate::domain::{EventName, Pending, Routing, Settled};
+use crate::domain::{KeepingError, Pending, Routing, Settled};
 use crate::egress::Transport;
 use crate::fault;
-use crate::registry::seal::Sealer;
-use crate::settings::DispatchSettings;
-use crate::store::{Outbox, OwnerLease, StoreError};
-use crate::telemetry::Metrics;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::store::OwnerLease;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -32,32 +29,13 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Deliveries whose events' names are not read yet, for the metrics; more are another's.
 const NAMELESS: usize = 8192;
 
-/// What dispatch works with.
-pub struct DispatchParts<T, J> {
-    /// Deliveries and their bodies.
-    pub outbox: Outbox,
-    /// The way out.
-    pub transport: T,
-    /// Opens secrets.
-    pub sealer: Sealer,
-    /// Wall time.
-    pub clock: SharedClock,
-    /// `[delivery]`.
-    pub settings: DispatchSettings,
-    /// Counters.
-    pub metrics: Metrics,
-    /// Event names of the mapping; all others are labelled `other`.
-    pub names: watch::Receiver<Arc<BTreeSet<EventName>>>,
-    /// Written here, read by health and metrics.
-    pub status: DispatchStatus,
-    /// Random numbers in [0, 1).
-    pub jitter: J,
-}
-
 /// Delivers what is pending until `shutdown` is true (or its sender is gone); then starts nothing, lets what is in
 /// flight end for five seconds, and makes the outcomes durable. What was not is pending again at the next start.
 /// Fails only if the store is damaged or closed under it.
-pub async fn run<T, J>(parts: DispatchParts<T, J>, shutdown: watch::Receiver<bool>) -> Result<(), StoreError>
+pub async fn run<T, J>(
+    parts: DispatchParts<T, J>,
+    shutdown: watch::Receiver<bool>,
+) -> Result<(), KeepingError>
 where
     T: Transport,
     J: FnMut() -> f64 + Send,
@@ -121,7 +99,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         Now { wall: self.parts.clock.now_ms(), steady: self.started.elapsed().as_millis() as i64 }
     }
 
-    async fn run(mut self) -> Result<(), StoreError> {
+    async fn run(mut self) -> Result<(), KeepingError> {
         self.followed().await;
         while self.is_wanted() {
             self.ended()?;
@@ -154,7 +132,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
     }
 
     /// Takes in everything that has ended, without waiting.
-    fn ended(&mut self) -> Result<(), StoreError> {
+    fn ended(&mut self) -> Result<(), KeepingError> {
         while let Some(joined) = self.attempts.try_join_next_with_id() {
             self.attempt_ended(joined);
         }
@@ -324,7 +302,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
     }
 
     /// Waits for something to happen; false: stop.
-    async fn wait(&mut self, busy: bool) -> Result<bool, StoreError> {
+    async fn wait(&mut self, busy: bool) -> Result<bool, KeepingError> {
         let timer =
             self.scheduler.next_wake().map(|at| self.started + Duration::from_millis(at.max(0) as u64));
         let again = if self.ledger.is_blocked() && self.again.is_none() {
@@ -363,7 +341,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
     }
 
     /// Lets what is in flight end, and makes it durable.
-    async fn drain(mut self) -> Result<(), StoreError> {
+    async fn drain(mut self) -> Result<(), KeepingError> {
         let deadline = Instant::now() + DRAIN;
         while !self.attempts.is_empty() {
             tokio::select! {

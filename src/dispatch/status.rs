@@ -1,5 +1,5 @@
 //! Purpose: what others may see of dispatch: a few numbers and the metrics of SPEC 8. Must not: decide anything.
-use crate::dispatch::run::DispatchParts;
+use crate::dispatch::parts::DispatchParts;
 use crate::dispatch::scheduler::{Done, Scheduler};
 use crate::domain::{EventName, Failure, Next};
 use crate::telemetry::Metrics;

@@ -4,6 +4,7 @@ pub mod endpoint;
 pub mod event;
 pub mod header;
 pub mod json;
+pub mod keeping;
 pub mod lsn;
 pub mod parcel;
 pub mod routed;
@@ -22,6 +23,7 @@ pub use delivery::{
 pub use endpoint::EndpointKey;
 pub use event::{Event, EventId, EventName, Pattern, Resource};
 pub use header::is_reserved;
+pub use keeping::KeepingError;
 pub use lsn::Lsn;
 pub use parcel::{Parcel, ParcelId};
 pub use routed::{NewDelivery, Routed};

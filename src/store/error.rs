@@ -1,4 +1,5 @@
 //! What may go wrong in the store, in words that its users act on.
+use crate::domain::KeepingError;
 use crate::store::index::IndexError;
 use crate::store::log::port::LogError;
 use crate::store::records::format::FORMAT;
@@ -37,6 +38,19 @@ pub enum StoreError {
 impl From<IndexError> for StoreError {
     fn from(error: IndexError) -> Self {
         Self::Index(error)
+    }
+}
+
+impl From<StoreError> for KeepingError {
+    fn from(error: StoreError) -> Self {
+        let text = error.to_string();
+        match error {
+            StoreError::Blocked(_) => Self::Refused(text),
+            StoreError::Read(_) | StoreError::Index(_) | StoreError::TooLarge(_) => Self::Failed(text),
+            StoreError::Fenced(_) => Self::Fenced(text),
+            StoreError::Closed => Self::Gone,
+            StoreError::Damaged(_) | StoreError::Newer(_) => Self::Unusable(text),
+        }
     }
 }
 

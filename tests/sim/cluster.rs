@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tailhook::domain::Shard;
+use tailhook::domain::{KeepingError, Shard};
 use tailhook::store::index::memory::MemoryIndex;
 use tailhook::store::log::joined::JoinedLog;
 use tailhook::store::log::port::Log;
@@ -251,11 +251,11 @@ impl Cluster {
     }
 
     /// What may end a duty before its time: a log that cannot be read, and another owner.
-    fn judge(&self, number: u64, duty: Duty, came: &Result<(), StoreError>) {
+    fn judge(&self, number: u64, duty: Duty, came: &Result<(), KeepingError>) {
         self.world.note(|| format!("instance {number} ends {duty}: {came:?}"));
         let expected = match came {
-            Ok(()) | Err(StoreError::Fenced(_) | StoreError::Read(_) | StoreError::Closed) => true,
-            Err(StoreError::Blocked(_)) => self.world.faulty(Kind::Log),
+            Ok(()) | Err(KeepingError::Fenced(_) | KeepingError::Failed(_) | KeepingError::Gone) => true,
+            Err(KeepingError::Refused(_)) => self.world.faulty(Kind::Log),
             Err(_) => false,
         };
         if !expected {
@@ -268,7 +268,7 @@ impl Cluster {
         number: u64,
         link: &Arc<Link>,
         stopped: watch::Receiver<bool>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), KeepingError> {
         let log = Arc::new(StreamLog::new(&self.feed, link.clone()));
         let store = open(&self.world, log, StoreScope::Capture, &MemoryIndex::default()).await?;
         let (position, confirmed) =
@@ -299,7 +299,7 @@ impl Cluster {
         link: &Arc<Link>,
         lease: OwnerLease,
         stopped: watch::Receiver<bool>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), KeepingError> {
         let shard = Shard::all(SHARDS).nth(usize::from(duty)).unwrap();
         let feed = Arc::new(StreamLog::new(&self.feed, link.clone()));
         let own = Arc::new(StreamLog::new(&self.outcomes[usize::from(duty)], link.clone()));

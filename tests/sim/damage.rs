@@ -6,9 +6,9 @@ use crate::wiring;
 use crate::world::World;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tailhook::domain::{DeliveryId, Event, Status, TenantId};
+use tailhook::domain::{DeliveryId, Event, KeepingError, Status, TenantId};
 use tailhook::store::index::memory::MemoryIndex;
-use tailhook::store::{Filter, Store, StoreError};
+use tailhook::store::{Filter, Store};
 
 /// What somebody reads in a store: every delivery with its status and event. `None`: the event cannot be read, and that is said.
 #[derive(Debug, PartialEq)]
@@ -50,7 +50,7 @@ async fn look(
     platter: &Arc<Platter>,
     index: &MemoryIndex,
     tenants: &[String],
-) -> Result<Seen, StoreError> {
+) -> Result<Seen, KeepingError> {
     let disk = Arc::new(platter.mount());
     let (store, recovery) =
         Store::open(wiring::store_settings(), disk, index.fork().factory(), world.clone()).await?;
@@ -70,7 +70,7 @@ async fn read(
     store: &Store,
     tenant: &TenantId,
     into: &mut BTreeMap<DeliveryId, (Status, Option<Arc<Event>>)>,
-) -> Result<(), StoreError> {
+) -> Result<(), KeepingError> {
     let mut filter = Filter { limit: 100, ..Filter::default() };
     loop {
         let page = store.history().list(tenant, &filter).await?;

@@ -2,7 +2,8 @@
 use crate::plan::Kind;
 use crate::world::World;
 use std::time::Duration;
-use tailhook::store::{Store, StoreError};
+use tailhook::domain::KeepingError;
+use tailhook::store::Store;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -30,15 +31,15 @@ impl Held {
 /// A store and the stage over it, until either ends.
 pub(crate) async fn both(
     store: &Store,
-    stage: impl Future<Output = Result<(), StoreError>>,
-) -> Result<(), StoreError> {
+    stage: impl Future<Output = Result<(), KeepingError>>,
+) -> Result<(), KeepingError> {
     let mut running = std::pin::pin!(store.run());
     let mut stage = std::pin::pin!(stage);
     let came = tokio::select! {
         biased;
-        ended = &mut running => return ended,
+        ended = &mut running => return Ok(ended?),
         came = &mut stage => came,
     };
     let closed = async { tokio::join!(store.close(), running).1 };
-    came.and(timeout(STOP, closed).await.unwrap_or(Ok(())))
+    came.and(Ok(timeout(STOP, closed).await.unwrap_or(Ok(()))?))
 }

@@ -3,7 +3,7 @@ use crate::disk::CrashDisk;
 use crate::house::*;
 use std::process::Command;
 use std::time::Duration;
-use tailhook::domain::Next;
+use tailhook::domain::{KeepingError, Next};
 use tailhook::settings::StoreSettings;
 use tailhook::store::{Index, MemoryIndex, Record, StoreError, verify};
 use tailhook_demo::random::Random;
@@ -70,7 +70,7 @@ async fn a_flipped_bit_never_reaches_the_wire() {
         for (n, key) in &keys {
             match event_of(&house.store, key).await {
                 Ok(read) => assert_eq!(read, Some(event(*n)), "a wrong body comes out: byte {at}"),
-                Err(StoreError::Damaged(_)) => noticed += 1,
+                Err(KeepingError::Unusable(_)) => noticed += 1,
                 Err(other) => panic!("byte {at}: {other:?}"),
             }
         }

@@ -2,7 +2,7 @@
 use crate::disk::{CrashDisk, Faults};
 use crate::house::*;
 use std::time::Duration;
-use tailhook::domain::{Lsn, Next};
+use tailhook::domain::{KeepingError, Lsn, Next};
 use tailhook::settings::StoreSettings;
 use tailhook::store::{Batch, MemoryIndex, Record, StoreError};
 use tokio::time::sleep;
@@ -68,7 +68,7 @@ async fn a_disk_that_does_not_answer_refuses_commits_until_it_does() {
         }
         assert_eq!(began.elapsed().as_secs(), 5);
         let second = house.try_commit(captured(2, lane(1))).await;
-        assert!(matches!(second, Err(StoreError::Blocked(_))), "{second:?}");
+        assert!(matches!(second, Err(KeepingError::Refused(_))), "{second:?}");
         house.disk.faults(Faults::default());
     });
     assert_eq!(first, Ok(()), "what was asked of the disk before is done");
@@ -93,7 +93,7 @@ async fn a_failing_disk_blocks_and_heals() {
         house.disk.faults(faults);
         for _ in 0..3 {
             let refused = house.try_commit(captured(2, lane(1))).await;
-            assert!(matches!(refused, Err(StoreError::Blocked(_))), "{name}: {refused:?}");
+            assert!(matches!(refused, Err(KeepingError::Refused(_))), "{name}: {refused:?}");
             assert!(!house.store.vitals().writable);
             // reads go on
             assert_eq!(house.store.outbox().due(lane(1), None, 10).await.unwrap().len(), 1);
@@ -125,7 +125,7 @@ async fn a_segment_that_cannot_be_made_is_made_later() {
     let house = House::open(settings.clone(), CrashDisk::default(), MemoryIndex::default()).await.unwrap();
     house.commit(captured(1, lane(1))).await;
     house.disk.faults(Faults { create: true, ..Faults::default() });
-    assert!(matches!(house.try_commit(captured(2, lane(1))).await, Err(StoreError::Blocked(_))));
+    assert!(matches!(house.try_commit(captured(2, lane(1))).await, Err(KeepingError::Refused(_))));
     sleep(Duration::from_secs(2)).await;
     house.disk.faults(Faults::default());
     sleep(Duration::from_secs(2)).await;
@@ -163,7 +163,7 @@ async fn a_closed_store_has_written_everything_and_takes_no_more() {
     let (disk, index) = house.close().await;
     assert_eq!(
         store.checkpoint().commit(Batch { records: captured(2, lane(1)) }).await,
-        Err(StoreError::Closed)
+        Err(KeepingError::Gone)
     );
     assert_eq!(store.run().await, Err(StoreError::Closed));
     assert_eq!(store.vitals().index_lag_frames, 0);
@@ -184,7 +184,7 @@ async fn a_crashed_store_answers_its_callers() {
         }
         assert_eq!(
             store.checkpoint().commit(Batch { records: captured(2, lane(1)) }).await,
-            Err(StoreError::Closed)
+            Err(KeepingError::Gone)
         );
         store.close().await;
     }
@@ -195,7 +195,7 @@ async fn a_batch_beyond_a_frame_is_refused_for_good() {
     let settings = StoreSettings { batch_bytes: 1 << 20, ..settings() };
     let house = House::open(settings, CrashDisk::default(), MemoryIndex::default()).await.unwrap();
     let huge = vec![row("1", Some(&"x".repeat(1 << 20)))];
-    assert!(matches!(house.try_commit(huge).await, Err(StoreError::TooLarge(_))));
+    assert!(matches!(house.try_commit(huge).await, Err(KeepingError::Failed(_))));
     house.commit(captured(1, lane(1))).await;
     assert_eq!(house.try_commit(Vec::new()).await, Ok(()));
 }

@@ -78,7 +78,7 @@ impl House {
     pub(crate) async fn commit(&self, records: Vec<Record>) {
         self.store.checkpoint().commit(Batch { records }).await.unwrap();
     }
-    pub(crate) async fn try_commit(&self, records: Vec<Record>) -> Result<(), StoreError> {
+    pub(crate) async fn try_commit(&self, records: Vec<Record>) -> Result<(), KeepingError> {
         self.store.checkpoint().commit(Batch { records }).await
     }
     /// Lets the index writer finish.
@@ -181,11 +181,11 @@ pub(crate) async fn ranked_answers(store: &Store) -> String {
     text_of(store, true).await.unwrap()
 }
 
-pub(crate) async fn try_answers(store: &Store) -> Result<String, StoreError> {
+pub(crate) async fn try_answers(store: &Store) -> Result<String, KeepingError> {
     text_of(store, false).await
 }
 
-async fn text_of(store: &Store, ranked: bool) -> Result<String, StoreError> {
+async fn text_of(store: &Store, ranked: bool) -> Result<String, KeepingError> {
     let list = store.history().list(&tenant(), &Filter { limit: 100, ..Filter::default() }).await?;
     let lanes = store.outbox().lanes().await?;
     let (mut due, mut first, mut bodies, mut rows) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -251,12 +251,12 @@ pub(crate) fn history() -> Vec<Vec<Record>> {
 }
 
 /// The event of a delivery, body included.
-pub(crate) async fn event_of(store: &Store, key: &DeliveryKey) -> Result<Option<Arc<Event>>, StoreError> {
+pub(crate) async fn event_of(store: &Store, key: &DeliveryKey) -> Result<Option<Arc<Event>>, KeepingError> {
     Ok(store.history().found(key).await?.and_then(|found| found.event))
 }
 
 /// What the shadow remembers of a row.
-pub(crate) async fn shadow_of(store: &Store, table: &str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+pub(crate) async fn shadow_of(store: &Store, table: &str, key: &[u8]) -> Result<Option<Bytes>, KeepingError> {
     let (table, key) = (table.to_owned(), key.to_vec());
     store.checkpoint().offload(move |checkpoint| checkpoint.shadow(&table, &key)).await?
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tailhook::clock::SystemClock;
 use tailhook::disk::RealDisk;
+use tailhook::domain::KeepingError;
 use tailhook::store::*;
 use tokio::task::JoinSet;
 
@@ -108,7 +109,7 @@ async fn same_or_rebuilt(folder: &Path, engine: Engine, expected: &str, what: &s
             let _broken_later = loops.join_all().await;
             recovery.rebuilt.is_some()
         }
-        Err(StoreError::Index(_)) => {
+        Err(KeepingError::Failed(_)) => {
             assert!(loops.join_all().await.iter().any(Result::is_err), "{what}: it goes on");
             let (store, recovery, loops) = open(folder, engine).await;
             assert!(recovery.rebuilt.is_some(), "{what}");

@@ -4,7 +4,7 @@ use crate::house::*;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tailhook::domain::{Lsn, Next};
+use tailhook::domain::{KeepingError, Lsn, Next};
 use tailhook::settings::StoreSettings;
 use tailhook::store::index::{Generation, Pair, Write};
 use tailhook::store::{Index, IndexError, IndexFactory, MemoryIndex, Reset, StoreError};
@@ -126,9 +126,9 @@ async fn an_index_that_fails_in_use_ends_the_run_and_is_rebuilt() {
         .find(|(k, _)| k.ends_with(ill.key.id.0.as_bytes()))
         .unwrap();
     overwrite(&house.index, &found, &[9; 9]);
-    assert!(matches!(house.store.history().delivery(&ill.key).await, Err(StoreError::Index(_))));
+    assert!(matches!(house.store.history().delivery(&ill.key).await, Err(KeepingError::Failed(_))));
     house.settle().await;
-    assert_eq!(house.try_commit(captured(9, lane(1))).await, Err(StoreError::Closed));
+    assert_eq!(house.try_commit(captured(9, lane(1))).await, Err(KeepingError::Gone));
     let (disk, index) = house.stop().await;
     let house = House::open(settings(), disk, index).await.unwrap();
     assert!(house.recovery.rebuilt.is_some());
@@ -263,6 +263,6 @@ async fn a_flipped_body_never_comes_out() {
     let body = event(1).body.clone();
     let at = house.disk.bytes(FIRST).windows(body.len()).position(|w| w == body).unwrap();
     house.disk.edit(FIRST, |bytes| bytes[at + 3] ^= 4);
-    assert!(matches!(event_of(&house.store, &key(1, lane(1))).await, Err(StoreError::Damaged(_))));
+    assert!(matches!(event_of(&house.store, &key(1, lane(1))).await, Err(KeepingError::Unusable(_))));
     assert!(event_of(&house.store, &key(2, lane(1))).await.unwrap().is_some());
 }

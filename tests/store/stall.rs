@@ -151,7 +151,7 @@ async fn a_rebuild_holds_up_no_commit() {
     assert_eq!(house.store.checkpoint().position(), Some(Lsn(900)));
     assert!(house.store.vitals().rebuilding);
     let asked = house.store.history().delivery(&key(1, lane(1))).await;
-    assert!(matches!(asked, Err(StoreError::Read(_))), "{asked:?}");
+    assert!(matches!(asked, Err(KeepingError::Failed(_))), "{asked:?}");
     index.stall(Duration::ZERO);
     assert_eq!(house.store.outbox().lanes().await.unwrap(), [lane(1)]);
     let pending = |store: &Store| (store.vitals().rebuilding, store.vitals().pending);

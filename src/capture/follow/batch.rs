@@ -1,14 +1,14 @@
 //! Purpose: transactions → one batch for the store: events, routed, with subscription changes, shadow and position.
 //! Must not: depend on a connection, or write.
 use crate::capture::follow::memory::Memory;
-use crate::domain::{Event, Lsn, Routed, Routing, TenantId, Transaction};
+use crate::domain::{Event, KeepingError, Lsn, Routed, Routing, TenantId, Transaction};
 use crate::fault;
 use crate::mapping::{Context, Fault, Mapping, ShadowChange};
 use crate::registry::rows::RowChange;
 use crate::registry::seal::Sealer;
 use crate::registry::{self, RefusedRows, rows};
 use crate::settings::EnvelopeSettings;
-use crate::store::{Batch, Checkpoint, Record, StoreError};
+use crate::store::{Batch, Checkpoint, Record};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -76,7 +76,7 @@ struct BatchMemory<'a> {
 }
 
 impl BatchMemory<'_> {
-    fn get(&self, table: &str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+    fn get(&self, table: &str, key: &[u8]) -> Result<Option<Bytes>, KeepingError> {
         if !self.rows.is_empty()
             && let Some(row) = self.rows.get(&(Arc::from(table), Bytes::copy_from_slice(key)))
         {
@@ -112,7 +112,7 @@ pub(in crate::capture) fn prepare(
     refused: &RefusedRows,
     checkpoint: &Checkpoint,
     memory: &Memory,
-) -> Result<Prepared, StoreError> {
+) -> Result<Prepared, KeepingError> {
     let routing = checkpoint.routing();
     let mut working: Option<(Routing, RefusedRows)> = None;
     let mut overlay = BatchMemory { checkpoint, memory, rows: BTreeMap::new(), cleared: BTreeSet::new() };

@@ -4,9 +4,10 @@
 //! While a table is filled, each of its rows lies under one line only: a row that is written leaves the others. What was begun
 //! is noted (`+` before the line), so that a mapping which comes back before the fill was complete is filled again
 //! instead of being taken for whole.
+use crate::domain::KeepingError;
 use crate::mapping::ShadowChange;
 use crate::mapping::rows::shadow::{Plan, TablePlan, parse_line};
-use crate::store::{Checkpoint, Record, StoreError};
+use crate::store::{Checkpoint, Record};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -77,7 +78,7 @@ impl Memory {
         checkpoint: &Checkpoint,
         table: &str,
         key: &[u8],
-    ) -> Result<Option<Bytes>, StoreError> {
+    ) -> Result<Option<Bytes>, KeepingError> {
         let Some(place) = self.places.get(table) else { return Ok(None) };
         if let Some(row) = checkpoint.shadow(&place.line, key)? {
             return Ok(Some(row));

@@ -8,11 +8,11 @@ use crate::capture::follow::slot::{self, Gap, IdentityTemplate, KnownHistory, Ve
 use crate::capture::follow::status::{CaptureError, CaptureStatus, SessionEnded, SessionError};
 use crate::capture::source::{Source, SourceError, Survey};
 use crate::clock::SharedClock;
-use crate::domain::Lsn;
+use crate::domain::{KeepingError, Lsn};
 use crate::fault;
 use crate::registry::RefusedRows;
 use crate::stop;
-use crate::store::{Batch, Checkpoint, Identity, Record, StoreError};
+use crate::store::{Batch, Checkpoint, Identity, Record};
 use crate::telemetry::Metrics;
 use std::sync::Arc;
 use std::time::Duration;
@@ -219,7 +219,7 @@ impl<S: Source> Supervisor<S> {
                 Ok(Some(Duration::from_millis(100)))
             }
             Err(SessionError::Store(
-                failed @ (StoreError::Damaged(_) | StoreError::Newer(_) | StoreError::Closed),
+                failed @ (KeepingError::Unusable(_) | KeepingError::Fenced(_) | KeepingError::Gone),
             )) => Err(CaptureError::Store(failed)),
             Err(SessionError::Store(failed)) => Ok(Some(self.note(&failed.to_string()))),
             Err(SessionError::Source(failed)) => self.refuse_or_pause(&failed).map(Some),

@@ -10,11 +10,11 @@ use crate::capture::follow::publish::Publisher;
 use crate::capture::follow::status::{CaptureStatus, SessionEnded, SessionError};
 use crate::capture::follow::waiting::Waiting;
 use crate::capture::source::{Frame, Source, SourceError};
-use crate::domain::Lsn;
+use crate::domain::{KeepingError, Lsn};
 use crate::fault;
 use crate::mapping::Context;
 use crate::stop;
-use crate::store::{Batch, Checkpoint, HUNG, Record, StoreError};
+use crate::store::{Batch, Checkpoint, HUNG, Record};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -37,7 +37,7 @@ pub(in crate::capture) struct CaptureHandles {
 /// The batch on its way to the disk.
 struct InFlight {
     /// Prepared where the index may be waited for, then committed.
-    done: Pin<Box<dyn Future<Output = Result<Prepared, StoreError>> + Send>>,
+    done: Pin<Box<dyn Future<Output = Result<Prepared, KeepingError>> + Send>>,
     /// Since when it waits for the journal; empty while it is prepared.
     handed_over: Arc<OnceLock<Instant>>,
 }
@@ -63,7 +63,7 @@ pub(in crate::capture) struct CaptureSession<'a, S> {
     asked: Option<(Lsn, Instant)>,
 }
 
-async fn settled(in_flight: &mut Option<InFlight>) -> Result<Prepared, StoreError> {
+async fn settled(in_flight: &mut Option<InFlight>) -> Result<Prepared, KeepingError> {
     match in_flight {
         Some(batch) => batch.done.as_mut().await,
         None => std::future::pending().await,
@@ -75,14 +75,14 @@ async fn commit(
     checkpoint: &Checkpoint,
     mut prepared: Prepared,
     unseen: bool,
-) -> Result<Prepared, StoreError> {
+) -> Result<Prepared, KeepingError> {
     for batch in std::mem::take(&mut prepared.batches) {
         fault::crash_point("capture.before-frame");
         let commit = async {
             if unseen { checkpoint.commit_unseen(batch).await } else { checkpoint.commit(batch).await }
         };
         match commit.await {
-            Err(StoreError::Blocked(_)) if fault::planted("blocked-is-done") => {}
+            Err(KeepingError::Refused(_)) if fault::planted("blocked-is-done") => {}
             done => done?,
         }
         fault::crash_point("capture.frame-durable");
@@ -182,7 +182,7 @@ impl<'a, S: Source> CaptureSession<'a, S> {
                     self.durable(prepared);
                     Ok(())
                 }
-                Err(StoreError::Blocked(_)) => Ok(()),
+                Err(KeepingError::Refused(_)) => Ok(()),
                 Err(failed) => Err(failed.into()),
             },
         }
@@ -272,7 +272,7 @@ impl<'a, S: Source> CaptureSession<'a, S> {
     /// Prepares a batch and commits it. One is in flight at a time: what it is prepared with does not change meanwhile.
     fn send(
         &mut self,
-        prepare: impl Future<Output = Result<Prepared, StoreError>> + Send + 'static,
+        prepare: impl Future<Output = Result<Prepared, KeepingError>> + Send + 'static,
         unseen: bool,
     ) {
         debug_assert!(self.in_flight.is_none(), "one batch at a time");
@@ -289,12 +289,12 @@ impl<'a, S: Source> CaptureSession<'a, S> {
     /// The batch in flight has ended: if it is durable, others hear of it, and the server if it asked.
     async fn settle(
         &mut self,
-        done: Result<Prepared, StoreError>,
+        done: Result<Prepared, KeepingError>,
     ) -> Result<Option<SessionEnded>, SessionError> {
         self.in_flight = None;
         let prepared = match done {
             Ok(prepared) => prepared,
-            Err(StoreError::Blocked(why)) => return Ok(Some(SessionEnded::Blocked(why))),
+            Err(KeepingError::Refused(why)) => return Ok(Some(SessionEnded::Blocked(why))),
             Err(failed) => return Err(failed.into()),
         };
         fault::crash_point("capture.batch-durable");

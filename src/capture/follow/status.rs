@@ -1,6 +1,6 @@
 //! Purpose: what others may see of capture: whether it streams, and why it ended. Must not: decide either.
 use crate::capture::source::SourceError;
-use crate::store::StoreError;
+use crate::domain::KeepingError;
 
 /// Why capture ended for good.
 #[derive(Debug, thiserror::Error)]
@@ -10,7 +10,7 @@ pub enum CaptureError {
     Operator(String),
     /// The journal is damaged or closed.
     #[error(transparent)]
-    Store(StoreError),
+    Store(KeepingError),
 }
 
 /// What capture does now; for `/readyz`, metrics and the log.
@@ -30,15 +30,15 @@ pub(in crate::capture) enum SessionError {
     /// The server's side.
     Source(SourceError),
     /// Our side.
-    Store(StoreError),
+    Store(KeepingError),
 }
 impl From<SourceError> for SessionError {
     fn from(error: SourceError) -> Self {
         Self::Source(error)
     }
 }
-impl From<StoreError> for SessionError {
-    fn from(error: StoreError) -> Self {
+impl From<KeepingError> for SessionError {
+    fn from(error: KeepingError) -> Self {
         Self::Store(error)
     }
 }

@@ -2,15 +2,18 @@
 use super::*;
 use crate::clock::{Clock, SystemClock};
 use crate::disk::{Disk, RealDisk};
+use crate::dispatch::DispatchStatus;
 use crate::domain::{
-    Delivery, DeliveryId, DeliveryKey, Event, EventId, Failure, Lsn, Options, Outcome, Pattern, Resource,
-    Sealed, Secret, Sequence, Status as DeliveryStatus, Subscription, SubscriptionId, TenantId,
+    Delivery, DeliveryId, DeliveryKey, Event, EventId, EventName, Failure, Lsn, Options, Outcome, Pattern,
+    Resource, Sealed, Secret, Sequence, Status as DeliveryStatus, Subscription, SubscriptionId, TenantId,
 };
 use crate::egress::Request;
-use crate::registry::seal::Field;
+use crate::registry::seal::{Field, Sealer};
 use crate::settings::{BackoffSettings, DispatchSettings};
 use crate::store::{Batch, Identity, MemoryIndex, Record, Store};
+use crate::telemetry::Metrics;
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::io;
 use std::pin::pin;
 use std::sync::Mutex;
@@ -95,7 +98,7 @@ struct House {
     store: Store,
     transport: Scripted,
     stop: watch::Sender<bool>,
-    tasks: JoinSet<Result<(), StoreError>>,
+    tasks: JoinSet<Result<(), KeepingError>>,
     status: DispatchStatus,
     metrics: Metrics,
     next: u128,
@@ -111,7 +114,7 @@ impl House {
         let (store, _) = Store::open(settings, disk, index, Arc::new(SystemClock)).await.unwrap();
         let mut tasks = JoinSet::new();
         let running = store.clone();
-        tasks.spawn(async move { running.run().await });
+        tasks.spawn(async move { Ok(running.run().await?) });
         // the first snapshot is behind us
         store.checkpoint().commit(Batch { records: vec![Record::Position(Lsn(1))] }).await.unwrap();
         Self {
@@ -205,7 +208,7 @@ impl House {
         self.transport.seen.lock().unwrap().clone()
     }
     /// Stops dispatch and gives its result.
-    async fn stop(&mut self) -> Result<(), StoreError> {
+    async fn stop(&mut self) -> Result<(), KeepingError> {
         self.stop.send_replace(true);
         self.tasks.join_next().await.unwrap().unwrap()
     }

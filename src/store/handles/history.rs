@@ -1,9 +1,8 @@
 //! Purpose: deliveries past and present, a tenant's own, and what people do to them. Must not: wait for a rebuild longer than a client
 //! would.
-use crate::domain::{Delivery, DeliveryId, DeliveryKey, Routed, Routing, TenantId};
+use crate::domain::{Delivery, DeliveryId, DeliveryKey, KeepingError, Routed, Routing, TenantId};
 use crate::store::engine::core::Core;
 use crate::store::engine::reading::{Filter, FoundDelivery, Page};
-use crate::store::error::StoreError;
 use crate::store::records::record::{Batch, Idempotent, Record};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -20,38 +19,37 @@ impl History {
         self.core.routing.subscribe()
     }
     /// One delivery.
-    pub async fn delivery(&self, key: &DeliveryKey) -> Result<Option<Delivery>, StoreError> {
+    pub async fn delivery(&self, key: &DeliveryKey) -> Result<Option<Delivery>, KeepingError> {
         let key = key.clone();
-        self.core.ask_soon(move |core| Ok(core.entry(&key)?.map(|entry| entry.delivery))).await
+        Ok(self.core.ask_soon(move |core| Ok(core.entry(&key)?.map(|entry| entry.delivery))).await?)
     }
     /// One delivery and its event. The event is `None` when its place is gone with the end of its history.
-    pub async fn found(&self, key: &DeliveryKey) -> Result<Option<FoundDelivery>, StoreError> {
+    pub async fn found(&self, key: &DeliveryKey) -> Result<Option<FoundDelivery>, KeepingError> {
         let key = key.clone();
         match self.core.ask_soon(move |core| core.entry(&key)).await? {
-            Some(entry) => self.core.found(entry).await.map(Some),
+            Some(entry) => Ok(Some(self.core.found(entry).await?)),
             None => Ok(None),
         }
     }
     /// A tenant's deliveries, newest first.
-    pub async fn list(&self, tenant: &TenantId, filter: &Filter) -> Result<Page, StoreError> {
+    pub async fn list(&self, tenant: &TenantId, filter: &Filter) -> Result<Page, KeepingError> {
         let (tenant, filter) = (tenant.clone(), filter.clone());
-        self.core
-            .ask_soon(move |core| {
-                let mut deliveries = Vec::new();
-                let next = core.list(&tenant, &filter, &mut |entry| {
-                    deliveries.push(entry.delivery);
-                    Ok(())
-                })?;
-                Ok(Page { deliveries, next })
-            })
-            .await
+        let listed = self.core.ask_soon(move |core| {
+            let mut deliveries = Vec::new();
+            let next = core.list(&tenant, &filter, &mut |entry| {
+                deliveries.push(entry.delivery);
+                Ok(())
+            })?;
+            Ok(Page { deliveries, next })
+        });
+        Ok(listed.await?)
     }
     /// The same with their events.
     pub async fn list_found(
         &self,
         tenant: &TenantId,
         filter: &Filter,
-    ) -> Result<(Vec<FoundDelivery>, Option<DeliveryId>), StoreError> {
+    ) -> Result<(Vec<FoundDelivery>, Option<DeliveryId>), KeepingError> {
         let (tenant, filter) = (tenant.clone(), filter.clone());
         let listed = self.core.ask_soon(move |core| {
             let mut entries = Vec::new();
@@ -69,7 +67,7 @@ impl History {
         Ok((all, next))
     }
     /// An event that somebody posted, and the answer to be remembered for it: both or none.
-    pub async fn post(&self, routed: Routed, answer: Option<Idempotent>) -> Result<(), StoreError> {
+    pub async fn post(&self, routed: Routed, answer: Option<Idempotent>) -> Result<(), KeepingError> {
         self.keep(Record::routed(routed).collect(), answer).await
     }
     /// Pending again, attempts 0; ignored unless failed or abandoned. With the answer to be remembered: both or none.
@@ -78,12 +76,12 @@ impl History {
         key: DeliveryKey,
         at_ms: i64,
         answer: Option<Idempotent>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), KeepingError> {
         self.keep(vec![Record::Retried { key, at_ms }], answer).await
     }
 
-    async fn keep(&self, mut records: Vec<Record>, answer: Option<Idempotent>) -> Result<(), StoreError> {
+    async fn keep(&self, mut records: Vec<Record>, answer: Option<Idempotent>) -> Result<(), KeepingError> {
         records.extend(answer.map(|answer| Record::Idempotent(Box::new(answer))));
-        self.core.commit(Batch { records }, false).await
+        Ok(self.core.commit(Batch { records }, false).await?)
     }
 }

@@ -1,7 +1,8 @@
 //! Purpose: what is owed, for the one who delivers it. Must not: have two consumers: `fresh` is for one.
-use crate::domain::{Delivery, DeliveryKey, Event, Pending, Routing, Seq, Settled, SubscriptionId};
+use crate::domain::{
+    Delivery, DeliveryKey, Event, KeepingError, Pending, Routing, Seq, Settled, SubscriptionId,
+};
 use crate::store::engine::core::Core;
-use crate::store::error::StoreError;
 use crate::store::handles::lease::OwnerLease;
 use crate::store::records::entry::Locator;
 use crate::store::records::record::{Batch, Record};
@@ -25,8 +26,8 @@ impl Outbox {
         self.core.routing.subscribe()
     }
     /// Subscriptions with something pending: what dispatch starts with.
-    pub async fn lanes(&self) -> Result<Vec<SubscriptionId>, StoreError> {
-        self.core.ask(Core::lanes).await
+    pub async fn lanes(&self) -> Result<Vec<SubscriptionId>, KeepingError> {
+        Ok(self.core.ask(Core::lanes).await?)
     }
     /// Pending deliveries of a lane with `seq > after` (`None`: from the start), in order. As of one time within the call: there is no
     /// hole below the last one.
@@ -35,16 +36,16 @@ impl Outbox {
         lane: SubscriptionId,
         after: Option<Seq>,
         limit: usize,
-    ) -> Result<Vec<Pending>, StoreError> {
-        self.core.ask(move |core| core.due(lane, after, limit)).await
+    ) -> Result<Vec<Pending>, KeepingError> {
+        Ok(self.core.ask(move |core| core.due(lane, after, limit)).await?)
     }
     /// The first pending delivery of an ordering key in a lane.
     pub async fn first_in_order(
         &self,
         lane: SubscriptionId,
         order: u64,
-    ) -> Result<Option<Pending>, StoreError> {
-        self.core.ask(move |core| core.first_in_order(lane, order)).await
+    ) -> Result<Option<Pending>, KeepingError> {
+        Ok(self.core.ask(move |core| core.first_in_order(lane, order)).await?)
     }
     /// Waits for deliveries that became pending since the last call (new, or retried by hand), in commit order.
     /// The feed is bounded: when it overflowed, the second value is true and the caller re-reads its lanes.
@@ -54,25 +55,26 @@ impl Outbox {
     }
     /// The event of a delivery that is owed, body included: from memory when fresh, else from the log, checked. `None`: its place
     /// is gone with the end of its history. `Damaged`: its bytes are not what was written.
-    pub async fn event(&self, pending: &Pending) -> Result<Option<Arc<Event>>, StoreError> {
+    pub async fn event(&self, pending: &Pending) -> Result<Option<Arc<Event>>, KeepingError> {
         let (at, id) = (Locator::of(pending.place), pending.event_id);
         match self.core.cached(at, id) {
             Some(event) => Ok(Some(event)),
-            None => self.core.event_at(at, id).await,
+            None => Ok(self.core.event_at(at, id).await?),
         }
     }
     /// A delivery, whatever became of it.
-    pub async fn delivery(&self, key: &DeliveryKey) -> Result<Option<Delivery>, StoreError> {
+    pub async fn delivery(&self, key: &DeliveryKey) -> Result<Option<Delivery>, KeepingError> {
         let key = key.clone();
-        self.core.ask_soon(move |core| Ok(core.entry(&key)?.map(|entry| entry.delivery))).await
+        Ok(self.core.ask_soon(move |core| Ok(core.entry(&key)?.map(|entry| entry.delivery))).await?)
     }
     /// Whose time it is: no attempt begins when it is over.
     pub fn lease(&self) -> OwnerLease {
         self.lease.clone()
     }
     /// Makes outcomes durable, all or nothing. `Fenced`: they are another owner's now, for good. What is not legal any more (the delivery has ended) is ignored.
-    pub async fn settle(&self, settled: Vec<Settled>) -> Result<(), StoreError> {
-        self.core.commit(Batch { records: settled.into_iter().map(Record::from).collect() }, false).await
+    pub async fn settle(&self, settled: Vec<Settled>) -> Result<(), KeepingError> {
+        let records = settled.into_iter().map(Record::from).collect();
+        Ok(self.core.commit(Batch { records }, false).await?)
     }
     /// Resolves when outcomes are taken; at once if they are. Cancel-safe.
     pub async fn writable(&self) {

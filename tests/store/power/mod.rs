@@ -15,6 +15,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use tailhook::disk::RealDisk;
+use tailhook::domain::KeepingError;
 use tailhook::store::*;
 use tailhook_demo::random::Random;
 use tokio::task::JoinSet;
@@ -52,7 +53,7 @@ async fn examine(cut: &Cut, folder: &Path) -> Result<Found, String> {
         match look(cut, &store).await {
             Ok(faults) if faults.is_empty() => return Ok(found),
             Ok(faults) => return Err(faults.join("; ")),
-            Err(StoreError::Index(_)) if !found.failed => {
+            Err(KeepingError::Failed(_)) if !found.failed => {
                 found.failed = true;
                 let ended = store.run().await;
                 assert!(matches!(ended, Err(StoreError::Index(_))), "{ended:?}");
@@ -63,7 +64,7 @@ async fn examine(cut: &Cut, folder: &Path) -> Result<Found, String> {
 }
 
 /// Everything that the store says otherwise than it must.
-async fn look(cut: &Cut, store: &Store) -> Result<Vec<String>, StoreError> {
+async fn look(cut: &Cut, store: &Store) -> Result<Vec<String>, KeepingError> {
     let survived = marker(store).await?;
     if survived < cut.confirmed {
         return Ok(vec![format!("{survived} commits of {} confirmed ones are there", cut.confirmed)]);

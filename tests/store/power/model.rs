@@ -4,7 +4,7 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tailhook::domain::*;
-use tailhook::store::{Record, Store, StoreError};
+use tailhook::store::{Record, Store};
 
 /// Finished deliveries are kept this long in these tests.
 pub(crate) const HISTORY_US: i64 = 6 * 3600 * 1_000_000;
@@ -89,7 +89,7 @@ impl Model {
     }
 
     /// Everything that the store says otherwise. `now_us`: what had its time may be gone.
-    pub(crate) async fn faults(&self, store: &Store, now_us: i64) -> Result<Vec<String>, StoreError> {
+    pub(crate) async fn faults(&self, store: &Store, now_us: i64) -> Result<Vec<String>, KeepingError> {
         let mut faults = Vec::new();
         let mut wrong = |what: String| faults.push(what);
         if store.checkpoint().position() != self.position {
@@ -141,7 +141,7 @@ impl Model {
 }
 
 /// How many commits the store has.
-pub(crate) async fn marker(store: &Store) -> Result<usize, StoreError> {
+pub(crate) async fn marker(store: &Store) -> Result<usize, KeepingError> {
     let count = shadow_of(store, "test.marker", b"commits").await?;
     Ok(count.map_or(0, |count| std::str::from_utf8(&count).unwrap().parse().unwrap()))
 }
