@@ -3,7 +3,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use std::time::Duration;
 use tailhook::dispatch::{Facts, Job, Now, Scheduler};
 use tailhook::domain::{
-    BodyPlace, DeliveryId, DeliveryKey, EndpointKey, EventId, Outcome, Pending, SubscriptionId, TenantId,
+    BodyPlace, DeliveryId, DeliveryKey, EndpointKey, EventId, Outcome, Pending, Seq, SubscriptionId, TenantId,
 };
 use tailhook::settings::DispatchSettings;
 use tokio::time::Instant;
@@ -50,7 +50,7 @@ impl Desk {
             place: BodyPlace::default(),
             subscription: lane(to),
             order: Some(self.seq),
-            seq: (self.seq, 0),
+            seq: Seq::new(self.seq, 0),
             due_ms: WALL,
             counted_attempts: 0,
             attempts: 0,

@@ -9,9 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tailhook::clock::SystemClock;
 use tailhook::dispatch::{self, DispatchParts};
-use tailhook::domain::{Lsn, Outcome, Pattern, Subscription};
+use tailhook::domain::{Outcome, Pattern, Subscription};
 use tailhook::egress::{Request, Transport};
-use tailhook::registry::Routing;
 use tailhook::registry::seal::Sealer;
 use tailhook::settings::DispatchSettings;
 use tailhook::store::Record;
@@ -73,14 +72,11 @@ pub(crate) async fn deliver(folder: &Path, _size: u64) -> anyhow::Result<()> {
     let after = house.after();
     figure(&format!("{after}open"), watch.seconds() * 1e3, "ms");
     let transport = Yes::default();
-    let routing = Arc::new(Routing::load(house.store.checkpoint().subscriptions(), Lsn(1)));
-    let (_routing, routing) = watch::channel(routing);
     let (_names, names) = watch::channel(Arc::new(BTreeSet::new()));
     let (stop, stopped) = watch::channel(false);
     let parts = DispatchParts {
         outbox: house.store.outbox(),
         transport: transport.clone(),
-        routing,
         sealer: Sealer::plaintext(),
         clock: Arc::new(SystemClock),
         settings: DispatchSettings { max_pending: u64::MAX, ..DispatchSettings::default() },

@@ -26,8 +26,9 @@ pub use serve::serve;
 
 use crate::access::CallerLimiter;
 use crate::clock::SharedClock;
+use crate::domain::Routing;
 use crate::postgres::subscriptions::Subscriptions;
-use crate::registry::Routing;
+use crate::registry::RefusedRows;
 use crate::registry::seal::Sealer;
 use crate::settings::{AdminSettings, EnvelopeSettings};
 use crate::store::{HUNG, History, Store, StoreError};
@@ -67,8 +68,8 @@ pub struct ApiParts {
     pub settings: watch::Receiver<Arc<ApiSettings>>,
     /// Deliveries, idempotent answers.
     pub store: Store,
-    /// What capture has applied.
-    pub routing: watch::Receiver<Arc<Routing>>,
+    /// Rows of the table that are not routed.
+    pub refused: watch::Receiver<Arc<RefusedRows>>,
     /// Where subscriptions are written.
     pub subscriptions: Subscriptions,
     /// Seals new secrets.
@@ -91,6 +92,7 @@ struct Api(Arc<ApiInner>);
 
 struct ApiInner {
     parts: ApiParts,
+    routing: watch::Receiver<Arc<Routing>>,
     limiter: CallerLimiter,
     writes: settled::Writes,
     busy_keys: idempotency::Busy,
@@ -100,6 +102,7 @@ struct ApiInner {
 impl Api {
     fn new(parts: ApiParts) -> Self {
         Self(Arc::new(ApiInner {
+            routing: parts.store.history().routing(),
             parts,
             limiter: CallerLimiter::new(tokio::time::Instant::now()),
             writes: settled::Writes::default(),

@@ -38,7 +38,7 @@ pub(super) async fn status(
     Extension(SeesAll(sees_all)): Extension<SeesAll>,
 ) -> Response {
     let parts = &api.0.parts;
-    let (vitals, routing) = (parts.store.vitals(), parts.routing.borrow().clone());
+    let (vitals, applied) = (parts.store.vitals(), api.0.routing.borrow().applied);
     let reasons = parts.health.reasons(vitals);
     let mut status = serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -46,7 +46,7 @@ pub(super) async fn status(
         "reasons": reasons,
         "streaming": parts.health.is_streaming(),
         "gap": parts.health.gap(),
-        "applied_lsn": routing.applied.to_string(),
+        "applied_lsn": applied.to_string(),
         "slot_lag_bytes": parts.metrics.slot_lag_bytes.get(),
         "slot_lag_seconds": parts.metrics.slot_lag_seconds.get(),
         "pending_deliveries": vitals.pending,
@@ -55,7 +55,8 @@ pub(super) async fn status(
         "endpoints_refusing": parts.metrics.endpoints_refusing.get(),
     });
     if sees_all {
-        let refused = routing.refused.iter().take(100);
+        let refused = parts.refused.borrow().clone();
+        let refused = refused.iter().take(100);
         let entry = |(id, why): (&SubscriptionId, &String)| serde_json::json!({"subscription_id": id.to_string(), "reason": why});
         status["refused_subscriptions"] = refused.map(entry).collect();
     }

@@ -1,9 +1,9 @@
 //! Read your writes (SPEC 6): which subscription writes of this process the routing has not applied yet, and waiting for
 //! them. Knows no request.
 use super::Api;
-use crate::domain::{Lsn, Subscription, SubscriptionId};
+use crate::domain::{Lsn, Routing, Subscription, SubscriptionId};
 use crate::postgres::subscriptions::WrittenSubscription;
-use crate::registry::Routing;
+use crate::registry::RefusedRows;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -36,7 +36,7 @@ impl Expected {
         Self { id, active, updated_us: written.updated_us, lsn: written.lsn, since }
     }
     /// By position, or by the row itself: on an idle server the position may be reached only with the next commit.
-    fn is_applied(&self, routing: &Routing) -> bool {
+    fn is_applied(&self, routing: &Routing, refused: &RefusedRows) -> bool {
         if self.lsn.is_some_and(|lsn| routing.applied >= lsn) {
             return true;
         }
@@ -45,7 +45,7 @@ impl Expected {
                 *updated_us > self.updated_us || (*updated_us == self.updated_us && *active == self.active)
             }
             // a deletion is not known to be applied by an absence: the creation may still be on its way
-            None => self.active && routing.refused.contains_key(&self.id),
+            None => self.active && refused.contains_key(&self.id),
         }
     }
 }
@@ -63,11 +63,11 @@ impl Writes {
         writes.push_back(expected);
     }
     /// Forgets what is applied; is nothing left?
-    fn all_applied(&self, routing: &Routing, now: Instant) -> bool {
+    fn all_applied(&self, routing: &Routing, refused: &RefusedRows, now: Instant) -> bool {
         let mut writes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         writes.retain(|w| {
             let hopeless = w.lsn.is_none() && now.saturating_duration_since(w.since) > FORGET;
-            !hopeless && !w.is_applied(routing)
+            !hopeless && !w.is_applied(routing, refused)
         });
         writes.is_empty()
     }
@@ -83,24 +83,31 @@ impl Api {
     ) -> bool {
         let expected = Expected::new(id, active, written, Instant::now());
         self.0.writes.add(expected);
-        self.wait(|routing| expected.is_applied(routing)).await.is_some()
+        self.wait(|routing, refused| expected.is_applied(routing, refused)).await.is_some()
     }
     /// The routing once it has applied every write of this process; `None`: not within 2 s.
     pub(super) async fn settled(&self) -> Option<Arc<Routing>> {
-        self.wait(|routing| self.0.writes.all_applied(routing, Instant::now())).await
+        self.wait(|routing, refused| self.0.writes.all_applied(routing, refused, Instant::now())).await
     }
-    async fn wait(&self, mut done: impl FnMut(&Routing) -> bool) -> Option<Arc<Routing>> {
-        let mut watch = self.0.parts.routing.clone();
+    async fn wait(&self, mut done: impl FnMut(&Routing, &RefusedRows) -> bool) -> Option<Arc<Routing>> {
+        let (mut watch, mut refusals) = (self.0.routing.clone(), self.0.parts.refused.clone());
+        let mut announced = true;
         let deadline = Instant::now() + PATIENCE;
         loop {
             let routing = watch.borrow_and_update().clone();
-            if done(&routing) {
+            let refused = refusals.borrow_and_update().clone();
+            if done(&routing, &refused) {
                 return Some(routing);
             }
-            match timeout_at(deadline, watch.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return None,
-            }
+            let changed = async {
+                tokio::select! {
+                    biased;
+                    _ = watch.changed() => {}
+                    // capture may have ended
+                    changed = refusals.changed(), if announced => announced = changed.is_ok(),
+                }
+            };
+            timeout_at(deadline, changed).await.ok()?;
         }
     }
 }
@@ -131,6 +138,7 @@ mod tests {
         let written = |lsn| WrittenSubscription { created_us: 0, updated_us: 5, lsn };
         let expect = |active, lsn| Expected::new(row(0, true).id, active, written(lsn), now);
         let routing = |rows: Vec<Subscription>, applied| Routing::load(rows, Lsn(applied));
+        let none = RefusedRows::new();
         for (expected, routing, applied) in [
             (expect(true, Some(Lsn(9))), routing(vec![], 8), false),
             (expect(true, Some(Lsn(9))), routing(vec![], 9), true),
@@ -142,15 +150,15 @@ mod tests {
             (expect(false, Some(Lsn(9))), routing(vec![], 8), false),
             (expect(false, Some(Lsn(9))), routing(vec![], 10), true),
         ] {
-            assert_eq!(expected.is_applied(&routing), applied, "{expected:?}");
+            assert_eq!(expected.is_applied(&routing, &none), applied, "{expected:?}");
             let writes = Writes::default();
             writes.add(expected);
-            assert_eq!(writes.all_applied(&routing, now), applied);
+            assert_eq!(writes.all_applied(&routing, &none, now), applied);
         }
         let writes = Writes::default();
         writes.add(expect(true, None));
-        assert!(!writes.all_applied(&Routing::default(), now + FORGET));
-        assert!(writes.all_applied(&Routing::default(), now + FORGET + Duration::from_secs(1)));
+        assert!(!writes.all_applied(&Routing::default(), &none, now + FORGET));
+        assert!(writes.all_applied(&Routing::default(), &none, now + FORGET + Duration::from_secs(1)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -158,16 +166,17 @@ mod tests {
         let now = Instant::now();
         let written = |lsn| WrittenSubscription { created_us: 0, updated_us: 5, lsn };
         let expect = |active, lsn| Expected::new(row(0, true).id, active, written(lsn), now);
-        assert!(!expect(true, None).is_applied(&Routing::load(vec![row(5, false)], Lsn(0))));
+        let (nobody, none) = (Routing::default(), RefusedRows::new());
+        assert!(!expect(true, None).is_applied(&Routing::load(vec![row(5, false)], Lsn(0)), &none));
         // a row that was refused is as good as applied, but for a deletion
-        let mut refused = Routing::default();
-        refused.refused.insert(row(0, true).id, "why".into());
-        assert!(expect(true, None).is_applied(&refused) && !expect(false, None).is_applied(&refused));
-        assert!(!expect(true, None).is_applied(&Routing::default()));
+        let refused = RefusedRows::from([(row(0, true).id, "why".into())]);
+        assert!(expect(true, None).is_applied(&nobody, &refused));
+        assert!(!expect(false, None).is_applied(&nobody, &refused));
+        assert!(!expect(true, None).is_applied(&nobody, &none));
         // what has a position is waited for, however long
         let writes = Writes::default();
         writes.add(expect(true, Some(Lsn(9))));
-        assert!(!writes.all_applied(&Routing::default(), now + 2 * FORGET));
+        assert!(!writes.all_applied(&nobody, &none, now + 2 * FORGET));
     }
 
     #[tokio::test(start_paused = true)]

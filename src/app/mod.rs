@@ -14,7 +14,6 @@ use crate::config::Config;
 use crate::disk::RealDisk;
 use crate::dispatch;
 use crate::fault;
-use crate::registry::Routing;
 use crate::registry::seal::holds_sealed;
 use crate::stop;
 use crate::store::{Recovery, Store};
@@ -49,16 +48,14 @@ pub async fn run(config: Config, options: RunOptions, shutdown: watch::Receiver<
         .await
         .with_context(|| format!("admin.listen = \"{}\" cannot be listened on", config.admin.listen))?;
     fault::crash_point("start.listening");
-    let routing =
-        Routing::load(store.checkpoint().subscriptions(), store.checkpoint().position().unwrap_or_default());
-    let (routing, routes) = watch::channel(Arc::new(routing));
+    let (refused, refusals) = watch::channel(Arc::default());
     let (status, capture_status) = watch::channel(crate::capture::CaptureStatus::default());
     let health = admin::Health::default();
     let egress = config.egress.clone();
     let proxy = crate::egress::Proxy::new(&egress, clock.clone())?;
     let shared = wiring::Shared {
         store: store.clone(),
-        routing: routes,
+        refused: refusals,
         sealer,
         clock,
         metrics: metrics.clone(),
@@ -67,7 +64,7 @@ pub async fn run(config: Config, options: RunOptions, shutdown: watch::Receiver<
     };
     let dispatch_status = dispatch::DispatchStatus::default();
     let stages = pipeline::Stages {
-        capture: wiring::capture(&config, &options, &shared, (routing, status))?,
+        capture: wiring::capture(&config, &options, &shared, (refused, status))?,
         dispatch: wiring::dispatch(&config, &shared, proxy, dispatch_status),
         store: store.clone(),
     };

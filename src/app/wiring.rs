@@ -17,7 +17,7 @@ use crate::postgres::TableName;
 use crate::postgres::subscriptions::Subscriptions;
 use crate::postgres::url::Address;
 use crate::registry::seal::Sealer;
-use crate::registry::{Routing, master_key};
+use crate::registry::{RefusedRows, master_key};
 use crate::settings::{EgressSettings, StoreSettings};
 use crate::store::{Engine, FlushObserver, Recovery, Store, StoreError, index::engine};
 use crate::telemetry::Metrics;
@@ -30,7 +30,7 @@ use tokio::sync::watch;
 /// What several stages hold.
 pub(super) struct Shared {
     pub(super) store: Store,
-    pub(super) routing: watch::Receiver<Arc<Routing>>,
+    pub(super) refused: watch::Receiver<Arc<RefusedRows>>,
     pub(super) sealer: Sealer,
     pub(super) clock: SharedClock,
     pub(super) metrics: Metrics,
@@ -88,7 +88,7 @@ pub(super) fn capture(
     config: &Config,
     options: &RunOptions,
     shared: &Shared,
-    publish: (watch::Sender<Arc<Routing>>, watch::Sender<capture::CaptureStatus>),
+    publish: (watch::Sender<Arc<RefusedRows>>, watch::Sender<capture::CaptureStatus>),
 ) -> anyhow::Result<capture::CaptureParts<PostgresSource>> {
     let database = &config.database;
     let guard = Guard::new(&shared.egress);
@@ -114,7 +114,7 @@ pub(super) fn capture(
             sealer: shared.sealer.clone(),
             check_url,
         },
-        routing: publish.0,
+        refused: publish.0,
         status: publish.1,
         clock: shared.clock.clone(),
         metrics: shared.metrics.clone(),
@@ -138,7 +138,6 @@ pub(super) fn dispatch(
     dispatch::DispatchParts {
         outbox: shared.store.outbox(),
         transport,
-        routing: shared.routing.clone(),
         sealer: shared.sealer.clone(),
         clock: shared.clock.clone(),
         settings: config.dispatch.clone(),
@@ -162,7 +161,7 @@ pub(super) fn api(config: &Config, shared: &Shared) -> admin::Router {
     admin::router(admin::ApiParts {
         settings: watch::channel(Arc::new(callers(config))).1,
         store: shared.store.clone(),
-        routing: shared.routing.clone(),
+        refused: shared.refused.clone(),
         subscriptions: Subscriptions::new(api_url.expose(), &database.schema),
         sealer: shared.sealer.clone(),
         clock: shared.clock.clone(),

@@ -9,7 +9,7 @@ use crate::store::Outbox;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// The transport keeps the deadline itself; this only guards against one that does not.
 const GRACE: Duration = Duration::from_secs(2);
@@ -28,7 +28,8 @@ pub(in crate::dispatch) struct Attempting<T> {
 /// What it came to.
 #[derive(Debug)]
 pub(in crate::dispatch) struct Attempted {
-    pub(in crate::dispatch) outcome: Outcome,
+    /// `None`: it was not ours to make any more.
+    pub(in crate::dispatch) outcome: Option<Outcome>,
     /// When the request left, or would have: Unix milliseconds.
     pub(in crate::dispatch) at_ms: i64,
     /// Name and Unix microseconds of each event that could be read.
@@ -44,7 +45,7 @@ impl Attempted {
             retry_after_ms: None,
             duration_us: 0,
         };
-        Self { outcome, at_ms, events }
+        Self { outcome: Some(outcome), at_ms, events }
     }
 }
 
@@ -72,6 +73,9 @@ impl<T: Transport> Attempting<T> {
             timestamp: at_ms / 1000,
             deadline: self.timeout,
         };
+        if !self.outbox.lease().holds(Instant::now()) && !fault::planted("past-the-lease") {
+            return Attempted { outcome: None, at_ms, events: about };
+        }
         fault::crash_point("dispatch.before-send");
         let limit = self.timeout.saturating_add(GRACE);
         let outcome = timeout(limit, self.transport.send(request)).await.unwrap_or_else(|_| Outcome {
@@ -81,7 +85,7 @@ impl<T: Transport> Attempting<T> {
             duration_us: limit.as_micros() as u64,
         });
         fault::crash_point("dispatch.sent");
-        Attempted { outcome, at_ms, events: about }
+        Attempted { outcome: Some(outcome), at_ms, events: about }
     }
 
     /// Reads the events of all members.

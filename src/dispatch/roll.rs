@@ -27,8 +27,8 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
                 self.review = Review::After(lanes.last().copied());
             }
             for lane in lanes {
-                // What is gone stays gone until the routing says otherwise; no need to ask the store each time.
-                if !self.scheduler.is_gone(lane) || self.routed(lane).is_some() {
+                // what is gone stays gone until the routing has it again
+                if !self.scheduler.is_gone(lane) || self.current(lane).is_some() {
                     self.refresh_lane(lane);
                 }
             }
@@ -46,8 +46,8 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         }
     }
 
-    /// A closed lane's subscription may be active again, or another tenant's, before the routing says so: what was committed
-    /// since is owed.
+    /// A closed lane's subscription may be active again, or another tenant's, before its lane was reviewed: what was committed since is
+    /// owed.
     pub(in crate::dispatch) fn reopen(&mut self, lane: SubscriptionId) {
         // legal: the subscription is gone, and stays so
         let Some(current) = self.current(lane) else { return };
@@ -57,18 +57,9 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         }
     }
 
-    /// The active subscription, as it is now. The routing is published after the commit that changed it, so the store is asked
-    /// before anything is given up: of a subscription that the routing does not know (yet), and whose it is.
+    /// The active subscription, as it is now.
     pub(in crate::dispatch) fn current(&self, id: SubscriptionId) -> Option<Arc<Subscription>> {
-        let stored = self.parts.outbox.subscription(id).filter(|subscription| subscription.active);
-        match (self.routed(id), stored) {
-            (Some(routed), Some(stored)) if routed.tenant != stored.tenant => Some(stored),
-            (routed, stored) => routed.or(stored),
-        }
-    }
-
-    fn routed(&self, id: SubscriptionId) -> Option<Arc<Subscription>> {
-        self.parts.routing.borrow().get(id).filter(|subscription| subscription.active).cloned()
+        self.routing.borrow().get(id).filter(|subscription| subscription.active).cloned()
     }
 }
 

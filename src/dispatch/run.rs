@@ -9,12 +9,12 @@ use crate::dispatch::roll::Review;
 use crate::dispatch::scheduler::{Done, Job};
 use crate::dispatch::status::{DispatchStatus, Observer};
 use crate::dispatch::{Offered, Scheduler};
-use crate::domain::{EventName, Pending, Settled};
+use crate::domain::{EventName, Pending, Routing, Settled};
 use crate::egress::Transport;
 use crate::fault;
-use crate::registry::{Routing, seal::Sealer};
+use crate::registry::seal::Sealer;
 use crate::settings::DispatchSettings;
-use crate::store::{Outbox, StoreError};
+use crate::store::{Lease, Outbox, StoreError};
 use crate::telemetry::Metrics;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,7 +29,6 @@ const DRAIN: Duration = Duration::from_secs(5);
 const SETTLE: Duration = Duration::from_millis(800);
 /// When a store that failed is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
-
 /// Deliveries whose events' names are not read yet, for the metrics; more are another's.
 const NAMELESS: usize = 8192;
 
@@ -39,8 +38,6 @@ pub struct DispatchParts<T, J> {
     pub outbox: Outbox,
     /// The way out.
     pub transport: T,
-    /// The subscriptions, as of the last durable commit.
-    pub routing: watch::Receiver<Arc<Routing>>,
     /// Opens secrets.
     pub sealer: Sealer,
     /// Wall time.
@@ -84,10 +81,12 @@ pub(in crate::dispatch) struct Dispatch<T, J> {
     shutdown: watch::Receiver<bool>,
     started: Instant,
     /// Lanes are to be listed (again).
-    pub(in crate::dispatch) list_lanes: bool,
+    list_lanes: bool,
     pub(in crate::dispatch) review: Review,
-    /// Somebody still publishes the routing.
-    routed: bool,
+    /// The subscriptions, as of the last durable commit.
+    pub(in crate::dispatch) routing: watch::Receiver<Arc<Routing>>,
+    /// Until when attempts may begin.
+    lease: Lease,
     /// The routing that lanes were last reviewed by.
     reviewed: Arc<Routing>,
     /// The store failed: nothing is read, nothing committed before.
@@ -96,7 +95,8 @@ pub(in crate::dispatch) struct Dispatch<T, J> {
 
 impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
     fn new(parts: DispatchParts<T, J>, shutdown: watch::Receiver<bool>) -> Self {
-        let reviewed = parts.routing.borrow().clone();
+        let routing = parts.outbox.routing();
+        let reviewed = routing.borrow().clone();
         Self {
             scheduler: Scheduler::new(parts.settings.clone()),
             ledger: Ledger::new(parts.outbox.clone()),
@@ -109,7 +109,8 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
             started: Instant::now(),
             list_lanes: true,
             review: Review::Done,
-            routed: true,
+            routing,
+            lease: parts.outbox.lease(),
             reviewed,
             again: None,
             parts,
@@ -141,14 +142,13 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         !*self.shutdown.borrow() && self.shutdown.has_changed().is_ok()
     }
 
-    /// Before a first snapshot is complete nobody knows who subscribes, and nothing may be given up for want of one: not when
-    /// capture has stopped before us either.
+    /// Before a first snapshot is complete nobody knows who subscribes, and nothing may be given up for want of one.
     async fn followed(&mut self) {
         while !self.parts.outbox.is_begun() && self.is_wanted() {
             tokio::select! {
                 biased;
                 _ = self.shutdown.changed() => {}
-                changed = self.parts.routing.changed(), if self.routed => self.routed = changed.is_ok(),
+                _ = self.routing.changed() => {}
             }
         }
     }
@@ -187,8 +187,9 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         let Some(job) = job else { return };
         fault::crash_point("dispatch.back");
         let now = self.now();
+        let Some(outcome) = came.outcome else { return self.scheduler.put_back(&job, now) };
         let jitter = (self.parts.jitter)();
-        let done = self.scheduler.done(&job, came.outcome, came.at_ms, now, jitter);
+        let done = self.scheduler.done(&job, outcome, came.at_ms, now, jitter);
         self.observer.attempt(&done, &came.events, now.wall);
         let Done { keys, attempt, next } = done;
         let record = |key| Settled::Attempted { key, attempt: attempt.clone(), next };
@@ -283,9 +284,15 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         }
     }
 
-    /// Starts what may start. Not while the store takes nothing: what cannot be recorded would be repeated.
+    /// Not while the store takes nothing, for what cannot be recorded would be repeated; nor when our time is over.
+    fn may_start(&self) -> bool {
+        let ours = self.lease.holds(Instant::now()) || fault::planted("past-the-lease");
+        ours && !self.ledger.is_blocked()
+    }
+
+    /// Starts what may start.
     fn start(&mut self) {
-        while !self.ledger.is_blocked() {
+        while self.may_start() {
             let now = self.now();
             let Some(job) = self.scheduler.next(now) else { break };
             let lane = job.lane();
@@ -325,8 +332,8 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         } else {
             self.again.unwrap_or_else(|| Instant::now() + DRAIN)
         };
-        let wake = timer.filter(|_| !self.ledger.is_blocked()).map_or(again, |timer| timer.min(again));
-        let wake = self.ledger.due().map_or(wake, |due| due.min(wake));
+        let timer = timer.filter(|_| self.may_start());
+        let wake = timer.into_iter().chain(self.ledger.due()).fold(again, Instant::min);
         tokio::select! {
             biased;
             changed = self.shutdown.changed() => return Ok(changed.is_ok() && !*self.shutdown.borrow()),
@@ -337,11 +344,8 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
             }
             Some(joined) = self.attempts.join_next_with_id() => self.attempt_ended(joined),
             Some(answer) = self.reads.finished() => self.read_ended(answer),
-            // Without a publisher (capture has stopped) the last routing holds; pending deliveries go on.
-            changed = self.parts.routing.changed(), if self.routed => {
-                self.routed = changed.is_ok();
-                self.routing_changed();
-            }
+            _ = self.routing.changed() => self.routing_changed(),
+            () = self.lease.prolonged() => {}
             () = self.parts.outbox.writable(), if self.ledger.is_blocked() => self.again = Some(Instant::now()),
             () = task::yield_now(), if busy => {}
             () = sleep_until(wake) => {}
@@ -351,7 +355,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
 
     /// A routing comes with every durable batch; lanes are reviewed only if a subscription changed.
     fn routing_changed(&mut self) {
-        let routing = self.parts.routing.borrow_and_update().clone();
+        let routing = self.routing.borrow_and_update().clone();
         if !routing.same_subscriptions(&self.reviewed) {
             self.review = Review::After(None);
         }
@@ -370,10 +374,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         }
         let cut_off = self.attempts.len();
         if cut_off > 0 {
-            tracing::info!(
-                cut_off,
-                "attempts were cut off by the stop; they are made again at the next start"
-            );
+            tracing::info!(cut_off, "attempts were cut off by the stop and are made again at the next start");
             self.attempts.shutdown().await;
         }
         fault::crash_point("stop.drained");
@@ -388,7 +389,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         }
         if !self.ledger.is_empty() {
             tracing::warn!(
-                "some outcomes could not be made durable before the stop; those attempts are made again"
+                "outcomes could not be made durable before the stop: those attempts are made again"
             );
         }
         Ok(())

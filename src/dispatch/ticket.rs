@@ -1,8 +1,5 @@
 //! Purpose: names of deliveries and endpoints in the scheduler, pure. Must not: depend on what they name.
-use crate::domain::{SubscriptionId, TenantId};
-
-/// Place in a lane: journal frame and number in it.
-pub type Seq = (u64, u32);
+use crate::domain::{Seq, SubscriptionId, TenantId};
 
 /// An endpoint's number in the scheduler.
 pub(in crate::dispatch) type EndpointId = u64;

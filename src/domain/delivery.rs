@@ -1,5 +1,5 @@
 //! One event for one subscription: its state and what became of its attempts. Pure; knows no clock.
-use super::{EventId, EventName, Lsn, SubscriptionId, TenantId, event::derived_uuid};
+use super::{EventId, EventName, Lsn, Seq, SubscriptionId, TenantId, event::derived_uuid};
 use std::fmt;
 use uuid::Uuid;
 
@@ -257,8 +257,8 @@ pub struct Pending {
     pub subscription: SubscriptionId,
     /// What it is ordered by within its lane (hash of the resource); `None`: unordered.
     pub order: Option<u64>,
-    /// Place in the lane: journal frame and number in it. Commit order for captured events.
-    pub seq: (u64, u32),
+    /// Its place in the lane.
+    pub seq: Seq,
     /// When it is due, Unix milliseconds.
     pub due_ms: i64,
     /// Attempts that used up a retry.

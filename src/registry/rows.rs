@@ -1,9 +1,9 @@
 //! A row of `webhook_subscriptions` → what the routing does with it. Pure: the same rows give the same sealed credentials.
 use super::seal::{Field, Sealer};
-use super::{Routing, validate};
+use super::validate;
 use crate::domain::{
-    Cell, Change, Image, Operation, Options, Sealed, Secret, Subscription, SubscriptionId, Table, TenantId,
-    json,
+    Cell, Change, Image, Operation, Options, Routing, Sealed, Secret, Subscription, SubscriptionId, Table,
+    TenantId, json,
 };
 use serde_json::{Map, Value};
 use uuid::Uuid;

@@ -1,6 +1,7 @@
 //! Rows of `webhook_subscriptions`, case by case.
 use super::*;
 use crate::domain::{Column, ReplicaIdentity, TypeKind};
+use crate::registry::{self, RefusedRows};
 use crate::store::Record;
 use serde_json::json;
 use std::sync::Arc;
@@ -68,6 +69,11 @@ fn guard(url: &str) -> Result<(), String> {
 fn run(change: &Change, routing: &Routing) -> Vec<RowChange> {
     let sealer = sealer();
     changes(change, routing, RowRules { sealer: &sealer, url: &guard })
+}
+
+/// What must be journaled for it.
+fn apply(routing: &mut Routing, change: RowChange) -> Record {
+    registry::apply(change, routing, &mut RefusedRows::new())
 }
 
 fn id(n: u128) -> SubscriptionId {
@@ -152,7 +158,7 @@ fn a_row_whose_id_changes_takes_what_was_not_sent_along() {
     let mut routing = Routing::default();
     let headers = json!({"headers": {"x-api-key": "hunter2"}});
     for change in run(&change(Operation::Insert, None, Some(with("options", headers))), &routing.clone()) {
-        routing.apply(change);
+        apply(&mut routing, change);
     }
     let mut key = json!({"id": "00000000-0000-0000-0000-000000000001"});
     for name in &NAMES[1..] {
@@ -215,7 +221,7 @@ fn a_column_that_was_dropped_is_named() {
 fn values_not_sent_come_from_the_old_row_or_from_the_routing() {
     let mut routing = Routing::default();
     for change in run(&change(Operation::Insert, None, Some(row())), &routing.clone()) {
-        routing.apply(change);
+        apply(&mut routing, change);
     }
     let known = routing.get(id(1)).unwrap().as_ref().clone();
     let mut update = row();
@@ -238,7 +244,7 @@ fn keys_deletes_and_truncates() {
     }
     let mut routing = Routing::default();
     for change in run(&change(Operation::Insert, None, Some(row())), &routing.clone()) {
-        assert!(matches!(routing.apply(change), Record::Subscription(_)));
+        assert!(matches!(apply(&mut routing, change), Record::Subscription(_)));
     }
     let mut moved = with("id", json!("00000000-0000-0000-0000-000000000002"));
     moved["options"] = json!("?");
@@ -255,19 +261,26 @@ fn keys_deletes_and_truncates() {
 
 #[test]
 fn applying_gives_what_must_be_journaled() {
-    let mut routing = Routing::default();
+    let (mut routing, mut refused) = (Routing::default(), RefusedRows::new());
     let one = put(run(&change(Operation::Insert, None, Some(row())), &routing));
-    assert_eq!(routing.apply(RowChange::Put(Box::new(one.clone()))), Record::Subscription(Box::new(one)));
+    let record = registry::apply(RowChange::Put(Box::new(one.clone())), &mut routing, &mut refused);
+    assert_eq!(record, Record::Subscription(Box::new(one)));
     assert_eq!(routing.of_tenant(&TenantId::new("t1")).count(), 1);
     // a row that turns bad stops being routed, and stays so after a restart
-    let refused = RowChange::Refused(id(1), "why".into());
-    assert_eq!(routing.apply(refused), Record::SubscriptionGone(id(1)));
-    assert_eq!((routing.get(id(1)), routing.refused[&id(1)].as_str()), (None, "why"));
+    let record = registry::apply(RowChange::Refused(id(1), "why".into()), &mut routing, &mut refused);
+    assert_eq!((record, routing.get(id(1))), (Record::SubscriptionGone(id(1)), None));
+    assert_eq!(refused, RefusedRows::from([(id(1), "why".into())]));
     let again = put(run(&change(Operation::Update, None, Some(row())), &routing));
-    routing.apply(RowChange::Put(Box::new(again)));
-    assert!(routing.refused.is_empty());
-    assert_eq!(routing.apply(RowChange::Gone(id(1))), Record::SubscriptionGone(id(1)));
-    assert_eq!(routing.apply(RowChange::Cleared), Record::SubscriptionsCleared);
+    registry::apply(RowChange::Put(Box::new(again)), &mut routing, &mut refused);
+    assert_eq!(refused, RefusedRows::new());
+    for (change, record) in [
+        (RowChange::Gone(id(1)), Record::SubscriptionGone(id(1))),
+        (RowChange::Cleared, Record::SubscriptionsCleared),
+    ] {
+        registry::apply(RowChange::Refused(id(1), "why".into()), &mut routing, &mut refused);
+        assert_eq!(registry::apply(change, &mut routing, &mut refused), record);
+        assert_eq!(refused, RefusedRows::new(), "a row that is gone is not refused");
+    }
 }
 
 /// An SQL UPDATE may give a row to another tenant: from that commit on it is that tenant's alone.
@@ -279,7 +292,7 @@ fn a_row_that_changes_its_tenant_serves_the_old_one_no_more() {
     let step = |routing: &mut Routing, old: Option<Value>, new: Value| {
         let op = if old.is_some() { Operation::Update } else { Operation::Insert };
         for change in run(&change(op, old, Some(new)), &routing.clone()) {
-            routing.apply(change);
+            apply(routing, change);
         }
     };
     let asked = |routing: &Routing, tenant: &TenantId| {

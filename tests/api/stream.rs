@@ -1,18 +1,19 @@
-//! Follows the subscriptions through a real slot, as capture does: nothing but routing.
+//! Follows the subscriptions through a real slot, as capture does: nothing but those.
 use std::sync::Arc;
 use tailhook::capture::{
     Assembler, BoxFuture, FillRow, FillRows, Frame, Lookups, PostgresSource, Settings, Source, SourceError,
     Step,
 };
 use tailhook::clock::SystemClock;
-use tailhook::domain::{Lsn, Transaction};
+use tailhook::domain::{Lsn, Routing, Transaction};
 use tailhook::postgres::session::Patience;
 use tailhook::postgres::snapshot::{Rows as SnapshotRows, SUBSCRIPTION_COLUMNS, Snapshot};
 use tailhook::postgres::url::Address;
 use tailhook::postgres::{PgError, Session, catalog};
-use tailhook::registry::Routing;
 use tailhook::registry::rows::{RowChange, RowRules, changes, snapshot_row};
 use tailhook::registry::seal::Sealer;
+use tailhook::registry::{self, RefusedRows};
+use tailhook::store::{Batch, Checkpoint, Record};
 use tokio::sync::watch;
 
 #[allow(clippy::needless_pass_by_value, reason = "for map_err")]
@@ -68,18 +69,18 @@ impl FillRows for Fill {
     }
 }
 
-/// Streams into the routing until it is dropped; stands still while `held`.
+/// Streams into the store until it is dropped; stands still while `held`.
 pub async fn follow(
     url: String,
     sealer: Sealer,
-    routing: watch::Sender<Arc<Routing>>,
+    (checkpoint, refused): (Checkpoint, watch::Sender<Arc<RefusedRows>>),
     mut held: watch::Receiver<bool>,
 ) {
     let settings = Settings::new(Address::parse(&url).unwrap(), "tailhook", "tailhook");
     let mut source = PostgresSource::new(settings, lookups(&url, &sealer), Arc::new(SystemClock));
     source.survey().await.unwrap();
     let point = source.create_slot(&[]).await.unwrap();
-    let mut own = Routing::default();
+    let mut records = Vec::new();
     loop {
         let rows = source.fill().await.unwrap();
         if rows.is_empty() {
@@ -87,12 +88,12 @@ pub async fn follow(
         }
         for row in rows {
             if let FillRow::Subscription(subscription) = row {
-                own.apply(RowChange::Put(subscription));
+                records.push(Record::Subscription(subscription));
             }
         }
     }
-    own.applied = point;
-    routing.send_replace(Arc::new(own.clone()));
+    records.push(Record::Position(point));
+    checkpoint.commit(Batch { records }).await.unwrap();
     source.start(point).await.unwrap();
     let mut assembler = Assembler::new(1 << 30);
     while let Ok(frame) = source.next().await {
@@ -105,18 +106,27 @@ pub async fn follow(
             }
             Step::Transaction(transaction) => {
                 held.wait_for(|held| !*held).await.unwrap();
-                apply(&mut own, &transaction, &sealer);
-                routing.send_replace(Arc::new(own.clone()));
+                let mut known = (**refused.borrow()).clone();
+                let mut records = read(&checkpoint.routing(), &mut known, &transaction, &sealer);
+                records.push(Record::Position(Lsn(transaction.end_lsn.0)));
+                checkpoint.commit(Batch { records }).await.unwrap();
+                refused.send_replace(Arc::new(known));
             }
         }
     }
 }
 
-fn apply(routing: &mut Routing, transaction: &Transaction, sealer: &Sealer) {
+fn read(
+    routing: &Routing,
+    refused: &mut RefusedRows,
+    transaction: &Transaction,
+    sealer: &Sealer,
+) -> Vec<Record> {
+    let (mut routing, mut records) = (routing.clone(), Vec::new());
     for change in transaction.changes.iter().filter(|c| c.table.name == "webhook_subscriptions") {
-        for change in changes(change, routing, RowRules { sealer, url: &|_| Ok(()) }) {
-            routing.apply(change);
+        for change in changes(change, &routing, RowRules { sealer, url: &|_| Ok(()) }) {
+            records.push(registry::apply(change, &mut routing, refused));
         }
     }
-    routing.applied = Lsn(transaction.end_lsn.0);
+    records
 }

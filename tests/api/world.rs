@@ -16,7 +16,6 @@ use tailhook::postgres::Session;
 use tailhook::postgres::migrate::{MigrationPlan, migrate};
 use tailhook::postgres::session::Patience;
 use tailhook::postgres::subscriptions::Subscriptions;
-use tailhook::registry::Routing;
 use tailhook::registry::seal::Sealer;
 use tailhook::settings::{AdminSettings, AdminToken, Scope, StoreSettings};
 use tailhook::store::{Batch, MemoryIndex, Record, Store};
@@ -121,15 +120,15 @@ impl World {
         let running = store.clone();
         tasks.spawn(async move { running.run().await.unwrap() });
         let sealer = Sealer::from_base64("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=").unwrap();
-        let (routing, routed) = watch::channel(Arc::new(Routing::default()));
         let (held, holding) = watch::channel(false);
-        tasks.spawn(follow(cluster.url("postgres"), sealer.clone(), routing, holding));
+        let (refuse, refused) = watch::channel(Arc::default());
+        tasks.spawn(follow(cluster.url("postgres"), sealer.clone(), (store.checkpoint(), refuse), holding));
         let (settings, settings_watch) = watch::channel(Arc::new(settings()));
         let health = Health::default();
         let router = router(ApiParts {
             settings: settings_watch,
             store: store.clone(),
-            routing: routed.clone(),
+            refused,
             subscriptions: Subscriptions::new(cluster.url("api"), "tailhook"),
             sealer,
             clock: Arc::new(SystemClock),
@@ -142,7 +141,7 @@ impl World {
             }),
             entropy: system_entropy(),
         });
-        let mut first = routed;
+        let mut first = store.history().routing();
         first.wait_for(|routing| routing.applied.0 > 0).await.unwrap();
         Self { cluster, router, store, health, held, _settings: settings, _folder: folder, _tasks: tasks }
     }

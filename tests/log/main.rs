@@ -6,4 +6,7 @@
 mod disk;
 mod planted;
 mod segments;
+#[path = "../sim/stream.rs"]
+mod stream;
+mod streams;
 mod suite;

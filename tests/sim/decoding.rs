@@ -42,7 +42,8 @@ fn same(op: &Op, change: &Change) -> bool {
 async fn the_stream_decodes_to_the_history() {
     let world = World::new(&Plan::whole(3), false);
     let (txns, _) = Erp::new(world.rng.fork()).history(60);
-    let server = Server::new(&world, &Platter::new(&world), Arc::new(txns.clone()), Box::new(|_| Vec::new()));
+    let server =
+        Server::new(&world, &Platter::new(&world), Arc::new(txns.clone()), Box::new(|_| Vec::new()), None);
     let point = server.make_slot();
     let txns: Vec<Txn> = txns.into_iter().filter(|txn| txn.commit >= point).collect();
     let last = txns.last().unwrap().end;

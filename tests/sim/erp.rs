@@ -113,7 +113,7 @@ fn some(text: impl Into<String>) -> Option<String> {
 impl Erp {
     pub(crate) fn new(rng: Rng) -> Self {
         let tenants: Vec<String> = (0..3).map(|_| rng.uuid().to_string()).collect();
-        let urls = (0..4).map(|i| format!("https://receiver-{i}.example/hooks")).collect();
+        let urls = (0..4).map(|i| format!("https://receiver.example/hooks-{i}")).collect();
         let lsn = 0x0100_0000 + rng.below(1 << 34) * 8;
         let aside = rng.aside();
         Self { rng, aside, rows: Rows::new(), serial: 0, tenants, urls, lsn, at_ms: 0, txns: Vec::new() }

@@ -46,7 +46,7 @@ pub(crate) struct Report {
 
 /// Within this time everything must have ended once nothing goes wrong any more: after a restart with a clock set back a
 /// retry waits `backoff.max`, an hour.
-const PATIENCE_MS: u64 = 2 * 3_600_000;
+pub(crate) const PATIENCE_MS: u64 = 2 * 3_600_000;
 
 /// Runs one plan. `loud` prints the trace.
 pub(crate) fn simulate(plan: &Plan, loud: bool) -> Report {
@@ -114,7 +114,7 @@ impl Machine {
         }
         let platter = Platter::new(world);
         let sidecar = wiring::Sidecar::new();
-        let server = Server::new(world, &platter, txns.clone(), sidecar.filler());
+        let server = Server::new(world, &platter, txns.clone(), sidecar.filler(), None);
         Self {
             world: world.clone(),
             rng,

@@ -3,6 +3,7 @@
 //! a plan is written). A failing seed is replayed, shrunk, and kept in `seeds.txt`.
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 mod check;
+mod cluster;
 mod damage;
 mod decoding;
 mod disk;
@@ -11,6 +12,7 @@ mod erp;
 mod index;
 mod leaks;
 mod life;
+mod members;
 mod mutants;
 mod net;
 mod oracle;
@@ -21,6 +23,7 @@ mod rules;
 mod schema;
 mod slots;
 mod source;
+mod stream;
 mod wiring;
 mod witness;
 mod world;
@@ -37,12 +40,13 @@ use std::sync::{Mutex, Once};
 const KEPT: &str = include_str!("seeds.txt");
 
 /// What to run, and whether the trace is printed: `SEED` names one, `SEEDS` says how many.
-fn plans() -> (Vec<Plan>, bool) {
+fn plans(instances: u64, of: fn(u64) -> Plan) -> (Vec<Plan>, bool) {
+    let ours = |plan: &Plan| plan.instances == instances;
     if let Ok(plan) = std::env::var("SEED") {
-        return (vec![plan.parse().unwrap()], true);
+        return (vec![plan.parse().unwrap()].into_iter().filter(ours).collect(), true);
     }
     let count = std::env::var("SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
-    (kept().into_iter().chain((0..count).map(Plan::whole)).collect(), false)
+    (kept().into_iter().filter(ours).chain((0..count / instances.pow(2)).map(of)).collect(), false)
 }
 
 /// Behind `#` stands what each found.
@@ -67,11 +71,15 @@ fn count_panics() {
     });
 }
 
+fn simulate(plan: &Plan, loud: bool) -> Report {
+    if plan.instances > 1 { cluster::simulate(plan, loud) } else { life::simulate(plan, loud) }
+}
+
 /// One run, with its panics and leaks.
 fn one(plan: &Plan, loud: bool) -> Report {
     PANICS.set(0);
     leaks::begin(loud);
-    let mut report = catch_unwind(|| life::simulate(plan, loud)).unwrap_or_default();
+    let mut report = catch_unwind(|| simulate(plan, loud)).unwrap_or_default();
     if PANICS.get() > 0 {
         report.wrong.push(format!("{} panic(s)", PANICS.get()));
     }
@@ -129,7 +137,16 @@ fn explain(plan: &Plan, report: &Report) {
 
 #[test]
 fn every_promise_holds_on_every_seed() {
-    let (plans, loud) = plans();
+    hold(plans(1, Plan::whole));
+}
+
+/// Two instances over one replicated log: each delivery has one owner at a time.
+#[test]
+fn every_promise_holds_where_two_instances_share_the_work() {
+    hold(plans(2, Plan::shared));
+}
+
+fn hold((plans, loud): (Vec<Plan>, bool)) {
     // of a planted fault three show how it is met
     let enough = if std::env::var_os("TAILHOOK_PLANTED").is_some() { 3 } else { 8 };
     let reports = run(&plans, loud, enough);
@@ -158,7 +175,7 @@ fn every_promise_holds_on_every_seed() {
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    let plans: Vec<Plan> = (1000..1020).map(Plan::whole).collect();
+    let plans: Vec<Plan> = (1000..1020).map(Plan::whole).chain((0..10).map(Plan::shared)).collect();
     for ((plan, one), (_, two)) in run(&plans, false, usize::MAX).iter().zip(run(&plans, false, usize::MAX)) {
         assert_eq!(one.trace, two.trace, "seed {plan}");
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tailhook::domain::{DeliveryId, EventId, Failure, Outcome, Sequence};
 use tailhook::egress::{Request, Transport};
+use tailhook::store::Lease;
 use tokio::time::{Instant, sleep, timeout};
 
 /// One request, from the first byte on.
@@ -61,6 +62,8 @@ pub(crate) struct Net {
 pub(crate) struct SimTransport {
     net: Arc<Net>,
     life: u64,
+    /// Until when it is this life's to send.
+    lease: Lease,
 }
 
 /// What the network does with one request.
@@ -85,7 +88,10 @@ impl Net {
         })
     }
     pub(crate) fn transport(self: &Arc<Self>, life: u64) -> SimTransport {
-        SimTransport { net: self.clone(), life }
+        self.transport_until(life, Lease::forever())
+    }
+    pub(crate) fn transport_until(self: &Arc<Self>, life: u64, lease: Lease) -> SimTransport {
+        SimTransport { net: self.clone(), life, lease }
     }
     pub(crate) fn log(&self) -> Vec<Sent> {
         self.log.lock().unwrap().clone()
@@ -194,6 +200,9 @@ impl SimTransport {
     }
     fn begin(&self, request: &Request) -> usize {
         let world = &self.net.world;
+        if !self.lease.holds(Instant::now()) {
+            world.violated(format!("{} is sent by life {} past its lease", request.parcel.id(), self.life));
+        }
         let mut log = self.net.log.lock().unwrap();
         log.push(Sent {
             began_ms: world.ms(),

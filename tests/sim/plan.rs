@@ -1,5 +1,5 @@
-//! What one run is: a seed, and for a shrunk one how much of it is left. Written `17`, `17:12` or `17:12:disk+net`. Knows no
-//! simulated part.
+//! What one run is: a seed, and for a shrunk one how much of it is left. Written `17`, `17:12` or `17:12:disk+net`; `2x17` is one of two
+//! instances. Knows no simulated part.
 use std::fmt;
 use std::str::FromStr;
 
@@ -20,9 +20,11 @@ pub(crate) enum Kind {
     Net,
     /// The wall clock jumps.
     Clock,
+    /// Several instances' way to their replicated log.
+    Log,
 }
 
-pub(crate) const KINDS: [(Kind, &str); 7] = [
+pub(crate) const KINDS: [(Kind, &str); 8] = [
     (Kind::Deaths, "deaths"),
     (Kind::Server, "server"),
     (Kind::Slot, "slot"),
@@ -30,12 +32,15 @@ pub(crate) const KINDS: [(Kind, &str); 7] = [
     (Kind::Rot, "rot"),
     (Kind::Net, "net"),
     (Kind::Clock, "clock"),
+    (Kind::Log, "log"),
 ];
 
 /// One run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
+    /// Sidecars that share the work.
+    pub(crate) instances: u64,
     /// Transactions of the history; `None`: as many as the seed says.
     pub(crate) length: Option<usize>,
     /// Kinds of fault that do not happen.
@@ -44,7 +49,12 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn whole(seed: u64) -> Self {
-        Self { seed, length: None, without: Vec::new() }
+        Self { seed, instances: 1, length: None, without: Vec::new() }
+    }
+    /// Of two instances; their disks hold nothing that counts.
+    pub(crate) fn shared(seed: u64) -> Self {
+        let without = vec![Kind::Slot, Kind::Disk, Kind::Rot];
+        Self { seed, instances: 2, length: None, without }
     }
     pub(crate) fn has(&self, kind: Kind) -> bool {
         !self.without.contains(&kind)
@@ -80,6 +90,9 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.instances > 1 {
+            write!(f, "{}x", self.instances)?;
+        }
         write!(f, "{}", self.seed)?;
         if let Some(length) = self.length {
             write!(f, ":{length}")?;
@@ -100,8 +113,12 @@ impl fmt::Display for Plan {
 impl FromStr for Plan {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("'{text}' is no seed[:transactions[:fault+fault]]");
-        let mut parts = text.trim().split(':');
+        let wrong = || format!("'{text}' is no [instances x] seed[:transactions[:fault+fault]]");
+        let (instances, text) = match text.trim().split_once('x') {
+            Some((instances, rest)) => (instances.parse().map_err(|_| wrong())?, rest),
+            None => (1, text.trim()),
+        };
+        let mut parts = text.split(':');
         let seed = parts.next().and_then(|seed| seed.parse().ok()).ok_or_else(wrong)?;
         let length = match parts.next() {
             None | Some("") => None,
@@ -109,13 +126,13 @@ impl FromStr for Plan {
         };
         let named = |name| KINDS.iter().find(|(_, of)| *of == name).map(|(kind, _)| *kind).ok_or_else(wrong);
         let without = parts.next().map_or(Ok(Vec::new()), |names| names.split('+').map(named).collect())?;
-        Ok(Self { seed, length, without })
+        Ok(Self { seed, instances, length, without })
     }
 }
 
 #[test]
 fn a_plan_is_read_as_it_is_written() {
-    for text in ["17", "17:12", "17:12:disk", "17::net+clock"] {
+    for text in ["17", "17:12", "17:12:disk", "17::net+clock", "2x17", "2x17:12:slot+log"] {
         assert_eq!(text.parse::<Plan>().unwrap().to_string(), text);
     }
     assert!("x".parse::<Plan>().is_err() && "1:2:weather".parse::<Plan>().is_err());
@@ -125,5 +142,5 @@ fn a_plan_is_read_as_it_is_written() {
 fn shrinking_finds_what_matters() {
     let fails = |plan: &Plan| plan.length.is_none_or(|length| length >= 7) && plan.has(Kind::Net);
     let least = Plan::whole(3).shrink(100, fails);
-    assert_eq!(least.to_string(), "3:7:deaths+server+slot+disk+rot+clock");
+    assert_eq!(least.to_string(), "3:7:deaths+server+slot+disk+rot+clock+log");
 }

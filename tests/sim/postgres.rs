@@ -5,6 +5,7 @@ use crate::erp::{Rows, Txn};
 use crate::plan::Kind;
 use crate::rng::Rng;
 use crate::slots::Slots;
+use crate::stream::Stream;
 use crate::world::World;
 use std::sync::{Arc, Mutex};
 use tailhook::capture::SlotState;
@@ -68,6 +69,8 @@ pub(crate) struct Server {
     pub(crate) txns: Arc<Vec<Txn>>,
     pub(crate) filler: Filler,
     platter: Arc<Platter>,
+    /// What capture's position is in, where that is no disk.
+    stream: Option<Stream>,
     pub(crate) state: Mutex<State>,
 }
 
@@ -86,6 +89,7 @@ impl Server {
         platter: &Arc<Platter>,
         txns: Arc<Vec<Txn>>,
         filler: Filler,
+        stream: Option<Stream>,
     ) -> Arc<Self> {
         let rng = world.rng.fork();
         let state = State {
@@ -101,7 +105,7 @@ impl Server {
             slots: Slots::default(),
         };
         let (world, platter) = (world.clone(), platter.clone());
-        Arc::new(Self { world, rng, txns, filler, platter, state: Mutex::new(state) })
+        Arc::new(Self { world, rng, txns, filler, platter, stream, state: Mutex::new(state) })
     }
 
     /// Ends when it is time to; returns the start that is up, if one is.
@@ -246,14 +250,14 @@ impl Server {
 
     pub(crate) fn slot_state(&self) -> Option<SlotState> {
         let now = self.world.ms();
-        let lost = self.is_lost();
+        let (lost, streaming) = (self.is_lost(), self.state.lock().unwrap().streaming);
         self.slot().map(|slot| SlotState {
             plugin: "pgoutput".to_owned(),
             database: DATABASE.to_owned(),
             confirmed: Lsn(slot.confirmed),
             restart: (!lost).then_some(Lsn(slot.from.min(slot.confirmed))),
             wal_status: if lost { "lost" } else { "reserved" }.to_owned(),
-            active_pid: (slot.held_until_ms > now).then_some(4711),
+            active_pid: (streaming || slot.held_until_ms > now).then_some(4711),
         })
     }
 
@@ -299,9 +303,13 @@ impl Server {
         }
     }
 
-    /// Opens a store on what is surely on the sidecar's disk: its position must have reached what it confirmed.
+    /// Opens a store on what is surely durable: its position must have reached what it confirmed.
     pub(crate) async fn check_durable(&self, flushed: u64) {
-        match crate::wiring::position_of(&self.platter.certain(), &self.world).await {
+        let position = match &self.stream {
+            Some(stream) => crate::cluster::position_of(stream, &self.world).await,
+            None => crate::wiring::position_of(&self.platter.certain(), &self.world).await,
+        };
+        match position {
             Ok(position) if position >= flushed => {}
             Ok(position) => {
                 self.world.violated(format!("confirmed {flushed:x} but only {position:x} is durable"));

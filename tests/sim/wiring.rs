@@ -2,6 +2,7 @@
 use crate::disk::Platter;
 use crate::net::SimTransport;
 use crate::postgres::{Filler, SYSTEM_ID};
+use crate::rng::Rng;
 use crate::rules::MAPPING;
 use crate::schema::{SUBSCRIPTIONS, TABLES, json};
 use crate::source::SimSource;
@@ -16,12 +17,11 @@ use tailhook::capture::FillRow;
 use tailhook::dispatch;
 use tailhook::domain::TenantId;
 use tailhook::mapping::{Context, EventSpec, Mapping};
-use tailhook::registry::Routing;
 use tailhook::registry::rows::{RowChange, RowRules, snapshot_row};
 use tailhook::registry::seal::Sealer;
 use tailhook::settings::{DispatchSettings, EnvelopeSettings, StoreSettings};
 use tailhook::store::index::memory::MemoryIndex;
-use tailhook::store::{Store, StoreError};
+use tailhook::store::{Outbox, Store, StoreError};
 use tailhook::telemetry::Metrics;
 use tokio::sync::watch;
 
@@ -121,11 +121,21 @@ impl Sidecar {
         if gaps > self.gaps_before.swap(gaps, Ordering::Relaxed) + 1 {
             world.violated("a gap was counted again while it stood".to_owned());
         }
-        let position = store.checkpoint().position().unwrap_or_default();
-        let (routing, routes) =
-            watch::channel(Arc::new(Routing::load(store.checkpoint().subscriptions(), position)));
         let jitter = world.rng.fork();
-        let capture = capture::CaptureParts {
+        let capture = self.capture(world, &store, source, status, accept_gap);
+        let dispatch = self.dispatch(world, store.outbox(), transport, jitter);
+        pipeline::run(pipeline::Stages { store, capture, dispatch }, stopped).await
+    }
+
+    pub(crate) fn capture(
+        &self,
+        world: &Arc<World>,
+        store: &Store,
+        source: SimSource,
+        status: watch::Sender<capture::CaptureStatus>,
+        accept_gap: Option<String>,
+    ) -> capture::CaptureParts<SimSource> {
+        capture::CaptureParts {
             source,
             checkpoint: store.checkpoint(),
             rules: capture::CaptureRules {
@@ -135,7 +145,7 @@ impl Sidecar {
                 sealer: self.sealer.clone(),
                 check_url: Arc::new(|_| Ok(())),
             },
-            routing,
+            refused: watch::Sender::default(),
             status,
             clock: world.clone(),
             metrics: self.metrics.clone(),
@@ -145,11 +155,19 @@ impl Sidecar {
                 epoch: [7; 16],
             },
             accept_gap,
-        };
-        let dispatch = dispatch::DispatchParts {
-            outbox: store.outbox(),
+        }
+    }
+
+    pub(crate) fn dispatch(
+        &self,
+        world: &Arc<World>,
+        outbox: Outbox,
+        transport: SimTransport,
+        jitter: Rng,
+    ) -> dispatch::DispatchParts<SimTransport, impl FnMut() -> f64 + Send + 'static> {
+        dispatch::DispatchParts {
+            outbox,
             transport,
-            routing: routes,
             sealer: self.sealer.clone(),
             clock: world.clone(),
             settings: DispatchSettings::default(),
@@ -157,7 +175,6 @@ impl Sidecar {
             names: watch::channel(Arc::default()).1,
             status: dispatch::DispatchStatus::default(),
             jitter: move || jitter.below(1 << 20) as f64 / f64::from(1 << 20),
-        };
-        pipeline::run(pipeline::Stages { store, capture, dispatch }, stopped).await
+        }
     }
 }

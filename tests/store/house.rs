@@ -198,7 +198,7 @@ async fn text_of(store: &Store, ranked: bool) -> Result<String, StoreError> {
     }
     if ranked {
         let seqs: BTreeSet<_> = due.iter().flatten().map(|pending: &Pending| pending.seq).collect();
-        let rank = |seq: (u64, u32)| (seqs.range(..seq).count() as u64, 0);
+        let rank = |seq: Seq| Seq::new(seqs.range(..seq).count() as u64, 0);
         due.iter_mut().flatten().for_each(|pending| pending.seq = rank(pending.seq));
         first.iter_mut().flatten().for_each(|seq| *seq = rank(*seq));
     }

@@ -126,7 +126,7 @@ async fn capture_follows_the_slot_and_speaks_as_it_is_told() {
     let (store, _) = Store::open(StoreSettings::default(), disk, index, clock.clone()).await.unwrap();
     let shared = Shared {
         store,
-        routing: watch::channel(Arc::default()).1,
+        refused: watch::channel(Arc::default()).1,
         sealer: Sealer::plaintext(),
         clock,
         metrics: Metrics::new().unwrap(),

@@ -1,12 +1,12 @@
 //! Purpose: transactions → one batch for the store: events, routed, with subscription changes, shadow and position.
 //! Must not: depend on a connection, or write.
 use crate::capture::follow::memory::Memory;
-use crate::domain::{Event, Lsn, Routed, TenantId, Transaction};
+use crate::domain::{Event, Lsn, Routed, Routing, TenantId, Transaction};
 use crate::fault;
 use crate::mapping::{Context, Fault, Mapping, ShadowChange};
 use crate::registry::rows::RowChange;
 use crate::registry::seal::Sealer;
-use crate::registry::{Routing, rows};
+use crate::registry::{self, RefusedRows, rows};
 use crate::settings::EnvelopeSettings;
 use crate::store::{Batch, Checkpoint, Record, StoreError};
 use bytes::Bytes;
@@ -55,8 +55,8 @@ impl CaptureRules {
 pub(in crate::capture) struct Prepared {
     /// To commit.
     pub batches: Vec<Batch>,
-    /// To publish when it is durable; `None`: unchanged but for its position.
-    pub routing: Option<Routing>,
+    /// Rows that are not routed, to be announced when it is durable; `None`: unchanged.
+    pub refused: Option<RefusedRows>,
     /// What its position says.
     pub position: Lsn,
     /// Commit time of the first transaction, Unix microseconds.
@@ -109,17 +109,18 @@ pub(in crate::capture) fn prepare(
     transactions: &[Transaction],
     rules: &CaptureRules,
     context: &Context,
-    routing: &Routing,
+    refused: &RefusedRows,
     checkpoint: &Checkpoint,
     memory: &Memory,
 ) -> Result<Prepared, StoreError> {
-    let mut working: Option<Routing> = None;
+    let routing = checkpoint.routing();
+    let mut working: Option<(Routing, RefusedRows)> = None;
     let mut overlay = BatchMemory { checkpoint, memory, rows: BTreeMap::new(), cleared: BTreeSet::new() };
     let mut prepared = Prepared::default();
     let (mut events, mut last) = (Vec::new(), Vec::new());
     for transaction in transactions {
-        follow_subscriptions(transaction, rules, routing, &mut working, &mut last);
-        let current = working.as_ref().unwrap_or(routing);
+        follow_subscriptions(transaction, rules, (&routing, refused), &mut working, &mut last);
+        let current = working.as_ref().map_or(&*routing, |(routing, _)| routing);
         let remembered = |table: &str, key: &[u8]| overlay.get(table, key);
         let derived = rules.mapping.derive(transaction, context, &remembered)?;
         for event in derived.events {
@@ -136,7 +137,7 @@ pub(in crate::capture) fn prepare(
     prepared.oldest_us = transactions.first().map_or(0, |first| first.commit_us);
     last.push(Record::Position(prepared.position));
     prepared.batches = batches(events, last);
-    prepared.routing = working;
+    prepared.refused = working.map(|(_, refused)| refused);
     Ok(prepared)
 }
 
@@ -158,22 +159,22 @@ fn batches(mut records: Vec<Record>, mut last: Vec<Record>) -> Vec<Batch> {
 fn follow_subscriptions(
     transaction: &Transaction,
     rules: &CaptureRules,
-    routing: &Routing,
-    working: &mut Option<Routing>,
+    (routing, refused): (&Routing, &RefusedRows),
+    working: &mut Option<(Routing, RefusedRows)>,
     records: &mut Vec<Record>,
 ) {
     let ours = |change: &&crate::domain::Change| change.table.full_name() == rules.subscriptions;
     for change in transaction.changes.iter().filter(ours) {
-        let current = working.get_or_insert_with(|| routing.clone());
+        let (current, refused) = working.get_or_insert_with(|| (routing.clone(), refused.clone()));
         let row_rules = rows::RowRules { sealer: &rules.sealer, url: &*rules.check_url };
         for row in rows::changes(change, current, row_rules) {
             if let RowChange::Refused(id, why) = &row {
                 tracing::warn!(subscription = %id, "a row of webhook_subscriptions is not routed: {why}");
             }
-            records.push(current.apply(row));
+            records.push(registry::apply(row, current, refused));
         }
     }
-    if let Some(current) = working {
+    if let Some((current, _)) = working {
         current.applied = transaction.end_lsn;
     }
 }

@@ -1,51 +1,46 @@
-//! Purpose: announces a durable batch: the routing to dispatch and the API, the figures to the metrics, the faults to the log.
+//! Purpose: announces a durable batch: the refused rows to the API, the figures to the metrics, the faults to the log.
 //! Must not: announce what is not durable.
 use crate::capture::follow::batch::Prepared;
 use crate::capture::follow::feedback::Progress;
 use crate::clock::SharedClock;
-use crate::fault;
-use crate::registry::Routing;
+use crate::registry::RefusedRows;
 use crate::telemetry::Metrics;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::warn;
 
-/// The one sender of the routing.
 #[derive(Debug)]
 pub(in crate::capture) struct Publisher {
-    routing: watch::Sender<Arc<Routing>>,
+    refused: watch::Sender<Arc<RefusedRows>>,
     clock: SharedClock,
     metrics: Metrics,
 }
 
 impl Publisher {
     pub(in crate::capture) fn new(
-        routing: watch::Sender<Arc<Routing>>,
+        refused: watch::Sender<Arc<RefusedRows>>,
         clock: SharedClock,
         metrics: Metrics,
     ) -> Self {
-        Self { routing, clock, metrics }
+        Self { refused, clock, metrics }
     }
 
-    /// As of the last durable batch.
-    pub(in crate::capture) fn routing(&self) -> Arc<Routing> {
-        self.routing.borrow().clone()
+    /// Rows of the table that are not routed, as of the last durable batch.
+    pub(in crate::capture) fn refused(&self) -> Arc<RefusedRows> {
+        self.refused.borrow().clone()
     }
 
-    /// A first snapshot is complete: a routing that follows from no earlier one.
-    pub(in crate::capture) fn begin(&self, routing: Routing) {
-        self.routing.send_replace(Arc::new(routing));
+    /// A first snapshot is complete: what was refused before is another history's.
+    pub(in crate::capture) fn begin(&self) {
+        self.refused.send_replace(Arc::default());
     }
 
     /// A batch is durable.
     pub(in crate::capture) fn durable(&self, prepared: Prepared) {
-        let Prepared { routing, position, oldest_us, events, faults, .. } = prepared;
-        self.routing.send_modify(|current| {
-            let fresh = routing.filter(|_| !fault::planted("stale-subscription"));
-            let mut next = fresh.unwrap_or_else(|| Routing::clone(current));
-            next.applied = position;
-            *current = Arc::new(next);
-        });
+        let Prepared { refused, oldest_us, events, faults, .. } = prepared;
+        if let Some(refused) = refused {
+            self.refused.send_replace(Arc::new(refused));
+        }
         if oldest_us > 0 {
             let lag_us = (self.clock.now_us() - oldest_us).max(0);
             self.metrics.slot_lag_seconds.set(lag_us as f64 / 1e6);

@@ -10,7 +10,7 @@ use crate::capture::source::{Source, SourceError, Survey};
 use crate::clock::SharedClock;
 use crate::domain::Lsn;
 use crate::fault;
-use crate::registry::Routing;
+use crate::registry::RefusedRows;
 use crate::stop;
 use crate::store::{Batch, Checkpoint, Identity, Record, StoreError};
 use crate::telemetry::Metrics;
@@ -28,8 +28,8 @@ pub struct CaptureParts<S> {
     pub checkpoint: Checkpoint,
     /// How transactions become events.
     pub rules: CaptureRules,
-    /// Published after each durable batch.
-    pub routing: watch::Sender<Arc<Routing>>,
+    /// Rows of `webhook_subscriptions` that are not routed, for the API.
+    pub refused: watch::Sender<Arc<RefusedRows>>,
     /// Published on every change.
     pub status: watch::Sender<CaptureStatus>,
     /// Wall clock, for lag.
@@ -81,9 +81,9 @@ struct Supervisor<S> {
 
 impl<S: Source> Supervisor<S> {
     fn new(parts: CaptureParts<S>) -> Self {
-        let CaptureParts { source, checkpoint, rules, routing, status, clock, metrics, identity, accept_gap } =
+        let CaptureParts { source, checkpoint, rules, refused, status, clock, metrics, identity, accept_gap } =
             parts;
-        let publisher = Publisher::new(routing, clock, metrics);
+        let publisher = Publisher::new(refused, clock, metrics);
         let handles = CaptureHandles { checkpoint, rules: Arc::new(rules), publisher, status };
         Self { source, handles, identity, accept_gap, failures: 0 }
     }
@@ -172,7 +172,7 @@ impl<S: Source> Supervisor<S> {
         let plan = rules.mapping.plan();
         let identity = self.identity.complete(survey, plan.text());
         let from = fill::first(&mut self.source, checkpoint, plan, identity).await?;
-        publisher.begin(Routing::load(checkpoint.subscriptions(), from));
+        publisher.begin();
         Ok(from)
     }
 

@@ -13,7 +13,6 @@ use crate::capture::source::{Frame, Source, SourceError};
 use crate::domain::Lsn;
 use crate::fault;
 use crate::mapping::Context;
-use crate::registry::Routing;
 use crate::stop;
 use crate::store::{Batch, Checkpoint, HUNG, Record, StoreError};
 use std::future::Future;
@@ -41,8 +40,6 @@ struct InFlight {
     done: Pin<Box<dyn Future<Output = Result<Prepared, StoreError>> + Send>>,
     /// Since when it waits for the journal; empty while it is prepared.
     handed_over: Arc<OnceLock<Instant>>,
-    /// What it was prepared with.
-    routing: Arc<Routing>,
 }
 
 /// One stream. Nothing of it outlives its connection: the next session starts from the store's position.
@@ -169,9 +166,8 @@ impl<'a, S: Source> CaptureSession<'a, S> {
         Some(handed_over.into_iter().chain(asked).min()? + HUNG)
     }
 
-    /// A session ends with a batch on its way. The next one starts from the store's position and the published routing, so
-    /// first the batch's fate must be known: if it became durable unseen, its subscription changes would never be routed,
-    /// and transactions derived again beside a shadow that is already ahead of them would give other events.
+    /// A session ends with a batch on its way. The next one starts from the store's position, so first the batch's fate
+    /// must be known: transactions derived again beside a shadow that is already ahead of them would give other events.
     async fn leave(mut self, shutdown: &mut watch::Receiver<bool>) -> Result<(), SessionError> {
         // nothing is on its way: nothing to wait for
         let Some(batch) = self.in_flight.take() else { return Ok(()) };
@@ -258,9 +254,9 @@ impl<'a, S: Source> CaptureSession<'a, S> {
             let first = transactions.first().map(|transaction| transaction.end_lsn);
             let unseen = first.is_some_and(|end| end > self.begun_at);
             let (rules, context) = (self.handles.rules.clone(), self.context.clone());
-            let (routing, memory) = (self.handles.publisher.routing(), self.memory.clone());
+            let (refused, memory) = (self.handles.publisher.refused(), self.memory.clone());
             let prepare = move |checkpoint: &Checkpoint| {
-                batch::prepare(&transactions, &rules, &context, &routing, checkpoint, &memory)
+                batch::prepare(&transactions, &rules, &context, &refused, checkpoint, &memory)
             };
             let checkpoint = self.handles.checkpoint.clone();
             self.send(async move { checkpoint.offload(prepare).await? }, unseen);
@@ -287,7 +283,7 @@ impl<'a, S: Source> CaptureSession<'a, S> {
             since.get_or_init(Instant::now);
             commit(&checkpoint, prepared, unseen).await
         });
-        self.in_flight = Some(InFlight { done, handed_over, routing: self.handles.publisher.routing() });
+        self.in_flight = Some(InFlight { done, handed_over });
     }
 
     /// The batch in flight has ended: if it is durable, others hear of it, and the server if it asked.
@@ -295,10 +291,7 @@ impl<'a, S: Source> CaptureSession<'a, S> {
         &mut self,
         done: Result<Prepared, StoreError>,
     ) -> Result<Option<SessionEnded>, SessionError> {
-        let routing = self.in_flight.take().map(|batch| batch.routing);
-        debug_assert!(
-            routing.is_some_and(|routing| Arc::ptr_eq(&routing, &self.handles.publisher.routing()))
-        );
+        self.in_flight = None;
         let prepared = match done {
             Ok(prepared) => prepared,
             Err(StoreError::Blocked(why)) => return Ok(Some(SessionEnded::Blocked(why))),

@@ -2,9 +2,9 @@
 use crate::dispatch::backlog::waits::Moment;
 use crate::dispatch::message::{OwnerMessage, ReadyTicket};
 use crate::dispatch::parcel::ParcelMember;
-use crate::dispatch::ticket::{EndpointId, Seq, Ticket};
+use crate::dispatch::ticket::{EndpointId, Ticket};
 use crate::dispatch::timers::Timer;
-use crate::domain::{Pending, SubscriptionId};
+use crate::domain::{Pending, Seq, SubscriptionId};
 use std::collections::BTreeMap;
 
 /// Where a delivery in memory stands. Times are steady milliseconds.

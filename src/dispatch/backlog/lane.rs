@@ -12,8 +12,8 @@ use crate::dispatch::backlog::under_way::LaneReads;
 use crate::dispatch::backlog::waits::Moment;
 use crate::dispatch::message::{GivenUp, OwnerMessage};
 use crate::dispatch::parcel::ParcelMember;
-use crate::dispatch::ticket::{Lead, Seq};
-use crate::domain::{Ordering, Pending, SubscriptionId, TenantId};
+use crate::dispatch::ticket::Lead;
+use crate::domain::{Ordering, Pending, Seq, SubscriptionId, TenantId};
 
 /// Why a delivery is given up whose subscription has changed its tenant.
 const ANOTHERS: &str = "the subscription belongs to another tenant now";

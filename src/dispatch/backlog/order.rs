@@ -1,7 +1,6 @@
 //! Purpose: the order keys of one lane: who is head, who follows, who is left in the store (SPEC 5.4), pure. Must not: depend on what
 //! becomes of a delivery.
-use crate::dispatch::ticket::Seq;
-use crate::domain::{Ordering, Pending};
+use crate::domain::{Ordering, Pending, Seq};
 use crate::fault;
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,5 +1,5 @@
 //! Purpose: how many deliveries a lane owes, in memory and not, for `max_pending`, pure. Must not: depend on what is in memory.
-use crate::dispatch::ticket::Seq;
+use crate::domain::Seq;
 use std::collections::BTreeSet;
 
 /// The count of one lane.
@@ -93,14 +93,14 @@ mod tests {
     fn what_is_owed_is_counted_once() {
         let mut owed = Owed::default();
         for (seq, count) in [(1, 1), (1, 1), (2, 2)] {
-            owed.saw((seq, 0));
+            owed.saw(Seq::new(seq, 0));
             assert_eq!(owed.count(), count, "{seq}");
         }
-        owed.ended((3, 0));
+        owed.ended(Seq::new(3, 0));
         assert_eq!(owed.count(), 2, "it was not counted");
-        owed.ended((1, 0));
+        owed.ended(Seq::new(1, 0));
         assert!(owed.begin_scan() && !owed.begin_scan());
-        owed.saw((9, 0));
+        owed.saw(Seq::new(9, 0));
         assert_eq!(owed.count(), 1, "it is counted when the scan comes to it");
     }
 }

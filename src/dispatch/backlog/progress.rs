@@ -1,5 +1,5 @@
 //! Purpose: how far a lane has been read and offered, pure. Must not: depend on what is in memory.
-use crate::dispatch::ticket::Seq;
+use crate::domain::Seq;
 use std::collections::BTreeSet;
 
 /// The progress of one lane.

@@ -1,6 +1,5 @@
 //! Purpose: what is read from the store, and which lane is next (SPEC 5.5), pure. Must not: depend on what a lane does with it.
-use crate::dispatch::ticket::Seq;
-use crate::domain::SubscriptionId;
+use crate::domain::{Seq, SubscriptionId};
 use std::collections::{BTreeSet, VecDeque};
 
 /// A read's number, greater than that of every read that began before.

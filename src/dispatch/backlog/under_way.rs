@@ -4,7 +4,7 @@
 //! A read takes as long as it takes; the lane goes on. Each has a number. An answer whose number is not under way any more is void. What ended
 //! since a read began must not come back by it; what was left in the store since then is not in it.
 use crate::dispatch::backlog::refill::{ReadNumber, Want};
-use crate::dispatch::ticket::Seq;
+use crate::domain::Seq;
 use std::collections::{BTreeMap, VecDeque};
 
 /// A page that is being read.

@@ -6,8 +6,8 @@ use crate::dispatch::retry::{Sign, sign};
 use crate::dispatch::rounds::breaker::{Breaker, BreakerGate};
 use crate::dispatch::rounds::limit::EndpointLimiter;
 use crate::dispatch::rounds::standing::{RoundPlace, RoundStanding};
-use crate::dispatch::ticket::{Seq, Ticket};
-use crate::domain::{EndpointKey, Failure, Outcome, SubscriptionId};
+use crate::dispatch::ticket::Ticket;
+use crate::domain::{EndpointKey, Failure, Outcome, Seq, SubscriptionId};
 use crate::settings::DispatchSettings;
 use std::collections::BTreeSet;
 

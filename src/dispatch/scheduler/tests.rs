@@ -41,7 +41,7 @@ fn one_attempt_at_a_time_per_resource_and_only_after_it_is_durable() {
     for n in 0..10 {
         let jobs = world.start();
         assert_eq!(jobs.len(), 1);
-        seen.push(jobs[0].ticket().seq.0);
+        seen.push(jobs[0].ticket().seq.parts().0);
         world.done(&jobs[0], if n == 3 { 404 } else { 200 });
         assert!(world.start().is_empty(), "not before it is durable");
         world.settle(&jobs[0]);
@@ -65,7 +65,7 @@ fn a_failing_delivery_holds_back_only_its_resource() {
             world.now = world.scheduler.next_wake().unwrap();
         }
         for job in jobs {
-            let failing = job.ticket().seq.0 == bad;
+            let failing = job.ticket().seq.parts().0 == bad;
             times += usize::from(failing);
             world.finish(&job, if failing { 500 } else { 200 });
         }
@@ -129,7 +129,7 @@ fn an_endpoint_that_is_down_is_probed_and_charges_nobody() {
     // an outage of ten hours
     while world.now < 36_000_000 {
         for job in world.start() {
-            tried.push((job.ticket().seq.0, job.started.probe));
+            tried.push((job.ticket().seq.parts().0, job.started.probe));
             assert!(matches!(world.finish(&job, 2), Next::RetryAt(_)));
         }
         world.now = world.scheduler.next_wake().unwrap();
@@ -164,7 +164,7 @@ fn one_delivery_that_always_fails_does_not_block_its_endpoint() {
             world.now = world.scheduler.next_wake().unwrap();
         }
         for job in jobs {
-            let failing = job.ticket().seq.0 == bad;
+            let failing = job.ticket().seq.parts().0 == bad;
             world.finish(&job, if failing { 500 } else { 200 });
         }
     }

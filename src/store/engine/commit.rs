@@ -12,15 +12,18 @@ use crate::store::index::IndexError;
 use crate::store::index::overlay::Fetched;
 use crate::store::log::frame::{Kind, MAX_BODY};
 use crate::store::log::group::{self, Piece};
-use crate::store::log::port::{Durability, FrameNo};
+use crate::store::log::port::{self, Durability, FrameNo, LogError, Placed, StoredFrame};
 use crate::store::records::record::{Batch, Record};
+use crate::store::state::Scope;
 use crate::store::state::apply::{FrameChange, Mode, apply};
+use crate::store::state::said::said;
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// Commits that may wait.
 pub(in crate::store) const QUEUE: usize = 1024;
@@ -102,6 +105,10 @@ pub(in crate::store) async fn run(core: Arc<Core>, unstarted: Unstarted) -> Resu
     let Unstarted { mut queue, last } = unstarted;
     let mut closing = core.closing.subscribe();
     let mut committer = Committer { core: core.clone(), last, blocked: None, index_tries: 0 };
+    if core.read().scope != Scope::Whole {
+        // whoever wrote before is fenced by it
+        committer.heal().await?;
+    }
     loop {
         let retry_at = committer.blocked.as_ref().map(|b| b.retry_at);
         tokio::select! {
@@ -115,6 +122,7 @@ pub(in crate::store) async fn run(core: Arc<Core>, unstarted: Unstarted) -> Resu
                 Some(first) => committer.take(first, &mut queue).await?,
                 None => break,
             },
+            arrived = core.log.arrived() => committer.arrived(arrived).await?,
         }
     }
     core.stage.send_replace(StoreStage::Drained);
@@ -230,12 +238,40 @@ impl Committer {
             let woken = apply(&mut state, &change, mode).map_err(|error| self.core.unreadable(error))?;
             fresh.extend(woken);
         }
+        // a delivery's subscription before the delivery
+        self.core.publish(&state);
         self.core.feed.push(fresh);
         self.core.dirtied.notify_one();
         if state.overlay.dirty() >= crate::store::engine::flush::FULL {
             self.core.full.notify_one();
         }
         Ok(true)
+    }
+
+    /// What others have added to the log.
+    async fn arrived(&mut self, frames: Result<Vec<StoredFrame>, LogError>) -> Result<(), StoreError> {
+        let frames = match frames {
+            Ok(frames) => frames,
+            Err(error @ (LogError::Refused(_) | LogError::Unclear(_) | LogError::Unreadable(_))) => {
+                tracing::warn!(%error, "what others add to the log cannot be read, trying again");
+                sleep(RETRY).await;
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.wait_for_room().await;
+        let (mut batch, mut written) = (Vec::new(), Written::default());
+        for frame in &frames {
+            let (Batch { records }, places) = said(self.core.log.as_ref(), frame)?;
+            let fetched = self.core.fetch(&records, false).await?;
+            let pieces = vec![Piece { records: 0..records.len(), body: Vec::new(), places }];
+            let (answer, _nobody) = oneshot::channel();
+            batch.push(Queued { pieces, records, unseen: false, fetched, answer });
+            let place = frame.at.place.plus(group::prefix(frame.kind) as u64);
+            written.pieces.push(Placed { place, ..frame.at });
+            self.last = frame.at.number;
+        }
+        self.apply(&mut batch, &written).await
     }
 
     async fn wait_for_room(&self) {
@@ -247,24 +283,60 @@ impl Committer {
 
     /// Each batch is a group: one append and one sync for all of them.
     async fn write(&mut self, batch: &[Queued]) -> Result<Written, StoreError> {
-        let log = self.core.log.clone();
-        let mut writing = Writing::new(log.as_ref(), self.last, batch.iter().map(Queued::bytes).sum());
-        for queued in batch {
-            writing.group(&queued.pieces).await?;
-        }
-        let written = if fault::planted("ack-before-fsync") || fault::planted("index-flush-only") {
-            writing.end_unsynced().await?
-        } else {
-            fault::crash_point("store.before-append");
-            let written = writing.end().await?;
-            fault::crash_point("store.synced");
-            if let Some(observer) = self.core.flush_observer.get() {
-                observer.observe(written.synced);
+        let mut there = None;
+        let written = loop {
+            let known = there.as_ref().map(VecDeque::len);
+            let error = match (self.write_behind(batch, there.take().unwrap_or_default()).await, known) {
+                (Ok(written), _) => break written,
+                (Err(error), None) if !matches!(error, LogError::Unclear(_)) => return Err(error.into()),
+                (Err(error), _) => error,
+            };
+            // nobody may be answered: what was given may be there, or come still
+            tracing::warn!(%error, "it is not known what the log has taken, asking");
+            self.core.writable.set(false);
+            let found = self.behind_last().await;
+            if matches!(error, LogError::Fenced { .. }) && known == Some(found.len()) {
+                return Err(error.into());
             }
-            written
+            there = Some(found);
         };
         self.last = written.pieces.last().map_or(self.last, |at| at.number);
         Ok(written)
+    }
+
+    /// `there`: what of it the log has taken already.
+    async fn write_behind(
+        &self,
+        batch: &[Queued],
+        there: VecDeque<StoredFrame>,
+    ) -> Result<Written, LogError> {
+        let log = self.core.log.clone();
+        let bytes = batch.iter().map(Queued::bytes).sum();
+        let mut writing = Writing::new(log.as_ref(), self.last, bytes, there);
+        for queued in batch {
+            writing.group(&queued.pieces).await?;
+        }
+        if fault::planted("ack-before-fsync") || fault::planted("index-flush-only") {
+            return writing.end_unsynced().await;
+        }
+        fault::crash_point("store.before-append");
+        let written = writing.end().await?;
+        fault::crash_point("store.synced");
+        if let Some(observer) = self.core.flush_observer.get() {
+            observer.observe(written.synced);
+        }
+        Ok(written)
+    }
+
+    /// What stands behind the last frame, as soon as it can be read: an append of ours of which the answer was lost, or another's.
+    async fn behind_last(&self) -> VecDeque<StoredFrame> {
+        loop {
+            sleep(RETRY).await;
+            match port::behind(self.core.log.as_ref(), self.last).await {
+                Ok(frames) => return frames.into(),
+                Err(error) => tracing::warn!(%error, "the log cannot be read, trying again"),
+            }
+        }
     }
 
     fn block(&mut self, error: StoreError) {
@@ -312,9 +384,10 @@ impl Committer {
             self.index_tries = 0;
             self.core.ailing.store(false, Ordering::SeqCst);
         }
-        self.blocked = None;
+        if self.blocked.take().is_some() {
+            tracing::info!("the data folder can be written again");
+        }
         self.core.writable.set(true);
-        tracing::info!("the data folder can be written again");
         Ok(())
     }
 }

@@ -1,6 +1,8 @@
 //! What the handle and the store's own loops share. Knows no loop and no question.
 use crate::clock::SharedClock;
 use crate::disk::Disk;
+use crate::domain::Routing;
+use crate::fault;
 use crate::settings::StoreSettings;
 use crate::store::engine::commit::Queued;
 use crate::store::engine::feed::Feed;
@@ -50,6 +52,8 @@ pub(in crate::store) struct Core {
     pub(in crate::store) index: Arc<dyn Index>,
     /// Never held across an await.
     pub(in crate::store) state: RwLock<State>,
+    /// Who wants what, as of the last batch that was applied.
+    pub(in crate::store) routing: watch::Sender<Arc<Routing>>,
     /// The journal: what is durable.
     pub(in crate::store) log: Arc<dyn Log>,
     pub(in crate::store) feed: Feed,
@@ -122,6 +126,22 @@ impl Core {
     /// Waits while the index is being rebuilt. Cancel-safe.
     pub(in crate::store) async fn deliveries_complete(&self) {
         self.complete.opened().await;
+    }
+    /// Tells those who follow the subscriptions, if anything has changed for them. While a snapshot is taken anew the last routing
+    /// holds: the rows that are not read yet are not gone.
+    pub(in crate::store) fn publish(&self, state: &State) {
+        let routing = &state.routing;
+        self.routing.send_if_modified(|current| {
+            let same = current.applied == routing.applied && current.same_subscriptions(routing);
+            if same || state.history.position.is_none() {
+                return false;
+            }
+            let stale = fault::planted("stale-subscription");
+            let mut next = if stale { (**current).clone() } else { routing.clone() };
+            next.applied = routing.applied;
+            *current = Arc::new(next);
+            true
+        });
     }
     pub(in crate::store) fn is_writable(&self) -> bool {
         self.writable.is_open()

@@ -89,6 +89,7 @@ pub(in crate::store) fn missing<'a>(
     unseen: bool,
     fetched: &'a Fetched,
 ) -> impl Iterator<Item = Vec<u8>> + 'a {
-    let wanted = records.iter().filter_map(move |record| wanted(record, unseen));
+    let ours = records.iter().filter(|record| !state.scope.skips(record));
+    let wanted = ours.filter_map(move |record| wanted(record, unseen));
     wanted.filter(|key| state.overlay.look(key, fetched).is_none())
 }

@@ -1,7 +1,7 @@
 //! Purpose: answers of index and log, for the handles. Every answer includes what was acknowledged and is not in the index yet. Must not:
 //! be asked on a worker of the runtime: `ask` sees to that.
 use crate::domain::{
-    Delivery, DeliveryId, DeliveryKey, Event, EventId, FilterStatus, Pending, Status, SubscriptionId,
+    Delivery, DeliveryId, DeliveryKey, Event, EventId, FilterStatus, Pending, Seq, Status, SubscriptionId,
     TenantId,
 };
 use crate::fault;
@@ -103,7 +103,7 @@ impl Core {
         while let Some((key, _)) = self.scan((&from, b"q"), Way::Up, 1)?.pop() {
             let Some(lane) = keys::lane(&key) else { break };
             lanes.push(lane);
-            from = keys::successor(&keys::pending(lane, (u64::MAX, u32::MAX)));
+            from = keys::successor(&keys::pending(lane, Seq::LAST));
         }
         Ok(lanes)
     }
@@ -111,14 +111,14 @@ impl Core {
     pub(in crate::store) fn due(
         &self,
         lane: SubscriptionId,
-        after: Option<(u64, u32)>,
+        after: Option<Seq>,
         limit: usize,
     ) -> Result<Vec<Pending>, StoreError> {
         let from = match after {
-            None => keys::pending(lane, (0, 0)),
+            None => keys::pending(lane, Seq::default()),
             Some(seq) => keys::successor(&keys::pending(lane, seq)),
         };
-        let to = keys::successor(&keys::pending(lane, (u64::MAX, u32::MAX)));
+        let to = keys::successor(&keys::pending(lane, Seq::LAST));
         let found = self.scan((&from, &to), Way::Up, limit)?;
         found
             .iter()
@@ -132,8 +132,8 @@ impl Core {
         lane: SubscriptionId,
         order: u64,
     ) -> Result<Option<Pending>, StoreError> {
-        let mut from = keys::order(lane, order, (0, 0));
-        let to = keys::successor(&keys::order(lane, order, (u64::MAX, u32::MAX)));
+        let mut from = keys::order(lane, order, Seq::default());
+        let to = keys::successor(&keys::order(lane, order, Seq::LAST));
         while let Some((key, _)) = self.scan((&from, &to), Way::Up, 1)?.pop() {
             let Some(seq) = keys::seq(&key) else { break };
             if let Some(value) = self.get(&keys::pending(lane, seq))? {

@@ -16,7 +16,7 @@ use crate::store::records::codec;
 use crate::store::records::entry::{Brief, brief};
 use crate::store::records::field::Reader;
 use crate::store::records::record::REMEMBERED_MS;
-use crate::store::state::untag;
+use crate::store::state::{Scope, untag};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -260,6 +260,10 @@ fn waiting(chunks: &[Chunk], frame: FrameNo, below: FrameNo) -> u64 {
 }
 
 async fn trim(core: &Core, free_below: FrameNo) -> Result<(), StoreError> {
+    if core.read().scope != Scope::Whole {
+        // others read that log too, and none of them can tell what the others need
+        return Ok(());
+    }
     let checkpoint = core.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).0;
     let taken = core.settled_to().min(checkpoint);
     Ok(core.log.trim(free_below.min(taken + 1)).await?)

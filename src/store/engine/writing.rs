@@ -3,8 +3,9 @@
 use crate::fault;
 use crate::store::log::frame::Kind;
 use crate::store::log::group::{self, Group, Piece};
-use crate::store::log::port::{Durability, FrameNo, Log, LogError, NewFrame, Placed};
+use crate::store::log::port::{Durability, FrameNo, Log, LogError, NewFrame, Placed, StoredFrame};
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Groups on their way into a log.
@@ -17,6 +18,8 @@ pub(in crate::store) struct Writing<'a> {
     /// Given with the next part, or with the end.
     ready: Vec<(Kind, Cow<'a, [u8]>)>,
     written: Written,
+    /// Taken by the log already: they need not be given.
+    there: VecDeque<StoredFrame>,
 }
 
 /// What was written.
@@ -29,9 +32,15 @@ pub(in crate::store) struct Written {
 }
 
 impl<'a> Writing<'a> {
-    /// Goes on behind a frame, with bodies of so many bytes in all.
-    pub(in crate::store) fn new(log: &'a dyn Log, last: FrameNo, bytes: usize) -> Self {
-        Self { log, after: last, left: bytes as u64, ready: Vec::new(), written: Written::default() }
+    /// Goes on behind a frame, with bodies of so many bytes in all. `there`: what the log has taken of them, behind that frame.
+    pub(in crate::store) fn new(
+        log: &'a dyn Log,
+        last: FrameNo,
+        bytes: usize,
+        there: VecDeque<StoredFrame>,
+    ) -> Self {
+        let (ready, written) = (Vec::new(), Written::default());
+        Self { log, after: last, left: bytes as u64, ready, written, there }
     }
 
     /// A batch: one frame, or parts and a seal. What is kept in memory is one frame, however long the group.
@@ -73,14 +82,35 @@ impl<'a> Writing<'a> {
 
     async fn give(&mut self, durability: Durability) -> Result<(), LogError> {
         let ready = std::mem::take(&mut self.ready);
-        let frames: Vec<_> = ready.iter().map(|(kind, body)| NewFrame { kind: *kind, body }).collect();
-        let appended = self.log.append(&frames, self.after, durability).await?;
+        let mut frames: VecDeque<_> =
+            ready.iter().map(|(kind, body)| NewFrame { kind: *kind, body }).collect();
+        while let Some(frame) = frames.front()
+            && let Some(found) = self.there.pop_front()
+        {
+            if found.kind != frame.kind || found.body != frame.body {
+                return Err(LogError::Fenced { last: found.at.number });
+            }
+            self.put(frame.kind, found.at);
+            frames.pop_front();
+        }
+        if frames.is_empty() {
+            return self.there.front().map_or(Ok(()), |other| match durability {
+                Durability::Now => Err(LogError::Fenced { last: other.at.number }),
+                Durability::Later { .. } => Ok(()),
+            });
+        }
+        let frames = frames.make_contiguous();
+        let appended = self.log.append(frames, self.after, durability).await?;
         self.written.synced = appended.synced;
         for (frame, at) in frames.iter().zip(appended.frames) {
-            self.after = at.number;
-            let place = at.place.plus(group::prefix(frame.kind) as u64);
-            self.written.pieces.push(Placed { place, ..at });
+            self.put(frame.kind, at);
         }
         Ok(())
+    }
+
+    fn put(&mut self, kind: Kind, at: Placed) {
+        self.after = at.number;
+        let place = at.place.plus(group::prefix(kind) as u64);
+        self.written.pieces.push(Placed { place, ..at });
     }
 }

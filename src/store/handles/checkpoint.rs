@@ -1,5 +1,5 @@
 //! Purpose: how far capture has come, and what it remembers. Must not: be written by more than one.
-use crate::domain::{Lsn, Subscription, SubscriptionId};
+use crate::domain::{Lsn, Routing, Subscription};
 use crate::store::engine::core::Core;
 use crate::store::error::StoreError;
 use crate::store::records::record::{Batch, Identity};
@@ -27,11 +27,11 @@ impl Checkpoint {
     }
     /// All subscriptions, deleted ones too while their row exists.
     pub fn subscriptions(&self) -> Vec<Subscription> {
-        self.core.read().subscriptions.values().map(|s| (**s).clone()).collect()
+        self.routing().all().map(|subscription| (**subscription).clone()).collect()
     }
-    /// One of them.
-    pub fn subscription(&self, id: SubscriptionId) -> Option<Arc<Subscription>> {
-        self.core.read().subscriptions.get(&id).cloned()
+    /// Who wants what, as of the last batch.
+    pub fn routing(&self) -> Arc<Routing> {
+        self.core.routing.borrow().clone()
     }
     /// What the shadow remembers of a row. Reads the index: only inside `offload`.
     pub fn shadow(&self, table: &str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {

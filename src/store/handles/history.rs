@@ -1,11 +1,12 @@
 //! Purpose: deliveries past and present, a tenant's own, and what people do to them. Must not: wait for a rebuild longer than a client
 //! would.
-use crate::domain::{Delivery, DeliveryId, DeliveryKey, Routed, TenantId};
+use crate::domain::{Delivery, DeliveryId, DeliveryKey, Routed, Routing, TenantId};
 use crate::store::engine::core::Core;
 use crate::store::engine::reading::{Filter, FoundDelivery, Page};
 use crate::store::error::StoreError;
 use crate::store::records::record::{Batch, Idempotent, Record};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// The API's handle; clones share one store.
 #[derive(Debug, Clone)]
@@ -14,6 +15,10 @@ pub struct History {
 }
 
 impl History {
+    /// Who wants what, from batch to batch.
+    pub fn routing(&self) -> watch::Receiver<Arc<Routing>> {
+        self.core.routing.subscribe()
+    }
     /// One delivery.
     pub async fn delivery(&self, key: &DeliveryKey) -> Result<Option<Delivery>, StoreError> {
         let key = key.clone();

@@ -3,5 +3,6 @@
 pub mod answers;
 pub mod checkpoint;
 pub mod history;
+pub mod lease;
 pub mod outbox;
 pub mod store;

@@ -1,15 +1,18 @@
 //! Purpose: what is owed, for the one who delivers it. Must not: have two consumers: `fresh` is for one.
-use crate::domain::{Delivery, DeliveryKey, Event, Pending, Settled, Subscription, SubscriptionId};
+use crate::domain::{Delivery, DeliveryKey, Event, Pending, Routing, Seq, Settled, SubscriptionId};
 use crate::store::engine::core::Core;
 use crate::store::error::StoreError;
+use crate::store::handles::lease::Lease;
 use crate::store::records::entry::Locator;
 use crate::store::records::record::{Batch, Record};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Dispatch's handle; clones share one store.
 #[derive(Debug, Clone)]
 pub struct Outbox {
     pub(in crate::store) core: Arc<Core>,
+    pub(in crate::store) lease: Lease,
 }
 
 impl Outbox {
@@ -17,9 +20,9 @@ impl Outbox {
     pub fn is_begun(&self) -> bool {
         self.core.read().history.position.is_some()
     }
-    /// A subscription as it is stored.
-    pub fn subscription(&self, id: SubscriptionId) -> Option<Arc<Subscription>> {
-        self.core.read().subscriptions.get(&id).cloned()
+    /// Who wants what, from batch to batch: before a delivery comes by `fresh`, its subscription is there.
+    pub fn routing(&self) -> watch::Receiver<Arc<Routing>> {
+        self.core.routing.subscribe()
     }
     /// Subscriptions with something pending: what dispatch starts with.
     pub async fn lanes(&self) -> Result<Vec<SubscriptionId>, StoreError> {
@@ -30,7 +33,7 @@ impl Outbox {
     pub async fn due(
         &self,
         lane: SubscriptionId,
-        after: Option<(u64, u32)>,
+        after: Option<Seq>,
         limit: usize,
     ) -> Result<Vec<Pending>, StoreError> {
         self.core.ask(move |core| core.due(lane, after, limit)).await
@@ -63,7 +66,11 @@ impl Outbox {
         let key = key.clone();
         self.core.ask_soon(move |core| Ok(core.entry(&key)?.map(|entry| entry.delivery))).await
     }
-    /// Makes outcomes durable, all or nothing. What is not legal any more (the delivery has ended) is ignored.
+    /// Whose time it is: no attempt begins when it is over.
+    pub fn lease(&self) -> Lease {
+        self.lease.clone()
+    }
+    /// Makes outcomes durable, all or nothing. `Fenced`: they are another owner's now, for good. What is not legal any more (the delivery has ended) is ignored.
     pub async fn settle(&self, settled: Vec<Settled>) -> Result<(), StoreError> {
         self.core.commit(Batch { records: settled.into_iter().map(Record::from).collect() }, false).await
     }

@@ -15,12 +15,14 @@ use crate::store::error::StoreError;
 use crate::store::handles::answers::Answers;
 use crate::store::handles::checkpoint::Checkpoint;
 use crate::store::handles::history::History;
+use crate::store::handles::lease::Lease;
 use crate::store::handles::outbox::Outbox;
 use crate::store::index::IndexFactory;
 use crate::store::log::port::Log;
 use crate::store::log::segments::SegmentLog;
 use crate::store::recovery::opening;
 use crate::store::recovery::opening::Recovery;
+use crate::store::state::Scope;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use tokio::sync::{Notify, mpsc, watch};
@@ -53,9 +55,18 @@ impl Store {
         index: IndexFactory,
         clock: SharedClock,
     ) -> Result<(Self, Recovery), StoreError> {
-        let log: Arc<dyn Log> =
-            Arc::new(SegmentLog::new(disk.clone(), settings.segment_bytes, settings.min_free));
-        let opened = opening::open(disk.as_ref(), log.as_ref(), &index).await?;
+        let log = SegmentLog::new(disk.clone(), settings.segment_bytes, settings.min_free);
+        Self::open_on(settings, (disk, Arc::new(log), Scope::Whole), index, clock).await
+    }
+
+    /// The same on a log that lies elsewhere, of which it keeps a part; the disk then holds only what can be made again.
+    pub async fn open_on(
+        settings: StoreSettings,
+        (disk, log, scope): (Arc<dyn Disk>, Arc<dyn Log>, Scope),
+        index: IndexFactory,
+        clock: SharedClock,
+    ) -> Result<(Self, Recovery), StoreError> {
+        let opened = opening::open(disk.as_ref(), log.as_ref(), &index, scope).await?;
         let (queue, waiting) = mpsc::channel(QUEUE);
         let core = Core {
             settings,
@@ -63,6 +74,7 @@ impl Store {
             disk,
             clock,
             index: opened.index,
+            routing: watch::Sender::new(Arc::new(opened.state.routing.clone())),
             state: RwLock::new(opened.state),
             log,
             feed: Feed::default(),
@@ -120,7 +132,11 @@ impl Store {
     }
     /// Dispatch's handle.
     pub fn outbox(&self) -> Outbox {
-        Outbox { core: self.core.clone() }
+        Outbox { core: self.core.clone(), lease: Lease::forever() }
+    }
+    /// The same for an owner whose time is limited.
+    pub fn outbox_until(&self, lease: Lease) -> Outbox {
+        Outbox { core: self.core.clone(), lease }
     }
     /// The handle of whoever looks at deliveries.
     pub fn history(&self) -> History {

@@ -9,7 +9,7 @@
 //! | `o` subscription, order, seq | nothing: pending deliveries of one resource, in order |
 //! | `p` subscription, seq | what is pending, in order |
 //! | `s` subscription | a subscription |
-use crate::domain::{DeliveryId, DeliveryKey, SubscriptionId, TenantId};
+use crate::domain::{DeliveryId, DeliveryKey, Seq, SubscriptionId, TenantId};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
@@ -47,8 +47,9 @@ pub(in crate::store) fn delivery_id(key: &[u8]) -> Option<DeliveryId> {
     Some(DeliveryId(Uuid::from_bytes(*id)))
 }
 
-pub(in crate::store) fn pending(lane: SubscriptionId, seq: (u64, u32)) -> Vec<u8> {
-    join(b'p', &[lane.0.as_bytes(), &seq.0.to_be_bytes(), &seq.1.to_be_bytes()])
+pub(in crate::store) fn pending(lane: SubscriptionId, seq: Seq) -> Vec<u8> {
+    let (major, minor) = seq.parts();
+    join(b'p', &[lane.0.as_bytes(), &major.to_be_bytes(), &minor.to_be_bytes()])
 }
 
 /// The lane of a pending key.
@@ -58,14 +59,15 @@ pub(in crate::store) fn lane(key: &[u8]) -> Option<SubscriptionId> {
 }
 
 /// The place at the end of a pending or an order key.
-pub(in crate::store) fn seq(key: &[u8]) -> Option<(u64, u32)> {
-    let (rest, number) = key.split_last_chunk::<4>()?;
-    let (_, frame) = rest.split_last_chunk::<8>()?;
-    Some((u64::from_be_bytes(*frame), u32::from_be_bytes(*number)))
+pub(in crate::store) fn seq(key: &[u8]) -> Option<Seq> {
+    let (rest, minor) = key.split_last_chunk::<4>()?;
+    let (_, major) = rest.split_last_chunk::<8>()?;
+    Some(Seq::new(u64::from_be_bytes(*major), u32::from_be_bytes(*minor)))
 }
 
-pub(in crate::store) fn order(lane: SubscriptionId, order: u64, seq: (u64, u32)) -> Vec<u8> {
-    join(b'o', &[lane.0.as_bytes(), &order.to_be_bytes(), &seq.0.to_be_bytes(), &seq.1.to_be_bytes()])
+pub(in crate::store) fn order(lane: SubscriptionId, order: u64, seq: Seq) -> Vec<u8> {
+    let (major, minor) = seq.parts();
+    join(b'o', &[lane.0.as_bytes(), &order.to_be_bytes(), &major.to_be_bytes(), &minor.to_be_bytes()])
 }
 
 /// A row's key that is longer (Postgres allows it where it compresses well) stands there as its SHA-256.
@@ -140,9 +142,9 @@ mod tests {
         let id = DeliveryId(Uuid::from_u128(0x0192_F0C1_0000_8000_0000_0000_0000_0001));
         let key = DeliveryKey { tenant: TenantId::new("acme"), id };
         assert_eq!(delivery_id(&delivery(&key)), Some(id));
-        assert_eq!(lane(&pending(lane_id, (3, 4))), Some(lane_id));
-        assert_eq!(seq(&pending(lane_id, (3, 4))), Some((3, 4)));
-        assert_eq!(seq(&order(lane_id, 9, (3, 4))), Some((3, 4)));
+        assert_eq!(lane(&pending(lane_id, Seq::new(3, 4))), Some(lane_id));
+        assert_eq!(seq(&pending(lane_id, Seq::new(3, 4))), Some(Seq::new(3, 4)));
+        assert_eq!(seq(&order(lane_id, 9, Seq::new(3, 4))), Some(Seq::new(3, 4)));
         assert_eq!(shadow_table(&shadow("public.a", b"1")), Some(hash("public.a")));
         let long = |end| shadow("public.a", &[&[1; 5000][..], &[end]].concat());
         assert_eq!((long(1).len(), long(1) == long(2)), (1 + 8 + 6 + 32, false));
@@ -152,8 +154,8 @@ mod tests {
     #[test]
     fn order_of_keys_is_order_of_time() {
         let lane_id = SubscriptionId(Uuid::from_u128(7));
-        assert!(pending(lane_id, (1, 300)) < pending(lane_id, (2, 0)));
-        assert!(pending(lane_id, (255, 0)) < pending(lane_id, (256, 0)));
+        assert!(pending(lane_id, Seq::new(1, 300)) < pending(lane_id, Seq::new(2, 0)));
+        assert!(pending(lane_id, Seq::new(255, 0)) < pending(lane_id, Seq::new(256, 0)));
         assert!(id_floor(255) < id_floor(256));
         assert_eq!(id_floor(-5), [0; 16]);
     }

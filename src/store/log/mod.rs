@@ -2,6 +2,8 @@
 //! says.
 pub mod frame;
 pub(in crate::store) mod group;
+pub mod joined;
+mod joined_reader;
 pub(in crate::store) mod journal;
 pub mod port;
 mod reading;

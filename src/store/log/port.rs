@@ -13,7 +13,12 @@ use crate::store::log::frame::Kind;
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::fmt::Debug;
+use std::future::pending;
 use std::time::Duration;
+use tokio::time::sleep;
+
+/// How often a log is asked whether it has grown that cannot tell it.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A frame's number. The first is 1; 0 stands for "none yet".
 pub type FrameNo = u64;
@@ -180,6 +185,20 @@ pub trait Log: Send + Sync + Debug + 'static {
     /// What is there, oldest first, without gaps: empty, or the last one is the one that is written. All but that go with `trim`.
     async fn chunks(&self) -> Result<Vec<Chunk>, LogError>;
 
+    /// Resolves when there is a frame behind this one that a reader gets.
+    async fn grown(&self, beyond: FrameNo) -> Result<(), LogError> {
+        while self.last().await? <= beyond {
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Frames that others have added to what this log stands on, whole groups, in order; waits until there are some. The next append
+    /// stands behind what was returned. Cancel-safe. To a log of one writer nobody adds.
+    async fn arrived(&self) -> Result<Vec<StoredFrame>, LogError> {
+        pending().await
+    }
+
     /// Where that is, for people.
     fn describe(&self, place: Place) -> String;
 
@@ -211,6 +230,18 @@ pub fn check(frames: &[NewFrame<'_>], durability: Durability, largest: usize) ->
     Ok(())
 }
 
+/// What stands behind a frame, but for the log's own frames.
+pub async fn behind(log: &dyn Log, last: FrameNo) -> Result<Vec<StoredFrame>, LogError> {
+    let mut reader = log.read(last + 1).await?;
+    let mut there = Vec::new();
+    while let Some(stored) = reader.next().await? {
+        if stored.kind != Kind::Header {
+            there.push(stored);
+        }
+    }
+    Ok(there)
+}
+
 /// What became of an append behind `expected` whose answer was lost: where those of its frames stand that are there, in order. Fewer than
 /// were given, none too, may still come while nobody appends anything else. `Fenced`: another writer's frames are there.
 pub async fn resolve(
@@ -218,12 +249,8 @@ pub async fn resolve(
     frames: &[NewFrame<'_>],
     expected: FrameNo,
 ) -> Result<Vec<Placed>, LogError> {
-    let mut reader = log.read(expected + 1).await?;
     let mut there = Vec::new();
-    while let Some(stored) = reader.next().await? {
-        if stored.kind == Kind::Header {
-            continue;
-        }
+    for stored in behind(log, expected).await? {
         let given = frames.get(there.len());
         if !given.is_some_and(|given| given.kind == stored.kind && given.body == &stored.body[..]) {
             return Err(LogError::Fenced { last: stored.at.number });

@@ -1,5 +1,5 @@
 //! A delivery as the index holds it, and what is pending. Pure: bytes and back.
-use crate::domain::{BodyPlace, Delivery, EventId, Pending, Status, SubscriptionId};
+use crate::domain::{BodyPlace, Delivery, EventId, Pending, Seq, Status, SubscriptionId};
 use crate::store::records::codec::{
     put_attempt, put_key, put_resource, take_attempt, take_key, take_name, take_resource, take_uuid,
 };
@@ -46,7 +46,7 @@ pub(in crate::store) struct Entry {
     /// The last record applied: replaying it or an older one changes nothing.
     pub(in crate::store) tag: Tag,
     /// Its place in the lane.
-    pub(in crate::store) seq: Tag,
+    pub(in crate::store) seq: Seq,
     pub(in crate::store) order: Option<u64>,
     pub(in crate::store) event_at: Locator,
     pub(in crate::store) delivery: Delivery,
@@ -60,7 +60,8 @@ impl Entry {
         let mut w = Writer(Vec::with_capacity(320));
         // `Sending` is never stored; the position of an unknown status is Pending's
         let status = STATUSES.iter().position(|s| *s == d.status).unwrap_or(0) as u8;
-        w.u8(status).u64(self.tag.0).u32(self.tag.1).u64(self.seq.0).u32(self.seq.1);
+        let (major, minor) = self.seq.parts();
+        w.u8(status).u64(self.tag.0).u32(self.tag.1).u64(major).u32(minor);
         w.option(self.order, Writer::u64);
         let at = &self.event_at;
         w.u64(at.segment).u64(at.offset).u32(at.len).u32(at.crc).i64(d.updated_us).i64(d.created_us);
@@ -128,7 +129,7 @@ impl Entry {
 pub(in crate::store) struct Brief {
     pub(in crate::store) status: Status,
     pub(in crate::store) tag: Tag,
-    pub(in crate::store) seq: Tag,
+    pub(in crate::store) seq: Seq,
     pub(in crate::store) order: Option<u64>,
     pub(in crate::store) event_at: Locator,
     pub(in crate::store) updated_us: i64,
@@ -144,7 +145,7 @@ fn take_brief(r: &mut Reader) -> Result<Brief, Malformed> {
     Ok(Brief {
         status: *STATUSES.get(usize::from(r.u8()?)).ok_or(Malformed("status"))?,
         tag: (r.u64()?, r.u32()?),
-        seq: (r.u64()?, r.u32()?),
+        seq: Seq::new(r.u64()?, r.u32()?),
         order: r.option(Reader::u64)?,
         event_at: Locator { segment: r.u64()?, offset: r.u64()?, len: r.u32()?, crc: r.u32()? },
         updated_us: r.i64()?,
@@ -164,7 +165,7 @@ pub(in crate::store) fn encode_pending(pending: &Pending) -> Vec<u8> {
 /// And back.
 pub(in crate::store) fn decode_pending(
     subscription: SubscriptionId,
-    seq: Tag,
+    seq: Seq,
     bytes: &[u8],
 ) -> Result<Pending, Malformed> {
     let r = &mut Reader::new(bytes);

@@ -21,7 +21,7 @@ use crate::store::recovery::replayed::OpenJournal;
 use crate::store::recovery::survey::{Files, survey};
 use crate::store::state::apply::{FrameChange, Mode, apply};
 use crate::store::state::said::said;
-use crate::store::state::{Applied, FollowedHistory, State, untag};
+use crate::store::state::{Applied, FollowedHistory, Scope, State, untag};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -86,18 +86,19 @@ pub(in crate::store) async fn open(
     disk: &dyn Disk,
     log: &dyn Log,
     factory: &IndexFactory,
+    scope: Scope,
 ) -> Result<Opened, StoreError> {
     let files = survey(disk).await?;
     let chunks = log.chunks().await?;
     if chunks.is_empty() {
-        return begin(&files, log, factory).await;
+        return begin(&files, log, factory, scope).await;
     }
     let journal = OpenJournal { log, chunks };
     let mut why = files.rebuild.then(|| "it was marked to be rebuilt".to_owned());
     let mut opened = loop {
         let attempt = match &why {
-            None => keep(&files, &journal, factory).await,
-            Some(why) => rebuild(&files, &journal, factory, why).await,
+            None => keep(&files, &journal, (factory, scope)).await,
+            Some(why) => rebuild(&files, &journal, (factory, scope), why).await,
         };
         match attempt {
             Ok(opened) => break opened,
@@ -109,18 +110,24 @@ pub(in crate::store) async fn open(
     opened.recovery.rebuilt = why;
     // Frames that a kill left written and not synced are believed from here on: their position is confirmed at once.
     let claim = log.claim().await?;
-    if claim.last != opened.last {
+    if claim.last != opened.last && !journal.is_only_begun(opened.last).await? {
         let (last, now) = (opened.last, claim.last);
         return Err(StoreError::Fenced(format!(
             "the journal ended with frame {last} and ends with {now} now"
         )));
     }
+    opened.last = claim.last;
     opened.recovery.torn_bytes = claim.cut;
     Ok(opened)
 }
 
 /// An empty folder.
-async fn begin(files: &Files<'_>, log: &dyn Log, factory: &IndexFactory) -> Result<Opened, StoreError> {
+async fn begin(
+    files: &Files<'_>,
+    log: &dyn Log,
+    factory: &IndexFactory,
+    scope: Scope,
+) -> Result<Opened, StoreError> {
     if let Some(frame) = files.checkpoints.first() {
         return Err(StoreError::Damaged(format!("a checkpoint of frame {frame} is there, but no journal")));
     }
@@ -141,7 +148,7 @@ async fn begin(files: &Files<'_>, log: &dyn Log, factory: &IndexFactory) -> Resu
     let claim = log.claim().await?;
     Ok(Opened {
         index,
-        state: State::default(),
+        state: State { scope, ..State::default() },
         last: claim.last,
         indexed: 0,
         checkpoint: (0, 0),
@@ -154,7 +161,7 @@ async fn begin(files: &Files<'_>, log: &dyn Log, factory: &IndexFactory) -> Resu
 async fn keep(
     files: &Files<'_>,
     journal: &OpenJournal<'_>,
-    factory: &IndexFactory,
+    (factory, scope): (&IndexFactory, Scope),
 ) -> Result<Opened, Trouble> {
     let index = factory(Reset::Keep)?;
     let applied = match index.get(keys::APPLIED)? {
@@ -166,7 +173,7 @@ async fn keep(
     if applied.frame + 1 < oldest {
         return Err(Trouble::broken("it is further behind than the journal reaches back"));
     }
-    let mut replay = Replay::new(index, applied)?;
+    let mut replay = Replay::new(index, applied, scope)?;
     let last =
         journal.walk(journal.first_to_check(applied.frame), |frame| replay.frame(journal.log, frame)).await?;
     if applied.frame.max(reached.frame) > last {
@@ -183,11 +190,11 @@ async fn keep(
 async fn rebuild(
     files: &Files<'_>,
     journal: &OpenJournal<'_>,
-    factory: &IndexFactory,
+    (factory, scope): (&IndexFactory, Scope),
     why: &str,
 ) -> Result<Opened, Trouble> {
-    let below = files.newest_checkpoint()?;
     let oldest = journal.oldest();
+    let below = files.newest_checkpoint(oldest)?;
     // all of it is read before anything is changed: it may be that only a newer version can
     let mut last = Applied::default();
     let see = |frame: &StoredFrame| {
@@ -204,7 +211,7 @@ async fn rebuild(
     if let Some(frame) = below {
         checkpoint::load(files.disk, frame, index.as_ref())?;
     }
-    let mut replay = Replay::new(index, Applied::default())?;
+    let mut replay = Replay::new(index, Applied::default(), scope)?;
     replay.below = below.unwrap_or(0);
     replay.state.catching_up = true;
     let after = journal.chunk_of(replay.below + 1);
@@ -230,10 +237,11 @@ struct Replay {
 }
 
 impl Replay {
-    fn new(index: Arc<dyn Index>, known: Applied) -> Result<Self, Trouble> {
-        let mut state = State { applied: known, ..State::default() };
+    fn new(index: Arc<dyn Index>, known: Applied, scope: Scope) -> Result<Self, Trouble> {
+        let mut state = State { applied: known, scope, ..State::default() };
         if let Some(bytes) = index.get(keys::HISTORY)? {
             state.history = FollowedHistory::decode(&bytes)?;
+            state.routing.applied = state.history.position.unwrap_or_default();
         }
         for (key, value) in all(index.as_ref(), b"mc", b"md")? {
             let table = key.last_chunk::<8>().ok_or(Malformed("key"))?;
@@ -242,7 +250,7 @@ impl Replay {
         }
         for (_, value) in all(index.as_ref(), b"s", b"t")? {
             let subscription = codec::take_subscription(&mut Reader::new(&value))?;
-            state.subscriptions.insert(subscription.id, Arc::new(subscription));
+            state.routing.put(subscription);
         }
         Ok(Self { index, state, known, below: 0, indexed: known.frame, frames: 0 })
     }

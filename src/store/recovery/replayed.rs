@@ -36,6 +36,13 @@ impl OpenJournal<'_> {
         from
     }
 
+    /// Does nothing but parts without their seal follow this frame? A log that cannot cut them off keeps them.
+    pub(in crate::store) async fn is_only_begun(&self, last: FrameNo) -> Result<bool, StoreError> {
+        let after = self.log.last().await? > last;
+        let follows = WholeGroups::new(self.log.read(last + 1).await?).next().await?;
+        Ok(after && follows.is_none())
+    }
+
     /// Gives every frame of whole groups from `first` on to `see`; returns the last one's number.
     pub(in crate::store) async fn walk<E: From<StoreError>>(
         &self,

@@ -4,6 +4,7 @@ use crate::fault;
 use crate::store::engine::catch_up::REBUILD;
 use crate::store::engine::checkpoint::{self, Wrong};
 use crate::store::error::{StoreError, blocked, unreadable};
+use crate::store::log::port::FrameNo;
 use crate::store::log::segment;
 use std::collections::BTreeMap;
 
@@ -69,7 +70,8 @@ impl Files<'_> {
         }
     }
 
-    pub(in crate::store) fn newest_checkpoint(&self) -> Result<Option<u64>, StoreError> {
+    /// `oldest`: the log's first frame.
+    pub(in crate::store) fn newest_checkpoint(&self, oldest: FrameNo) -> Result<Option<u64>, StoreError> {
         let mut wrong = None;
         for frame in self.checkpoints.iter().rev() {
             match checkpoint::verify(self.disk, *frame) {
@@ -82,7 +84,7 @@ impl Files<'_> {
             }
         }
         // with its whole beginning, the journal needs no checkpoint
-        if self.segments.contains_key(&1) {
+        if oldest == 1 {
             return Ok(None);
         }
         let wrong = wrong.unwrap_or_else(|| "no checkpoint is there".to_owned());

@@ -4,7 +4,7 @@
 //! Replay over an index that is partly newer changes nothing that is newer: every delivery carries the tag of its last
 //! record, and everything else is absolute, so the last writer wins again. What is not legal is ignored, always alike.
 use crate::domain::{
-    Attempt, Delivery, DeliveryKey, Event, EventId, Failure, Next, Pending, Status, SubscriptionId,
+    Attempt, Delivery, DeliveryKey, Event, EventId, Failure, Next, Pending, Seq, Status, SubscriptionId,
 };
 use crate::store::index::keys;
 use crate::store::index::overlay::{Fetched, Known};
@@ -105,6 +105,7 @@ struct Applying<'a> {
 impl Applying<'_> {
     fn record(&mut self, record: &Record, at: Locator) -> Result<(), Malformed> {
         match record {
+            another if self.state.scope.skips(another) => Ok(()),
             Record::Event(_)
             | Record::Delivery { .. }
             | Record::Attempted { .. }
@@ -154,7 +155,7 @@ impl Applying<'_> {
         let Some((event, at)) = self.events.get(&event) else { return Ok(()) };
         let entry = Entry {
             tag: self.tag,
-            seq: self.tag,
+            seq: Seq::new(self.tag.0, self.tag.1),
             order: order_key(event.resource.as_ref()),
             event_at: *at,
             delivery: Delivery {
@@ -264,10 +265,11 @@ impl Applying<'_> {
                 let mut w = Writer::default();
                 codec::put_subscription(&mut w, subscription);
                 self.state.overlay.put(keys::subscription(subscription.id), w.0, false);
-                self.state.subscriptions.insert(subscription.id, Arc::new((**subscription).clone()));
+                self.state.routing.put((**subscription).clone());
             }
             Record::SubscriptionGone(id) => {
-                if self.state.subscriptions.remove(id).is_some() {
+                if self.state.routing.get(*id).is_some() {
+                    self.state.routing.remove(*id);
                     self.state.overlay.remove(keys::subscription(*id));
                 }
             }
@@ -310,6 +312,7 @@ impl Applying<'_> {
             _ => return,
         }
         history.tag = self.tag;
+        self.state.routing.applied = history.position.unwrap_or_default();
         let bytes = history.encode();
         self.state.overlay.put(keys::HISTORY.to_vec(), bytes, false);
     }
@@ -320,9 +323,10 @@ impl Applying<'_> {
     }
 
     fn clear_subscriptions(&mut self) {
-        for id in std::mem::take(&mut self.state.subscriptions).into_keys() {
-            self.state.overlay.remove(keys::subscription(id));
+        for subscription in self.state.routing.all() {
+            self.state.overlay.remove(keys::subscription(subscription.id));
         }
+        self.state.routing.clear();
     }
 }
 
@@ -369,7 +373,7 @@ fn retried(entry: &mut Entry, tag: Tag, at_ms: i64) -> bool {
     (d.attempts, d.counted_attempts) = (0, 0);
     d.due_ms = at_ms;
     d.updated_us = at_ms.saturating_mul(1000);
-    entry.seq = tag;
+    entry.seq = Seq::new(tag.0, tag.1);
     true
 }
 

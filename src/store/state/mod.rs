@@ -2,12 +2,12 @@
 pub(in crate::store) mod apply;
 pub(in crate::store) mod said;
 
-use crate::domain::{Event, Lsn, Subscription, SubscriptionId};
+use crate::domain::{Event, Lsn, Routing, Shard};
 use crate::store::index::overlay::Overlay;
 use crate::store::records::codec::{put_identity, take_identity};
 use crate::store::records::entry::{Locator, Tag};
 use crate::store::records::field::{Malformed, Reader, Writer};
-use crate::store::records::record::Identity;
+use crate::store::records::record::{Identity, Record};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -18,12 +18,48 @@ pub(in crate::store) struct State {
     pub(in crate::store) applied: Applied,
     pub(in crate::store) history: FollowedHistory,
     pub(in crate::store) cleared: Cleared,
-    pub(in crate::store) subscriptions: BTreeMap<SubscriptionId, Arc<Subscription>>,
+    pub(in crate::store) routing: Routing,
+    pub(in crate::store) scope: Scope,
     pub(in crate::store) events: EventCache,
     /// The journal's deliveries are not all in the index: `catch_up` brings them, and commits leave theirs to it.
     pub(in crate::store) catching_up: bool,
     /// Bytes of long-lived records since the last checkpoint.
     pub(in crate::store) long_lived_bytes: u64,
+}
+
+/// What a store keeps of its log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// All of it: one machine.
+    #[default]
+    Whole,
+    /// What capture goes on with: no delivery.
+    Capture,
+    /// The deliveries of one shard, and who subscribes: no shadow.
+    Deliveries(Shard),
+}
+
+impl Scope {
+    /// Is this record for somebody else?
+    pub(in crate::store) fn skips(self, record: &Record) -> bool {
+        match (self, record) {
+            (Self::Whole, _) => false,
+            (Self::Capture, record) => matches!(
+                record,
+                Record::Event(_)
+                    | Record::Delivery { .. }
+                    | Record::Attempted { .. }
+                    | Record::Abandoned { .. }
+                    | Record::Retried { .. }
+            ),
+            (Self::Deliveries(shard), Record::Delivery { key, target_url, .. }) => {
+                !shard.has(&key.tenant, target_url)
+            }
+            (Self::Deliveries(_), record) => {
+                matches!(record, Record::Shadow { .. } | Record::ShadowClear { .. })
+            }
+        }
+    }
 }
 
 /// The last frame in state (or, as stored, in the index), and what is counted up to it.

@@ -19,7 +19,7 @@ pub(crate) fn pending(lane: u128, n: u64, order: Option<u64>) -> Pending {
         place: BodyPlace::default(),
         subscription: lane_id(lane),
         order,
-        seq: (n, 0),
+        seq: Seq::new(n, 0),
         due_ms: 0,
         counted_attempts: 0,
         attempts: 0,
@@ -53,7 +53,7 @@ impl Bench {
         self.state(n)
     }
     fn state(&self, n: u64) -> Option<TicketState> {
-        self.lane.items.get((n, 0)).map(|item| item.state)
+        self.lane.items.get(Seq::new(n, 0)).map(|item| item.state)
     }
     /// Answers its next read.
     fn answer(&mut self, found: Vec<Pending>) {
@@ -65,9 +65,9 @@ impl Bench {
     }
     /// Ends it; gives the order keys whose first it wants then.
     fn end(&mut self, n: u64) -> Vec<u64> {
-        self.lane.begin((n, 0), &mut self.said);
-        self.lane.ended((n, 0), AttemptEnd { counted: true, retry: None }, &mut self.said);
-        self.lane.settled((n, 0), self.at, &mut self.said);
+        self.lane.begin(Seq::new(n, 0), &mut self.said);
+        self.lane.ended(Seq::new(n, 0), AttemptEnd { counted: true, retry: None }, &mut self.said);
+        self.lane.settled(Seq::new(n, 0), self.at, &mut self.said);
         self.lane.check();
         self.lane.reads.firsts().into_iter().collect()
     }
@@ -117,8 +117,8 @@ fn a_follower_that_is_given_up_does_not_free_its_key() {
     for n in 1..=3 {
         bench.offer(n, 7);
     }
-    bench.lane.give_up((2, 0), "a test", &mut bench.said);
-    bench.lane.settled((2, 0), bench.at, &mut bench.said);
+    bench.lane.give_up(Seq::new(2, 0), "a test", &mut bench.said);
+    bench.lane.settled(Seq::new(2, 0), bench.at, &mut bench.said);
     assert_eq!(bench.state(3), QUEUED);
     assert_eq!((bench.end(1), bench.state(3)), (vec![], READY));
 }
@@ -130,7 +130,7 @@ fn a_reset_keeps_what_is_under_way_in_its_place() {
         bench.offer(n, 7);
     }
     for n in [2, 3] {
-        bench.lane.begin((n, 0), &mut bench.said);
+        bench.lane.begin(Seq::new(n, 0), &mut bench.said);
     }
     bench.open(Ordering::Resource);
     assert_eq!((bench.lane.items.len(), bench.lane.items.active()), (2, 2));
@@ -139,8 +139,8 @@ fn a_reset_keeps_what_is_under_way_in_its_place() {
     assert_eq!(bench.state(1), QUEUED, "two of its key are on their way");
     // both fail: they go on one by one
     for n in [3, 2] {
-        bench.lane.ended((n, 0), AttemptEnd { counted: true, retry: Some((0, 0)) }, &mut bench.said);
-        bench.lane.settled((n, 0), bench.at, &mut bench.said);
+        bench.lane.ended(Seq::new(n, 0), AttemptEnd { counted: true, retry: Some((0, 0)) }, &mut bench.said);
+        bench.lane.settled(Seq::new(n, 0), bench.at, &mut bench.said);
         bench.lane.check();
     }
     assert_eq!((bench.state(2), bench.state(3)), (READY, QUEUED));
@@ -155,7 +155,7 @@ fn whatever_is_said_is_taken_back() {
     for n in 1..=3 {
         bench.offer(n, 7);
     }
-    bench.lane.give_up((1, 0), "a test", &mut bench.said);
+    bench.lane.give_up(Seq::new(1, 0), "a test", &mut bench.said);
     bench.end(2);
     bench.lane.close("a test", &mut bench.said);
     let count = |wanted: fn(&OwnerMessage) -> bool| bench.said.iter().filter(|said| wanted(said)).count();

@@ -88,7 +88,7 @@ impl Life {
         let lane = self.lane();
         let order = (self.random.below(4) > 0).then(|| self.random.below(5));
         let new = self.world.create(lane, order);
-        self.orders.insert(new.seq.0, (new.subscription, order));
+        self.orders.insert(new.seq.parts().0, (new.subscription, order));
         self.offers.push_back(new);
     }
     fn feed(&mut self) {
@@ -142,7 +142,7 @@ impl Life {
     fn put_one_back(&mut self) {
         let Some(job) = self.flight.pop() else { return };
         self.world.scheduler.put_back(&job, self.world.time());
-        let name = (job.ticket().lane, job.ticket().seq.0);
+        let name = (job.ticket().lane, job.ticket().seq.parts().0);
         let at = self.world.attempts.iter().rposition(|attempt| *attempt == name).unwrap();
         self.world.attempts.remove(at);
     }

@@ -2,7 +2,7 @@
 use super::world::{World, facts, settings};
 use crate::dispatch::backlog::lane::tests::lane_id;
 use crate::dispatch::{Facts, Job, Ticket};
-use crate::domain::{Next, Ordering};
+use crate::domain::{Next, Ordering, Seq};
 
 /// Of three that are ready the first two in one parcel; the third is on its way alone or not at all.
 fn two(world: &mut World) -> Job {
@@ -10,7 +10,7 @@ fn two(world: &mut World) -> Job {
         world.add(1, Some(n));
     }
     let job = world.start().remove(0);
-    let second = Ticket { lane: lane_id(1), seq: (2, 0) };
+    let second = Ticket { lane: lane_id(1), seq: Seq::new(2, 0) };
     let parcel = world.scheduler.backlog.join(&job.parcel, second);
     world.scheduler.pass_on();
     assert_eq!((job.parcel.count(), parcel.count()), (1, 2));
@@ -42,10 +42,10 @@ fn one_failure_holds_back_both_and_counts_for_both() {
     assert!(matches!(done, Next::RetryAt(_)));
     world.settle(&job);
     world.scheduler.check();
-    let started: Vec<u64> = world.start().iter().map(|job| job.ticket().seq.0).collect();
+    let started: Vec<u64> = world.start().iter().map(|job| job.ticket().seq.parts().0).collect();
     assert_eq!(started, [3], "nothing of the two resources overtakes");
     for lane in world.store.values() {
-        let counted = |seq: u64| lane[&(seq, 0)].counted_attempts;
+        let counted = |seq: u64| lane[&Seq::new(seq, 0)].counted_attempts;
         assert_eq!((counted(1), counted(2), counted(behind[0]), counted(behind[1])), (1, 1, 0, 0));
     }
 }

@@ -2,7 +2,7 @@
 use super::world::{World, facts, settings};
 use crate::dispatch::backlog::lane::tests::lane_id;
 use crate::dispatch::{BegunRead, Facts, Offered, Want};
-use crate::domain::{Ordering, Pending, SubscriptionId};
+use crate::domain::{Ordering, Pending, Seq, SubscriptionId};
 use crate::settings::DispatchSettings;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn places(world: &World) -> Vec<u64> {
 }
 fn owed(world: &World, lane: SubscriptionId) -> (u64, usize) {
     let mut lanes = world.scheduler.backlog.lanes();
-    let counted = lanes.find(|of| of.items().ticket((0, 0)).lane == lane).unwrap().owed().count();
+    let counted = lanes.find(|of| of.items().ticket(Seq::new(0, 0)).lane == lane).unwrap().owed().count();
     (counted, world.store[&lane].len())
 }
 
@@ -106,7 +106,7 @@ fn a_lane_that_begins_anew_makes_its_page_void() {
             page = world.scheduler.begin_reads(1).pop();
         }
         let page = page.map(|read| (read, world.look(&read))).unwrap();
-        assert!(is_page(&page) && page.1[0].seq > (32, 0));
+        assert!(is_page(&page) && page.1[0].seq > Seq::new(32, 0));
         match how {
             0 => open(&mut world, Ordering::None),
             1 => world.scheduler.close_lane(lane_id(ONE), "a test", world.time()),
@@ -312,7 +312,7 @@ fn what_comes_and_ends_while_the_count_is_read_is_not_owed() {
     world.finish(&flight[0], 200);
     world.add(ONE, Some(2));
     let late = world.start_unread();
-    assert_eq!(late[0].ticket().seq, (2, 0));
+    assert_eq!(late[0].ticket().seq, Seq::new(2, 0));
     world.finish(&late[0], 200);
     world.answer(count);
     assert_eq!(owed(&world, lane_id(ONE)), (0, 0));

@@ -1,14 +1,14 @@
 //! A model of the store: what is pending, in order, and nothing else; and time that a test moves by hand.
 use crate::dispatch::backlog::lane::tests::{lane_id, pending};
 use crate::dispatch::{BegunRead, Facts, Job, Now, Scheduler, Ticket, Want};
-use crate::domain::{EndpointKey, Failure, Next, Outcome, Pending, SubscriptionId, TenantId};
+use crate::domain::{EndpointKey, Failure, Next, Outcome, Pending, Seq, SubscriptionId, TenantId};
 use crate::settings::{DispatchSettings, PerEndpoint};
 use std::collections::BTreeMap;
 
 /// What is pending, by lane; and the scheduler over it.
 pub(super) struct World {
     pub(super) scheduler: Scheduler,
-    pub(super) store: BTreeMap<SubscriptionId, BTreeMap<(u64, u32), Pending>>,
+    pub(super) store: BTreeMap<SubscriptionId, BTreeMap<Seq, Pending>>,
     pub(super) now: i64,
     pub(super) next_seq: u64,
     /// Lane, place and status (0: given up) of what has ended, in order.
@@ -77,7 +77,7 @@ impl World {
     }
     pub(super) fn add(&mut self, lane: u128, order: Option<u64>) -> u64 {
         let new = self.create(lane, order);
-        let seq = new.seq.0;
+        let seq = new.seq.parts().0;
         self.scheduler.offer(new, self.time());
         seq
     }
@@ -118,7 +118,7 @@ impl World {
     pub(super) fn start_unread(&mut self) -> Vec<Job> {
         let time = self.time();
         let jobs: Vec<Job> = std::iter::from_fn(|| self.scheduler.next(time)).collect();
-        self.attempts.extend(jobs.iter().map(|job| (job.ticket().lane, job.ticket().seq.0)));
+        self.attempts.extend(jobs.iter().map(|job| (job.ticket().lane, job.ticket().seq.parts().0)));
         jobs
     }
     /// Everything that may start now.
@@ -143,7 +143,7 @@ impl World {
                 }
                 Next::Delivered | Next::Failed => {
                     of_lane.remove(&seq).unwrap();
-                    self.ended.push((lane, seq.0, status));
+                    self.ended.push((lane, seq.parts().0, status));
                 }
             }
         }
@@ -164,9 +164,9 @@ impl World {
         for given_up in self.scheduler.take_given_up() {
             let of_lane = self.store.get_mut(&given_up.ticket.lane).unwrap();
             of_lane.remove(&given_up.ticket.seq).expect("given up twice, or after its end");
-            self.ended.push((given_up.ticket.lane, given_up.ticket.seq.0, 0));
+            self.ended.push((given_up.ticket.lane, given_up.ticket.seq.parts().0, 0));
             self.scheduler.settled(&[given_up.ticket], self.time());
-            places.push(given_up.ticket.seq.0);
+            places.push(given_up.ticket.seq.parts().0);
         }
         places
     }
