@@ -118,7 +118,7 @@ fn measure_index(criterion: &mut Criterion, folder: &Path) -> anyhow::Result<()>
     let entry = |n: u128| ([b"d".as_slice(), &n.to_be_bytes()].concat(), Some(vec![b'x'; 320]));
     let mut ids = Scattered(0);
     for _ in 0..KNOWN / 100 {
-        index.apply((0..100).map(|_| entry(ids.next())).collect())?;
+        index.take(&mut (0..100).map(|_| entry(ids.next())))?;
         index.flush(false)?;
     }
     let mut group = criterion.benchmark_group("index");
@@ -133,10 +133,10 @@ fn measure_index(criterion: &mut Criterion, folder: &Path) -> anyhow::Result<()>
     group.bench_function("scan of 100", |b| b.iter(|| index.scan(b"d\x80", b"e", 100)));
     group.bench_function("scan back of 100", |b| b.iter(|| index.scan_back(b"d", b"d\x80", 100)));
     group.throughput(Throughput::Elements(100));
-    group.bench_function("apply 100", |b| {
+    group.bench_function("take 100", |b| {
         b.iter_batched(
-            || (0..100).map(|_| entry(ids.next())).collect(),
-            |writes| index.apply(writes).and_then(|()| index.flush(false)),
+            || (0..100).map(|_| entry(ids.next())).collect::<Vec<_>>(),
+            |writes| index.take(&mut writes.into_iter()).and_then(|()| index.flush(false)),
             criterion::BatchSize::PerIteration,
         );
     });

@@ -4,7 +4,7 @@ use crate::report::figure;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tailhook::store::index::{Pair, Write};
+use tailhook::store::index::{Generation, Pair};
 use tailhook::store::{Batch, Index, IndexError, IndexFactory};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -43,9 +43,9 @@ impl Index for StallingIndex {
         self.wait();
         self.index.scan_back(from, to, limit)
     }
-    fn apply(&self, writes: Vec<Write>) -> Result<(), IndexError> {
+    fn take(&self, generation: Generation<'_>) -> Result<(), IndexError> {
         self.wait();
-        self.index.apply(writes)
+        self.index.take(generation)
     }
     fn flush(&self, now: bool) -> Result<bool, IndexError> {
         self.wait();

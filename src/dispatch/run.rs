@@ -14,7 +14,7 @@ use crate::egress::Transport;
 use crate::fault;
 use crate::registry::seal::Sealer;
 use crate::settings::DispatchSettings;
-use crate::store::{Lease, Outbox, StoreError};
+use crate::store::{Outbox, OwnerLease, StoreError};
 use crate::telemetry::Metrics;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -86,7 +86,7 @@ pub(in crate::dispatch) struct Dispatch<T, J> {
     /// The subscriptions, as of the last durable commit.
     pub(in crate::dispatch) routing: watch::Receiver<Arc<Routing>>,
     /// Until when attempts may begin.
-    lease: Lease,
+    lease: OwnerLease,
     /// The routing that lanes were last reviewed by.
     reviewed: Arc<Routing>,
     /// The store failed: nothing is read, nothing committed before.

@@ -7,6 +7,7 @@ mod disk;
 mod planted;
 mod segments;
 #[path = "../sim/stream.rs"]
+#[allow(dead_code, reason = "appends are late only in tests/sim")]
 mod stream;
 mod streams;
 mod suite;

@@ -1,4 +1,5 @@
 //! What must hold when a world has come to its end: truth, store and receipts are compared. Knows no stage.
+use crate::ledger::Ledger;
 use crate::net::{Net, Sent};
 use crate::oracle::{Owed, Truth};
 use crate::world::World;
@@ -6,9 +7,6 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tailhook::domain::{Delivery, DeliveryId, Event, EventId, Failure, Sequence, Status};
-
-/// What the store says at the end: every delivery with its event.
-pub(crate) type Ledger = Vec<(Delivery, Arc<Event>)>;
 
 /// Attempts that a delivery may use up: `max_retries` and the first.
 pub(crate) const COUNTED: u32 = 4;
@@ -171,7 +169,10 @@ fn ends_for_a_reason(world: &World, truth: &Truth, delivery: &Delivery, sent: &[
     });
     if !steps || sent.first().is_some_and(|first| !(1..first.attempt).all(unsent)) {
         let numbers: Vec<_> = sent.iter().map(|s| (s.life, s.attempt)).collect();
-        world.violated(format!("delivery {id}: attempts are numbered (life, number) {numbers:?}"));
+        let recorded: Vec<_> = delivery.log.iter().map(|a| (a.number, a.outcome.answer)).collect();
+        world.violated(format!(
+            "delivery {id}: attempts are numbered (life, number) {numbers:?}, and on record are {recorded:?}"
+        ));
     }
     waits_as_asked(world, delivery, sent);
     for one in sent {

@@ -1,17 +1,19 @@
 //! One seed with several instances: one captures, each delivers for the shards that it holds, and all of them lie over one replicated
 //! log. They die, are cut off from the log, and what they wrote arrives late or without an answer. Then the same invariants as for one.
-use crate::check::{self, Ledger};
+use crate::check;
 use crate::disk::Platter;
+use crate::duty::{Held, both};
 use crate::erp::{Erp, LENGTH, Span, Txn};
+use crate::ledger::{self, Ledger};
 use crate::life::{PATIENCE_MS, Report};
+use crate::link::Link;
 use crate::members::{CAPTURE, Duty, Members, RENEW, Turn};
 use crate::net::Net;
 use crate::oracle::Truth;
 use crate::plan::{Kind, Plan};
 use crate::postgres::Server;
-use crate::rng::Rng;
 use crate::source::SimSource;
-use crate::stream::{Fate, Straight, Stream, StreamLog, Way};
+use crate::stream::{Straight, Stream, StreamLog, Way};
 use crate::wiring;
 use crate::witness;
 use crate::world::World;
@@ -19,61 +21,17 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tailhook::domain::{Shard, TenantId};
+use tailhook::domain::Shard;
 use tailhook::store::index::memory::MemoryIndex;
 use tailhook::store::log::joined::JoinedLog;
 use tailhook::store::log::port::Log;
-use tailhook::store::{Filter, FoundDelivery, Lease, Scope, Store, StoreError};
+use tailhook::store::{OwnerLease, Store, StoreError, StoreScope};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 /// Shards of a cluster.
 const SHARDS: u16 = 3;
-/// A duty is put down within this time.
-const STOP: Duration = Duration::from_secs(20);
-
-/// An instance's way to the log.
-#[derive(Debug)]
-struct Link {
-    world: Arc<World>,
-    rng: Rng,
-    /// Reachable and not, in turns: until when.
-    turns: Mutex<(bool, u64)>,
-}
-
-impl Link {
-    fn new(world: &Arc<World>) -> Arc<Self> {
-        Arc::new(Self { world: world.clone(), rng: world.rng.fork(), turns: Mutex::default() })
-    }
-}
-
-impl Way for Link {
-    fn append(&self) -> Fate {
-        if self.is_cut() {
-            return Fate::Unanswered(0);
-        }
-        let strikes = |permille| self.world.strikes(Kind::Log, &self.rng, permille);
-        match () {
-            () if strikes(8) => Fate::Refused,
-            () if strikes(8) => Fate::Unanswered(self.rng.below(4) as usize),
-            () if strikes(8) => Fate::Late(Duration::from_millis(self.rng.below(15_000))),
-            () => Fate::Fine(Duration::from_micros(self.rng.below(6_000))),
-        }
-    }
-    fn is_cut(&self) -> bool {
-        if !self.world.faulty(Kind::Log) {
-            return false;
-        }
-        let mut turns = self.turns.lock().unwrap();
-        if turns.1 <= self.world.ms() {
-            let cut = !turns.0;
-            let lasts = if cut { self.rng.below(12_000) } else { 5_000 + self.rng.below(60_000) };
-            *turns = (cut, self.world.ms() + lasts);
-        }
-        turns.0
-    }
-}
 
 /// What all instances share, and what is outside of them.
 struct Cluster {
@@ -124,14 +82,14 @@ pub(crate) fn simulate(plan: &Plan, loud: bool) -> Report {
 /// How far capture has come by what is in the stream.
 pub(crate) async fn position_of(stream: &Stream, world: &Arc<World>) -> Result<u64, StoreError> {
     let log: Arc<dyn Log> = Arc::new(StreamLog::new(stream, Arc::new(Straight)));
-    let store = open(world, log, Scope::Capture, &MemoryIndex::default()).await?;
+    let store = open(world, log, StoreScope::Capture, &MemoryIndex::default()).await?;
     Ok(store.checkpoint().position().map_or(0, |lsn| lsn.0))
 }
 
 async fn open(
     world: &Arc<World>,
     log: Arc<dyn Log>,
-    scope: Scope,
+    scope: StoreScope,
     index: &MemoryIndex,
 ) -> Result<Store, StoreError> {
     let disk = Arc::new(Platter::new(world).mount());
@@ -175,7 +133,7 @@ impl Cluster {
         }
         let over_ms = self.txns.last().map_or(0, |txn| txn.at_ms) + self.world.rng.below(60_000);
         let clocks = async {
-            while self.world.ms() < over_ms {
+            while self.world.ms() < over_ms && self.world.wrong().is_empty() {
                 sleep(Duration::from_millis(self.world.rng.below(120_000))).await;
                 self.world.set_clock(&self.world.rng);
             }
@@ -183,7 +141,7 @@ impl Cluster {
         clocks.await;
         self.world.faults_off();
         self.world.note(|| "from here on nothing goes wrong".to_owned());
-        if !self.all_ended().await {
+        if !self.all_ended().await && self.world.wrong().is_empty() {
             self.world.violated(format!("not all ended after {PATIENCE_MS} ms: {}", self.say()));
         }
         let stores = self.stores.lock().unwrap().clone();
@@ -278,7 +236,7 @@ impl Cluster {
         let (cluster, link) = (self.clone(), link.clone());
         task.spawn(async move {
             while !*stopped.borrow() {
-                let lasts = Lease::until(lasts.clone());
+                let lasts = OwnerLease::until(lasts.clone());
                 let life = cluster.lives.fetch_add(1, Ordering::Relaxed) + 1;
                 let came = if duty == CAPTURE {
                     cluster.capture(number, &link, stopped.clone()).await
@@ -295,9 +253,12 @@ impl Cluster {
     /// What may end a duty before its time: a log that cannot be read, and another owner.
     fn judge(&self, number: u64, duty: Duty, came: &Result<(), StoreError>) {
         self.world.note(|| format!("instance {number} ends {duty}: {came:?}"));
-        let expected =
-            matches!(came, Ok(()) | Err(StoreError::Fenced(_) | StoreError::Read(_) | StoreError::Closed));
-        if !expected && !(matches!(came, Err(StoreError::Blocked(_))) && self.world.faulty(Kind::Log)) {
+        let expected = match came {
+            Ok(()) | Err(StoreError::Fenced(_) | StoreError::Read(_) | StoreError::Closed) => true,
+            Err(StoreError::Blocked(_)) => self.world.faulty(Kind::Log),
+            Err(_) => false,
+        };
+        if !expected {
             self.world.violated(format!("instance {number} ends {duty}: {came:?}"));
         }
     }
@@ -309,7 +270,7 @@ impl Cluster {
         stopped: watch::Receiver<bool>,
     ) -> Result<(), StoreError> {
         let log = Arc::new(StreamLog::new(&self.feed, link.clone()));
-        let store = open(&self.world, log, Scope::Capture, &MemoryIndex::default()).await?;
+        let store = open(&self.world, log, StoreScope::Capture, &MemoryIndex::default()).await?;
         let (position, confirmed) =
             (store.checkpoint().position().map_or(0, |at| at.0), self.server.confirmed_ever());
         self.world.note(|| format!("instance {number} captures from {position:x}"));
@@ -336,7 +297,7 @@ impl Cluster {
         &self,
         (number, duty, life): (u64, Duty, u64),
         link: &Arc<Link>,
-        lease: Lease,
+        lease: OwnerLease,
         stopped: watch::Receiver<bool>,
     ) -> Result<(), StoreError> {
         let shard = Shard::all(SHARDS).nth(usize::from(duty)).unwrap();
@@ -350,7 +311,7 @@ impl Cluster {
             index
         };
         let log = Arc::new(JoinedLog::new(feed, own));
-        let store = open(&self.world, log, Scope::Deliveries(shard), &index).await?;
+        let store = open(&self.world, log, StoreScope::Deliveries(shard), &index).await?;
         self.world.note(|| format!("instance {number} owns {shard:?} in life {life}"));
         self.stores.lock().unwrap().insert(duty, store.clone());
         let transport = self.net.transport_until(life, lease.clone());
@@ -363,7 +324,8 @@ impl Cluster {
     async fn all_ended(&self) -> bool {
         let until = self.world.ms() + PATIENCE_MS;
         let last = self.txns.last().map_or(0, |txn| txn.end);
-        while self.world.ms() < until {
+        // what went wrong need not be waited for
+        while self.world.ms() < until && self.world.wrong().is_empty() {
             sleep(Duration::from_millis(500)).await;
             let stores = self.stores.lock().unwrap().clone();
             let done = |store: &Store| {
@@ -388,31 +350,12 @@ impl Cluster {
     }
 
     async fn ledger(&self, stores: impl Iterator<Item = &Store>) -> Ledger {
-        let mut ledger = Ledger::new();
+        let mut all = Ledger::new();
         for store in stores {
-            for tenant in &self.tenants {
-                let tenant = TenantId::new(tenant);
-                let mut filter = Filter { limit: 100, ..Filter::default() };
-                loop {
-                    let Ok((page, next)) = store.history().list_found(&tenant, &filter).await else {
-                        self.world.violated("a list fails".to_owned());
-                        break;
-                    };
-                    for FoundDelivery { delivery, event } in page {
-                        match event {
-                            Some(event) => ledger.push((delivery, event)),
-                            None => self.world.violated(format!("{} has no event", delivery.key.id)),
-                        }
-                    }
-                    filter.after = next;
-                    if next.is_none() {
-                        break;
-                    }
-                }
-            }
+            all.extend(ledger::of(&self.world, &self.tenants, store).await);
         }
-        ledger.sort_by_key(|(delivery, _)| delivery.key.id);
-        ledger
+        all.sort_by_key(|(delivery, _)| delivery.key.id);
+        all
     }
 
     /// What whoever reads the logs from the beginning finds.
@@ -423,7 +366,7 @@ impl Cluster {
             let feed = Arc::new(StreamLog::new(&self.feed, way.clone()));
             let own = Arc::new(StreamLog::new(&self.outcomes[usize::from(shard.number())], way));
             let log = Arc::new(JoinedLog::new(feed, own));
-            match open(&self.world, log, Scope::Deliveries(shard), &MemoryIndex::default()).await {
+            match open(&self.world, log, StoreScope::Deliveries(shard), &MemoryIndex::default()).await {
                 Ok(store) => {
                     if let Err(error) = store.finish_rebuild().await {
                         self.world.violated(format!("{shard:?} cannot be rebuilt: {error}"));
@@ -435,34 +378,4 @@ impl Cluster {
         }
         self.ledger(stores.iter()).await
     }
-}
-
-/// A duty that an instance holds. Dropped, it is cut off.
-struct Held {
-    lease: watch::Sender<Instant>,
-    stop: watch::Sender<bool>,
-    task: JoinSet<()>,
-}
-
-impl Held {
-    async fn put_down(mut self, world: &World) {
-        self.stop.send_replace(true);
-        let ended = async { while self.task.join_next().await.is_some() {} };
-        if timeout(STOP, ended).await.is_err() && !world.faulty(Kind::Log) {
-            world.violated(format!("a duty is not put down within {STOP:?}"));
-        }
-    }
-}
-
-/// A store and the stage over it, until either ends.
-async fn both(store: &Store, stage: impl Future<Output = Result<(), StoreError>>) -> Result<(), StoreError> {
-    let mut running = std::pin::pin!(store.run());
-    let mut stage = std::pin::pin!(stage);
-    let came = tokio::select! {
-        biased;
-        ended = &mut running => return ended,
-        came = &mut stage => came,
-    };
-    let closed = async { tokio::join!(store.close(), running).1 };
-    came.and(timeout(STOP, closed).await.unwrap_or(Ok(())))
 }

@@ -1,11 +1,12 @@
-//! A simulated index, late as a real one is: what it took lies in memory until it says that it is durable, and a death takes the rest. Its disk refuses it
-//! now and then. Knows no keys.
+//! A simulated index, late as a real one is: what it took lies in memory until it says that it is durable, and a death takes of the rest the last
+//! generations, however many, each of them whole. Its disk refuses it now and then. Knows no keys.
 use crate::plan::Kind;
 use crate::rng::Rng;
 use crate::world::World;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tailhook::store::index::{Pair, Reset, Write};
+use tailhook::fault;
+use tailhook::store::index::{Generation, Pair, Reset, Write};
 use tailhook::store::{Index, IndexError, IndexFactory, MemoryIndex};
 
 /// Clones share one.
@@ -13,8 +14,8 @@ use tailhook::store::{Index, IndexError, IndexFactory, MemoryIndex};
 pub(crate) struct SimIndex {
     taken: MemoryIndex,
     durable: MemoryIndex,
-    /// Taken since `durable` was made equal.
-    unsettled: Arc<Mutex<Vec<Write>>>,
+    /// The generations that were taken since `durable` was made equal.
+    unsettled: Arc<Mutex<Vec<Vec<Write>>>>,
     world: Arc<World>,
     rng: Arc<Rng>,
 }
@@ -45,7 +46,18 @@ impl SimIndex {
     }
     /// What is there after a death.
     pub(crate) fn survives(&self) -> MemoryIndex {
-        self.durable.fork()
+        let left = self.durable.fork();
+        let unsettled = self.unsettled.lock().unwrap();
+        let whole = self.rng.below(unsettled.len() as u64 + 1) as usize;
+        for generation in &unsettled[..whole] {
+            left.take(&mut generation.iter().cloned()).unwrap();
+        }
+        if fault::planted("half-a-generation")
+            && let Some(generation) = unsettled.get(whole)
+        {
+            left.take(&mut generation.iter().take(generation.len() / 2).cloned()).unwrap();
+        }
+        left
     }
 }
 
@@ -59,9 +71,11 @@ impl Index for SimIndex {
     fn scan_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, IndexError> {
         self.taken.scan_back(from, to, limit)
     }
-    fn apply(&self, writes: Vec<Write>) -> Result<(), IndexError> {
-        self.unsettled.lock().unwrap().extend_from_slice(&writes);
-        self.taken.apply(writes)
+    fn take(&self, generation: Generation<'_>) -> Result<(), IndexError> {
+        let generation: Vec<Write> = generation.collect();
+        self.taken.take(&mut generation.iter().cloned())?;
+        self.unsettled.lock().unwrap().push(generation);
+        Ok(())
     }
     fn flush(&self, now: bool) -> Result<bool, IndexError> {
         if !now && !self.rng.permille(300) {
@@ -70,7 +84,8 @@ impl Index for SimIndex {
         if self.world.strikes(Kind::Disk, &self.rng, 20) {
             return Err(IndexError::Disk("simulated: flush of the index".to_owned()));
         }
-        self.durable.apply(std::mem::take(&mut *self.unsettled.lock().unwrap()))?;
+        let unsettled = std::mem::take(&mut *self.unsettled.lock().unwrap());
+        self.durable.take(&mut unsettled.into_iter().flatten())?;
         Ok(true)
     }
     fn size(&self) -> u64 {

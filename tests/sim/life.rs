@@ -1,10 +1,11 @@
 //! One seed: lives of the sidecar, ended by power cuts, kills and orderly stops, until everything that is owed has come
 //! to its end. Then the invariants.
-use crate::check::{self, Ledger};
+use crate::check;
 use crate::damage;
 use crate::disk::Platter;
 use crate::erp::{CLEAR, Erp, HEADER, LENGTH, Span, Txn};
 use crate::index::SimIndex;
+use crate::ledger::{self, Ledger};
 use crate::net::Net;
 use crate::oracle::Truth;
 use crate::plan::{Kind, Plan};
@@ -17,10 +18,10 @@ use crate::world::World;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tailhook::capture;
-use tailhook::domain::{Lsn, TenantId};
+use tailhook::domain::Lsn;
 use tailhook::store::IndexError;
 use tailhook::store::index::memory::MemoryIndex;
-use tailhook::store::{Filter, FoundDelivery, Store, StoreError};
+use tailhook::store::{Store, StoreError};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -319,7 +320,7 @@ impl Machine {
                     let (vitals, at) = (store.vitals(), store.checkpoint().position());
                     self.world.violated(format!("not all ended after {PATIENCE_MS} ms: {vitals:?} at {at:?}"));
                 }
-                before = self.ledger(&store).await;
+                before = ledger::of(&self.world, &self.tenants, &store).await;
                 stop.send_replace(true);
                 match tokio::time::timeout(STOP, &mut run).await {
                     Ok(Ok(())) => {}
@@ -334,7 +335,8 @@ impl Machine {
             self.world.violated(format!("at the end only {confirmed:x} is confirmed"));
         }
         if let Some(store) = self.open(&SimIndex::of(&self.world, MemoryIndex::default())).await {
-            let (rebuilt, after) = (store.finish_rebuild().await, self.ledger(&store).await);
+            let (rebuilt, after) =
+                (store.finish_rebuild().await, ledger::of(&self.world, &self.tenants, &store).await);
             if rebuilt.is_err() || after != before {
                 let what = format!("{} deliveries before the last stop and {}", before.len(), after.len());
                 self.world.violated(format!("{what} after, or not the same: {rebuilt:?}"));
@@ -360,35 +362,6 @@ impl Machine {
             sleep(Duration::from_millis(500)).await;
         }
         false
-    }
-
-    /// Every delivery of every tenant.
-    async fn ledger(&self, store: &Store) -> Ledger {
-        let mut ledger = Ledger::new();
-        for tenant in &self.tenants {
-            let tenant = TenantId::new(tenant);
-            let mut filter = Filter { limit: 100, ..Filter::default() };
-            loop {
-                let (page, next) = match store.history().list_found(&tenant, &filter).await {
-                    Ok(page) => page,
-                    Err(error) => {
-                        self.world.violated(format!("a list fails: {error}"));
-                        break;
-                    }
-                };
-                for FoundDelivery { delivery, event } in page {
-                    match event {
-                        Some(event) => ledger.push((delivery, event)),
-                        None => self.world.violated(format!("{} has no event", delivery.key.id)),
-                    }
-                }
-                filter.after = next;
-                if next.is_none() {
-                    break;
-                }
-            }
-        }
-        ledger
     }
 
     /// No clear secret is in any file.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tailhook::domain::{DeliveryId, EventId, Failure, Outcome, Sequence};
 use tailhook::egress::{Request, Transport};
-use tailhook::store::Lease;
+use tailhook::store::OwnerLease;
 use tokio::time::{Instant, sleep, timeout};
 
 /// One request, from the first byte on.
@@ -63,7 +63,7 @@ pub(crate) struct SimTransport {
     net: Arc<Net>,
     life: u64,
     /// Until when it is this life's to send.
-    lease: Lease,
+    lease: OwnerLease,
 }
 
 /// What the network does with one request.
@@ -88,9 +88,9 @@ impl Net {
         })
     }
     pub(crate) fn transport(self: &Arc<Self>, life: u64) -> SimTransport {
-        self.transport_until(life, Lease::forever())
+        self.transport_until(life, OwnerLease::forever())
     }
-    pub(crate) fn transport_until(self: &Arc<Self>, life: u64, lease: Lease) -> SimTransport {
+    pub(crate) fn transport_until(self: &Arc<Self>, life: u64, lease: OwnerLease) -> SimTransport {
         SimTransport { net: self.clone(), life, lease }
     }
     pub(crate) fn log(&self) -> Vec<Sent> {

@@ -49,7 +49,7 @@ impl Way for Straight {
 }
 
 /// How long a writer waits for an answer.
-const ANSWER: Duration = Duration::from_millis(2_000);
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// The stream itself; clones share it. What it has taken is durable.
 #[derive(Debug, Clone, Default)]
@@ -73,7 +73,7 @@ impl Stream {
     fn take(&self, frame: &NewFrame<'_>, expected: FrameNo) -> Result<Placed, LogError> {
         let mut frames = self.0.frames.lock().unwrap();
         let last = self.last();
-        if last != expected && std::env::var("TAILHOOK_PLANTED").as_deref() != Ok("stream-unfenced") {
+        if last != expected {
             return Err(LogError::Fenced { last });
         }
         let number = last + 1;
@@ -170,6 +170,8 @@ impl Log for StreamLog {
         let behind = if expected == writer.said { writer.last } else { expected };
         let unanswered = || LogError::Unclear("simulated: no answer".to_owned());
         let placed = match self.way.append() {
+            // what was given for later is there, and may count
+            Fate::Refused if writer.last != writer.said => return Err(unanswered()),
             Fate::Refused => return Err(LogError::Refused("simulated: no quorum".to_owned())),
             Fate::Fine(after) => {
                 sleep(after / 2).await;
@@ -191,7 +193,8 @@ impl Log for StreamLog {
                     sleep(after).await;
                     let frames: Vec<_> =
                         kept.iter().map(|(kind, body)| NewFrame { kind: *kind, body }).collect();
-                    let _ = stream.take_all(&frames, behind);
+                    let unfenced = tailhook::fault::planted("late-append-taken");
+                    let _ = stream.take_all(&frames, if unfenced { stream.last() } else { behind });
                 });
                 sleep(ANSWER).await;
                 return Err(unanswered());

@@ -1,8 +1,8 @@
 //! A second reading of the same WAL, from memory alone and without faults: ids and bodies must be the same through
 //! crash, replay and restart, so this reading must give exactly what the sidecar sent. Knows no store and no network.
-use crate::check::Ledger;
 use crate::encode;
 use crate::erp::{Op, Rows, Span, Txn};
+use crate::ledger::Ledger;
 use crate::schema::{TABLES, TableSpec, json};
 use crate::wiring;
 use crate::world::World;

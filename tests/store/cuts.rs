@@ -1,9 +1,11 @@
-//! What an engine has called durable is there after a power cut, a generation whole or not at all. A process of its own lives
-//! with the engine and is aborted; strace gives its system calls, so a file counts only as far as a sync covered it.
+//! What an engine has called durable is there after a power cut, and a generation is whole or not there whatever ends the process. A process
+//! of its own lives with the engine and is aborted; strace gives its system calls, so a file counts only as far as a sync covered it.
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 use tailhook::store::{Engine, Index, IndexError};
 
 const KEYS: u64 = 60;
@@ -25,36 +27,86 @@ fn writes(round: u64) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
 
 /// The generation that an index holds, all of it; `None`: it is empty.
 fn generation(index: &dyn Index) -> Result<Option<u64>, IndexError> {
+    let generation = named(index)?;
+    assert!(is_whole(index, generation)?, "not what generation {generation:?} holds");
+    Ok(generation)
+}
+
+fn named(index: &dyn Index) -> Result<Option<u64>, IndexError> {
+    Ok(index.get(GENERATION)?.map(|bytes| u64::from_be_bytes(bytes.try_into().unwrap())))
+}
+
+/// Does it hold what this generation and those before it wrote, and nothing else?
+fn is_whole(index: &dyn Index, generation: Option<u64>) -> Result<bool, IndexError> {
     let found = index.scan(&[0], &[u8::MAX], 1000)?;
-    let Some(generation) = index.get(GENERATION)? else {
-        assert_eq!(found, [], "a part of a generation");
-        return Ok(None);
-    };
-    let generation = u64::from_be_bytes(generation.try_into().unwrap());
     let mut expected = BTreeMap::new();
-    for (key, value) in (1..=generation).flat_map(writes) {
+    for (key, value) in (1..=generation.unwrap_or(0)).flat_map(writes) {
         match value {
             Some(value) => drop(expected.insert(key, value)),
             None => drop(expected.remove(&key)),
         }
     }
-    assert!(found.into_iter().eq(expected), "not what generation {generation} holds");
-    Ok(Some(generation))
+    Ok(found.into_iter().eq(expected))
+}
+
+/// Where to live and with what, when the environment asks for it.
+fn home() -> Option<(PathBuf, Arc<dyn Index>)> {
+    let home = PathBuf::from(std::env::var("TAILHOOK_TEST_LIFE").ok()?);
+    let engine = Engine::named(&std::env::var("TAILHOOK_TEST_ENGINE").unwrap()).unwrap();
+    let index = engine.open(&home.join("index"), 1000).unwrap();
+    Some((home, index))
 }
 
 /// The life, when the environment asks for it.
 #[test]
 fn a_life() {
-    let Ok(home) = std::env::var("TAILHOOK_TEST_LIFE") else { return };
-    let home = PathBuf::from(home);
-    let engine = Engine::named(&std::env::var("TAILHOOK_TEST_ENGINE").unwrap()).unwrap();
-    let index = engine.open(&home.join("index"), 1000).unwrap();
+    let Some((home, index)) = home() else { return };
     for round in 1..=ROUNDS {
-        index.apply(writes(round)).unwrap();
+        index.take(&mut writes(round).into_iter()).unwrap();
         assert!(index.flush(true).unwrap());
     }
     fs::write(home.join("promised"), b"").unwrap();
     std::process::abort();
+}
+
+/// Another one: it ends in the middle of its second generation, while somebody flushes and merges.
+#[test]
+fn a_life_that_ends_in_a_generation() {
+    let Some((_, index)) = home() else { return };
+    index.take(&mut writes(1).into_iter()).unwrap();
+    assert!(index.flush(true).unwrap());
+    let (ended, end) = mpsc::sync_channel(1);
+    let flusher = index.clone();
+    let mut flushing = Some(move || {
+        let _ = flusher.flush(true).and_then(|_| flusher.compact());
+        ended.send(()).unwrap();
+    });
+    let mut second = (0..200_u8).map(|n| {
+        if n == 150 {
+            std::thread::spawn(flushing.take().unwrap());
+            // it waits for the generation, or else it is quick
+            let _ = end.recv_timeout(Duration::from_millis(500));
+            std::process::abort();
+        }
+        (vec![b'x', n], Some(vec![n; 100]))
+    });
+    index.take(&mut second).unwrap();
+}
+
+/// Another one, until it is killed: generations, and beside them flushes and merges.
+#[test]
+fn a_life_that_is_killed() {
+    let Some((home, index)) = home() else { return };
+    let flusher = index.clone();
+    std::thread::spawn(move || {
+        loop {
+            flusher.flush(false).and_then(|_| flusher.compact()).unwrap();
+        }
+    });
+    for round in 1.. {
+        index.take(&mut writes(round).into_iter()).unwrap();
+        fs::write(home.join("round"), round.to_string()).unwrap();
+    }
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -69,14 +121,19 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn live(engine: Engine, home: &Path, through: &[&str], environment: &[(&str, &str)]) {
+/// The command that lives one of these lives.
+fn life(name: &str, engine: Engine, home: &Path, through: &[&str]) -> Command {
     let exe = std::env::current_exe().unwrap();
     let words = through.iter().map(Into::into).chain([exe.into_os_string()]);
-    let mut words = words.chain(["cuts::a_life", "--exact"].map(Into::into));
+    let mut words = words.chain([name, "--exact"].map(Into::into));
     let mut command = Command::new(words.next().unwrap());
     command.args(words).env("TAILHOOK_TEST_LIFE", home).env("TAILHOOK_TEST_ENGINE", engine.as_str());
-    let ended =
-        command.envs(environment.iter().copied()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+fn live(engine: Engine, home: &Path, through: &[&str], environment: &[(&str, &str)]) {
+    let ended = life("cuts::a_life", engine, home, through).envs(environment.iter().copied()).status();
     assert!(!ended.unwrap().success(), "it ends by an abort");
 }
 
@@ -212,5 +269,45 @@ fn a_generation_is_whole_or_refused() {
         fs::write(cut.join("redo"), redo).unwrap();
         let refused = Engine::Sled.open(&cut, 1000).unwrap_err();
         assert!(matches!(&refused, IndexError::Broken(why) if why.contains("power")), "{refused}");
+    }
+}
+
+/// A flush that comes while a generation is taken leaves it out. Null control: one that divides it is noticed.
+#[test]
+fn a_flush_does_not_divide_a_generation() {
+    for (planted, whole) in [("", true), ("half-a-generation", false)] {
+        for engine in Engine::ALL {
+            let home = tempfile::tempdir().unwrap();
+            let mut life = life("cuts::a_life_that_ends_in_a_generation", engine, home.path(), &[]);
+            assert!(
+                !life.env("TAILHOOK_PLANTED", planted).status().unwrap().success(),
+                "it ends by an abort"
+            );
+            let index = engine.open(&home.path().join("index"), 1000).unwrap();
+            assert_eq!(named(index.as_ref()).unwrap(), Some(1), "{engine:?}");
+            assert_eq!(is_whole(index.as_ref(), Some(1)).unwrap(), whole, "{engine:?} {planted}");
+        }
+    }
+}
+
+/// Whatever the engine was doing.
+#[test]
+fn a_kill_leaves_whole_generations() {
+    for engine in Engine::ALL {
+        let mut left = Vec::new();
+        for kill in 1..=12 {
+            let home = tempfile::tempdir().unwrap();
+            let mut life = life("cuts::a_life_that_is_killed", engine, home.path(), &[]).spawn().unwrap();
+            let round = || fs::read_to_string(home.path().join("round")).ok()?.parse::<u64>().ok();
+            while round().is_none_or(|round| round < 5 * kill) {
+                assert_eq!(life.try_wait().unwrap(), None, "{engine:?}: it ended by itself");
+                std::thread::yield_now();
+            }
+            life.kill().unwrap();
+            life.wait().unwrap();
+            let index = engine.open(&home.path().join("index"), 1000).unwrap();
+            left.push(generation(index.as_ref()).unwrap());
+        }
+        println!("{engine:?}, generations that are left: {left:?}");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use tailhook::domain::{Lsn, Next, Status};
 use tailhook::settings::StoreSettings;
-use tailhook::store::index::{Pair, Write};
+use tailhook::store::index::{Generation, Pair};
 use tailhook::store::{Filter, Index, IndexError, MemoryIndex, Record, Reset, StoreError};
 use tokio::time::sleep;
 
@@ -213,8 +213,8 @@ impl Index for Turnstile {
     fn scan_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, IndexError> {
         self.index.scan_back(from, to, limit)
     }
-    fn apply(&self, writes: Vec<Write>) -> Result<(), IndexError> {
-        self.index.apply(writes)
+    fn take(&self, generation: Generation<'_>) -> Result<(), IndexError> {
+        self.index.take(generation)
     }
     fn flush(&self, now: bool) -> Result<bool, IndexError> {
         self.index.flush(now)

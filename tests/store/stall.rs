@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tailhook::domain::*;
-use tailhook::store::index::{Pair, Write};
+use tailhook::store::index::{Generation, Pair};
 use tailhook::store::*;
 use tokio::time::{Instant, timeout};
 
@@ -42,8 +42,8 @@ impl Index for StallingIndex {
     fn scan_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, IndexError> {
         self.index.scan_back(from, to, limit)
     }
-    fn apply(&self, writes: Vec<Write>) -> Result<(), IndexError> {
-        self.index.apply(writes)
+    fn take(&self, generation: Generation<'_>) -> Result<(), IndexError> {
+        self.index.take(generation)
     }
     fn flush(&self, now: bool) -> Result<bool, IndexError> {
         self.index.flush(now)

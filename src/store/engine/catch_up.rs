@@ -12,6 +12,7 @@ use crate::store::index::overlay::Fetched;
 use crate::store::log::group;
 use crate::store::log::port::{FrameNo, StoredFrame};
 use crate::store::log::whole::WholeGroups;
+use crate::store::records::record::Record;
 use crate::store::state::apply::{FrameChange, Mode, apply};
 use crate::store::state::said::said;
 use std::sync::{Arc, PoisonError};
@@ -100,16 +101,14 @@ fn is_complete(core: &Core, done: FrameNo) -> bool {
 fn apply_all(core: &Core, frames: &[StoredFrame]) -> Result<(), StoreError> {
     for frame in frames {
         let (batch, places) = said(core.log.as_ref(), frame)?;
-        let (mut fetched, keys) = {
-            let state = core.read();
-            let nothing = Fetched::begin(&state.overlay);
-            let keys: Vec<_> = missing(&state, &batch.records, false, &nothing).collect();
-            (nothing, keys)
+        let (fetched, mut state) = loop {
+            let fetched = fetch(core, &batch.records)?;
+            let state = core.write();
+            if missing(&state, &batch.records, false, &fetched).next().is_none() {
+                break (fetched, state);
+            }
+            // rare: two generations have ended meanwhile
         };
-        for key in keys {
-            let value = core.get_older(&key)?;
-            fetched.add(key, value);
-        }
         let change = FrameChange {
             number: frame.at.number,
             crc: frame.at.crc,
@@ -118,9 +117,24 @@ fn apply_all(core: &Core, frames: &[StoredFrame]) -> Result<(), StoreError> {
             places: &places,
             fetched: &fetched,
         };
-        apply(&mut core.write(), &change, Mode::Deliveries).map_err(|e| core.unreadable(e))?;
+        apply(&mut state, &change, Mode::Deliveries).map_err(|e| core.unreadable(e))?;
     }
     Ok(())
+}
+
+/// What these records need of the index and the overlay does not hold.
+fn fetch(core: &Core, records: &[Record]) -> Result<Fetched, StoreError> {
+    let (mut fetched, keys) = {
+        let state = core.read();
+        let nothing = Fetched::begin(&state.overlay);
+        let keys: Vec<_> = missing(&state, records, false, &nothing).collect();
+        (nothing, keys)
+    };
+    for key in keys {
+        let value = core.get_older(&key)?;
+        fetched.add(key, value);
+    }
+    Ok(fetched)
 }
 
 /// What is rebuilt must not grow in memory without bound.

@@ -9,7 +9,7 @@ use crate::store::engine::core::Core;
 use crate::store::error::{StoreError, blocked};
 use crate::store::index::keys;
 use crate::store::index::overlay::Way;
-use crate::store::index::{Index, IndexError, MAX_WRITES, Write};
+use crate::store::index::{Index, IndexError, Write};
 use crate::store::log::segment::hex;
 use crate::store::records::codec;
 use crate::store::records::field::{Malformed, Reader, Writer};
@@ -26,6 +26,8 @@ const BLOCK: usize = 256 << 10;
 /// A longer block is never believed.
 const MAX_BLOCK: usize = 80 << 20;
 const SCAN: usize = 256;
+/// Pairs that are given to the index at once.
+const LOADED: usize = 100;
 const HEAD: u8 = 0;
 const PAIRS: u8 = 1;
 const END: u8 = 2;
@@ -225,19 +227,19 @@ pub(in crate::store) fn check_format(disk: &dyn Disk, frame: u64) -> Result<(), 
     }
 }
 
-/// Puts a checked checkpoint into an empty index.
+/// Puts a checked checkpoint into an empty index that is marked to be rebuilt, in small generations.
 pub(in crate::store) fn load(disk: &dyn Disk, frame: u64, index: &dyn Index) -> Result<(), IndexError> {
-    let mut writes: Vec<Write> = Vec::with_capacity(MAX_WRITES);
+    let mut writes: Vec<Write> = Vec::with_capacity(LOADED);
     visit(disk, frame, &mut |key, value| {
         writes.push((key.to_vec(), Some(value.to_vec())));
-        if writes.len() < MAX_WRITES {
+        if writes.len() < LOADED {
             return Ok(());
         }
-        let taken = index.apply(std::mem::take(&mut writes)).and_then(|()| index.flush(false));
+        let taken = index.take(&mut writes.drain(..)).and_then(|()| index.flush(false));
         taken.map(drop).map_err(|error| Wrong::Damaged(error.to_string()))
     })
     .map_err(|(Wrong::Damaged(why) | Wrong::Newer(why))| IndexError::Broken(why))?;
-    index.apply(writes)
+    index.take(&mut writes.into_iter())
 }
 
 pub(in crate::store) type Visitor<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<(), Wrong>;

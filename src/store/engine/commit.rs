@@ -6,15 +6,16 @@
 use crate::fault;
 use crate::store::engine::core::{Core, StoreStage, Unstarted, asked_to_close};
 use crate::store::engine::fetch::missing;
+use crate::store::engine::queued::{Queued, answer};
 use crate::store::engine::writing::{Writing, Written};
 use crate::store::error::StoreError;
 use crate::store::index::IndexError;
 use crate::store::index::overlay::Fetched;
 use crate::store::log::frame::{Kind, MAX_BODY};
-use crate::store::log::group::{self, Piece};
+use crate::store::log::group;
 use crate::store::log::port::{self, Durability, FrameNo, LogError, Placed, StoredFrame};
-use crate::store::records::record::{Batch, Record};
-use crate::store::state::Scope;
+use crate::store::records::record::Batch;
+use crate::store::state::StoreScope;
 use crate::store::state::apply::{FrameChange, Mode, apply};
 use crate::store::state::said::said;
 use std::collections::VecDeque;
@@ -37,25 +38,6 @@ const RETRY: Duration = Duration::from_millis(500);
 const INDEX_TRIES: u32 = 1200;
 /// Memory of what waits for the index; beyond it commits wait.
 const DIRTY_BYTES: usize = 16 << 20;
-
-/// A batch on its way.
-#[derive(Debug)]
-pub(in crate::store) struct Queued {
-    /// One frame each.
-    pub(in crate::store) pieces: Vec<Piece>,
-    pub(in crate::store) records: Vec<Record>,
-    /// No delivery of it can be in the store.
-    pub(in crate::store) unseen: bool,
-    /// What the index says of the keys that its records need.
-    pub(in crate::store) fetched: Fetched,
-    pub(in crate::store) answer: oneshot::Sender<Result<(), StoreError>>,
-}
-
-impl Queued {
-    fn bytes(&self) -> usize {
-        self.pieces.iter().map(|piece| piece.body.len()).sum()
-    }
-}
 
 impl Core {
     /// Makes a batch durable, all or nothing. `unseen`: no delivery of it can be in the store.
@@ -105,7 +87,7 @@ pub(in crate::store) async fn run(core: Arc<Core>, unstarted: Unstarted) -> Resu
     let Unstarted { mut queue, last } = unstarted;
     let mut closing = core.closing.subscribe();
     let mut committer = Committer { core: core.clone(), last, blocked: None, index_tries: 0 };
-    if core.read().scope != Scope::Whole {
+    if core.read().scope != StoreScope::Whole {
         // whoever wrote before is fenced by it
         committer.heal().await?;
     }
@@ -224,7 +206,7 @@ impl Committer {
             return Ok(false);
         }
         let pieces = batch.iter().flat_map(|queued| queued.pieces.iter().map(move |piece| (queued, piece)));
-        let mode = if state.catching_up { Mode::LongLived } else { Mode::Live };
+        let mode = if state.catching_up { Mode::LongLived } else { Mode::All };
         let mut fresh = Vec::new();
         for ((queued, piece), at) in pieces.zip(&written.pieces) {
             let change = FrameChange {
@@ -262,11 +244,9 @@ impl Committer {
         self.wait_for_room().await;
         let (mut batch, mut written) = (Vec::new(), Written::default());
         for frame in &frames {
-            let (Batch { records }, places) = said(self.core.log.as_ref(), frame)?;
-            let fetched = self.core.fetch(&records, false).await?;
-            let pieces = vec![Piece { records: 0..records.len(), body: Vec::new(), places }];
-            let (answer, _nobody) = oneshot::channel();
-            batch.push(Queued { pieces, records, unseen: false, fetched, answer });
+            let (said, places) = said(self.core.log.as_ref(), frame)?;
+            let fetched = self.core.fetch(&said.records, false).await?;
+            batch.push(Queued::read(said, places, fetched));
             let place = frame.at.place.plus(group::prefix(frame.kind) as u64);
             written.pieces.push(Placed { place, ..frame.at });
             self.last = frame.at.number;
@@ -349,15 +329,7 @@ impl Committer {
 
     /// Proves with an empty frame that writing works; what a failure left is cut off by that.
     async fn heal(&mut self) -> Result<(), StoreError> {
-        let (answer, _nobody) = oneshot::channel();
-        let empty = Queued {
-            pieces: group::pieces(&[], 0),
-            records: Vec::new(),
-            unseen: false,
-            fetched: Fetched::default(),
-            answer,
-        };
-        let batch = vec![empty];
+        let batch = vec![Queued::empty()];
         let probe = if fault::planted("no-heal") {
             Err(StoreError::Blocked("planted".to_owned()))
         } else {
@@ -394,11 +366,4 @@ impl Committer {
 
 fn index_ails() -> StoreError {
     StoreError::Blocked("the index cannot be written".to_owned())
-}
-
-fn answer(batch: Vec<Queued>, result: &Result<(), StoreError>) {
-    for queued in batch {
-        // a caller that has gone away does not mind
-        let _ = queued.answer.send(result.clone());
-    }
 }

@@ -1,16 +1,16 @@
 //! The index writer: takes what is acknowledged into the index, a generation at a time, behind the journal. Knows no records.
 //!
-//! How far it will reach goes first, then deletes, then puts, then how far the index is complete. Whatever prefix of that an engine
-//! keeps at a crash is mended by replay: a delivery that is newer than the replayed record puts its place in the lane again, and no
-//! deleted place can be left behind. That an index reaches beyond the journal (an older copy of the journal beside it) shows in the first.
+//! A generation is what the overlay holds at one moment, and the last frame applied then: with it the index is what the journal says up to
+//! that frame. It is taken whole or not at all.
 use crate::fault;
 use crate::store::engine::catch_up::REBUILD;
 use crate::store::engine::core::{Core, StoreStage};
 use crate::store::error::StoreError;
 use crate::store::index::keys;
 use crate::store::index::overlay::Layer;
-use crate::store::index::{IndexError, MAX_WRITES, Write};
+use crate::store::index::{IndexError, Write};
 use crate::store::state::Applied;
+use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -134,36 +134,23 @@ async fn mended(core: &Core, error: StoreError) -> Result<(), StoreError> {
     }
 }
 
-async fn write(core: &Arc<Core>, layer: &Layer, applied: Applied, now: bool) -> Result<bool, StoreError> {
-    for writes in batches(layer, applied) {
-        core.offload(move |core| core.index.apply(writes)).await??;
-        fault::crash_point("index.middle");
-        if !core.index.blocks() {
-            tokio::task::yield_now().await;
-        }
-    }
+async fn write(
+    core: &Arc<Core>,
+    layer: &Arc<Layer>,
+    applied: Applied,
+    now: bool,
+) -> Result<bool, StoreError> {
+    let layer = layer.clone();
+    core.offload(move |core| core.index.take(&mut writes(&layer, applied))).await??;
     fault::crash_point("index.before-flush");
     Ok(core.offload(move |core| core.index.flush(now)).await??)
 }
 
-/// A generation in the order in which it must be written.
-pub(in crate::store) fn batches(layer: &Layer, applied: Applied) -> impl Iterator<Item = Vec<Write>> {
-    // backwards, so that a place (`p`, `o`) goes before its delivery (`d`): what is replayed finds no other way to it
-    let deletes = layer.iter().rev().filter(|(_, slot)| slot.value.is_none());
-    let puts = layer.iter().filter(|(_, slot)| slot.value.is_some());
-    let mut rest =
-        deletes.chain(puts).map(|(key, slot)| (key.clone(), slot.value.as_ref().map(|v| v.to_vec())));
-    let mut reached = Some(applied);
-    let mut applied = Some(applied);
-    std::iter::from_fn(move || {
-        if let Some(reached) = reached.take() {
-            return Some(vec![(keys::REACHED.to_vec(), Some(reached.encode()))]);
-        }
-        let writes: Vec<Write> = rest.by_ref().take(MAX_WRITES).collect();
-        if writes.is_empty() {
-            let applied = applied.take()?;
-            return Some(vec![(keys::APPLIED.to_vec(), Some(applied.encode()))]);
-        }
-        Some(writes)
-    })
+/// What a generation writes.
+pub(in crate::store) fn writes(layer: &Layer, applied: Applied) -> impl Iterator<Item = Write> {
+    let entries = layer.iter().map(|(key, slot)| (key.clone(), slot.value.as_ref().map(|v| v.to_vec())));
+    entries.chain(iter::once_with(move || {
+        fault::crash_point("index.middle");
+        (keys::APPLIED.to_vec(), Some(applied.encode()))
+    }))
 }

@@ -10,6 +10,7 @@ pub(in crate::store) mod fetch;
 pub(in crate::store) mod flush;
 pub(in crate::store) mod gate;
 pub(in crate::store) mod observer;
+pub(in crate::store) mod queued;
 pub(in crate::store) mod reading;
 pub(in crate::store) mod upkeep;
 pub(in crate::store) mod writing;

@@ -1,8 +1,7 @@
 //! Now and then (once a minute): drops finished deliveries past their time, writes the checkpoint, deletes segments. Knows no commits.
 //!
 //! One sweep reads all deliveries in pages, drops what has had its time, and learns which is the oldest segment that a
-//! surviving one needs. Segments before that one go, oldest first, when index and checkpoint have taken what they say. Counting
-//! references instead would not survive a replay over a partly newer index.
+//! surviving one needs. Segments before that one go, oldest first, when index and checkpoint have taken what they say.
 use crate::domain::Status;
 use crate::fault;
 use crate::store::engine::checkpoint;
@@ -16,7 +15,7 @@ use crate::store::records::codec;
 use crate::store::records::entry::{Brief, brief};
 use crate::store::records::field::Reader;
 use crate::store::records::record::REMEMBERED_MS;
-use crate::store::state::{Scope, untag};
+use crate::store::state::{StoreScope, untag};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -260,7 +259,7 @@ fn waiting(chunks: &[Chunk], frame: FrameNo, below: FrameNo) -> u64 {
 }
 
 async fn trim(core: &Core, free_below: FrameNo) -> Result<(), StoreError> {
-    if core.read().scope != Scope::Whole {
+    if core.read().scope != StoreScope::Whole {
         // others read that log too, and none of them can tell what the others need
         return Ok(());
     }

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 /// A time that is prolonged now and then; clones share it.
 #[derive(Debug, Clone)]
-pub struct Lease(Option<watch::Receiver<Instant>>);
+pub struct OwnerLease(Option<watch::Receiver<Instant>>);
 
-impl Lease {
+impl OwnerLease {
     /// One machine's: nobody else is there.
     pub fn forever() -> Self {
         Self(None)

@@ -2,7 +2,7 @@
 use crate::domain::{Delivery, DeliveryKey, Event, Pending, Routing, Seq, Settled, SubscriptionId};
 use crate::store::engine::core::Core;
 use crate::store::error::StoreError;
-use crate::store::handles::lease::Lease;
+use crate::store::handles::lease::OwnerLease;
 use crate::store::records::entry::Locator;
 use crate::store::records::record::{Batch, Record};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 #[derive(Debug, Clone)]
 pub struct Outbox {
     pub(in crate::store) core: Arc<Core>,
-    pub(in crate::store) lease: Lease,
+    pub(in crate::store) lease: OwnerLease,
 }
 
 impl Outbox {
@@ -67,7 +67,7 @@ impl Outbox {
         self.core.ask_soon(move |core| Ok(core.entry(&key)?.map(|entry| entry.delivery))).await
     }
     /// Whose time it is: no attempt begins when it is over.
-    pub fn lease(&self) -> Lease {
+    pub fn lease(&self) -> OwnerLease {
         self.lease.clone()
     }
     /// Makes outcomes durable, all or nothing. `Fenced`: they are another owner's now, for good. What is not legal any more (the delivery has ended) is ignored.

@@ -15,14 +15,14 @@ use crate::store::error::StoreError;
 use crate::store::handles::answers::Answers;
 use crate::store::handles::checkpoint::Checkpoint;
 use crate::store::handles::history::History;
-use crate::store::handles::lease::Lease;
+use crate::store::handles::lease::OwnerLease;
 use crate::store::handles::outbox::Outbox;
 use crate::store::index::IndexFactory;
 use crate::store::log::port::Log;
 use crate::store::log::segments::SegmentLog;
 use crate::store::recovery::opening;
 use crate::store::recovery::opening::Recovery;
-use crate::store::state::Scope;
+use crate::store::state::StoreScope;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use tokio::sync::{Notify, mpsc, watch};
@@ -56,13 +56,13 @@ impl Store {
         clock: SharedClock,
     ) -> Result<(Self, Recovery), StoreError> {
         let log = SegmentLog::new(disk.clone(), settings.segment_bytes, settings.min_free);
-        Self::open_on(settings, (disk, Arc::new(log), Scope::Whole), index, clock).await
+        Self::open_on(settings, (disk, Arc::new(log), StoreScope::Whole), index, clock).await
     }
 
     /// The same on a log that lies elsewhere, of which it keeps a part; the disk then holds only what can be made again.
     pub async fn open_on(
         settings: StoreSettings,
-        (disk, log, scope): (Arc<dyn Disk>, Arc<dyn Log>, Scope),
+        (disk, log, scope): (Arc<dyn Disk>, Arc<dyn Log>, StoreScope),
         index: IndexFactory,
         clock: SharedClock,
     ) -> Result<(Self, Recovery), StoreError> {
@@ -132,10 +132,10 @@ impl Store {
     }
     /// Dispatch's handle.
     pub fn outbox(&self) -> Outbox {
-        Outbox { core: self.core.clone(), lease: Lease::forever() }
+        Outbox { core: self.core.clone(), lease: OwnerLease::forever() }
     }
     /// The same for an owner whose time is limited.
-    pub fn outbox_until(&self, lease: Lease) -> Outbox {
+    pub fn outbox_until(&self, lease: OwnerLease) -> Outbox {
         Outbox { core: self.core.clone(), lease }
     }
     /// The handle of whoever looks at deliveries.

@@ -13,7 +13,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// `store.index`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,6 +152,13 @@ pub(in crate::store) fn guarded<T, E>(
         Ok(result) => result.map_err(judge),
         Err(panic) => Err(IndexError::Broken(panic_text(panic.as_ref()))),
     }
+}
+
+/// Held while a generation is taken, and where a flush divides what was taken from what comes. A panic in the middle of a generation
+/// poisons it: what lies in memory then is never made durable. `None`: a planted fault.
+pub(in crate::store) fn whole(taking: &Mutex<()>) -> Result<Option<MutexGuard<'_, ()>>, IndexError> {
+    let whole = (!fault::planted("half-a-generation")).then(|| taking.lock()).transpose();
+    whole.map_err(|_| IndexError::Broken("a generation was not taken whole".to_owned()))
 }
 
 /// A file that is gone or too short does not come back when the disk is well.

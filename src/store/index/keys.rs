@@ -14,10 +14,8 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-/// Up to where the index is complete. Written last in a generation.
+/// The frame up to which the index holds what the journal says.
 pub(in crate::store) const APPLIED: &[u8] = b"ma";
-/// Up to where anything in the index may reach. Written first in a generation.
-pub(in crate::store) const REACHED: &[u8] = b"mA";
 /// Identity, filling, position.
 pub(in crate::store) const HISTORY: &[u8] = b"mh";
 /// Of everything that outlives the journal's segments: what a checkpoint holds. `(from, to)` ranges.

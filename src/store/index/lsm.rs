@@ -1,10 +1,12 @@
 //! The index on lsm-tree: the only file that knows it. A log-structured merge tree without a log of its own: the journal is its log.
 //!
-//! What is applied lies in memory until it is worth a table or `flush` is told to write it; tables are merged by `compact`.
+//! What is taken lies in memory until it is worth a table or `flush` is told to write it; tables are merged by `compact`. The engine
+//! writes nothing of that by itself, and all tables of a flush become part of the tree by one rename: a generation is whole if it lies in
+//! one memtable.
 //! A flush that failed keeps what it had in memory and is simply called again. Damaged files answer with an error or a panic:
 //! to us both mean that it must be rebuilt.
 use crate::store::index::engine;
-use crate::store::index::{Index, IndexError, Pair, Write};
+use crate::store::index::{Generation, Index, IndexError, Pair};
 use lsm_tree::compaction::Leveled;
 use lsm_tree::config::PinningPolicy;
 use lsm_tree::{AbstractTree, AnyTree, Cache, Config, Guard, SeqNo, SequenceNumberCounter, Table};
@@ -30,6 +32,8 @@ pub struct LsmIndex {
     seqno: SequenceNumberCounter,
     memory_bytes: u64,
     strategy: Arc<Leveled>,
+    /// A generation is being taken: its memtable must not be sealed.
+    taking: Mutex<()>,
     /// One merge at a time.
     merging: Mutex<()>,
     folder: PathBuf,
@@ -62,6 +66,7 @@ impl LsmIndex {
             seqno,
             memory_bytes,
             strategy: Arc::new(Leveled::default().with_table_target_size(TABLE_BYTES)),
+            taking: Mutex::default(),
             merging: Mutex::default(),
             folder: folder.to_owned(),
         })
@@ -79,6 +84,11 @@ impl LsmIndex {
             found.map(|(key, value)| (key.to_vec(), value.to_vec()))
         };
         guarded(|| pairs(&self.tree).take(limit).map(|found| pair(found.into_inner())).collect())
+    }
+    /// What comes from here on is another memtable's.
+    fn seal(&self) -> Result<(), IndexError> {
+        let _whole = engine::whole(&self.taking)?;
+        guarded(|| Ok(self.tree.rotate_memtable())).map(drop)
     }
     /// Removes the tables of a write that failed: the engine would do it at the next start only. Their numbers are beyond
     /// those of all that are in use.
@@ -126,13 +136,12 @@ impl Index for LsmIndex {
         }
         self.page(|tree| tree.range(from..to, NOW, None).rev(), limit)
     }
-    fn apply(&self, writes: Vec<Write>) -> Result<(), IndexError> {
-        if writes.iter().any(|(key, _)| key.len() > usize::from(u16::MAX)) {
-            return Err(IndexError::Broken("a key is too long".to_owned()));
-        }
+    fn take(&self, generation: Generation<'_>) -> Result<(), IndexError> {
+        let whole = engine::whole(&self.taking)?;
         guarded(|| {
+            let _whole = whole;
             let seqno = self.seqno.next();
-            for (key, value) in writes {
+            for (key, value) in generation {
                 match value {
                     Some(value) => self.tree.insert(key, value, seqno),
                     None => self.tree.remove(key, seqno),
@@ -153,8 +162,8 @@ impl Index for LsmIndex {
         if too_many {
             self.compact()?;
         }
+        self.seal()?;
         let flushed = guarded(|| {
-            self.tree.rotate_memtable();
             let lock = self.tree.get_flush_lock();
             self.tree.flush(&lock, NOW)
         });
@@ -187,7 +196,7 @@ mod tests {
     fn what_a_failed_write_left_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let index = LsmIndex::open(folder.path(), MEMORY_BYTES).unwrap();
-        index.apply(vec![(b"k".to_vec(), Some(b"v".to_vec()))]).unwrap();
+        index.take(&mut [(b"k".to_vec(), Some(b"v".to_vec()))].into_iter()).unwrap();
         assert_eq!((index.flush(false).unwrap(), index.flush(true).unwrap()), (false, true));
         let tables = folder.path().join(TABLES);
         fs::write(tables.join("4711"), b"half a table").unwrap();

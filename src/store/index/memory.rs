@@ -1,5 +1,5 @@
 //! The index in memory, for the simulation. Knows nothing of what it holds.
-use crate::store::index::{Index, IndexError, IndexFactory, Pair, Reset, Write};
+use crate::store::index::{Generation, Index, IndexError, IndexFactory, Pair, Reset};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -63,9 +63,9 @@ impl Index for MemoryIndex {
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect())
     }
-    fn apply(&self, writes: Vec<Write>) -> Result<(), IndexError> {
+    fn take(&self, generation: Generation<'_>) -> Result<(), IndexError> {
         let mut map = self.lock();
-        for (key, value) in writes {
+        for (key, value) in generation {
             match value {
                 Some(value) => map.insert(key, value),
                 None => map.remove(&key),

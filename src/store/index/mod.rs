@@ -1,4 +1,8 @@
 //! Ordered bytes, rebuildable from the journal: never the only copy, never on the path of an ack. A seam.
+//!
+//! A generation is atomic: what a crash leaves of an index is some first generations, each of them whole. So an index holds exactly what
+//! the frames say up to the one that it names, and replay is nothing but applying the frames after that. Only a folder that is marked to be
+//! rebuilt may hold anything else.
 pub mod engine;
 pub(in crate::store) mod keys;
 pub mod lsm;
@@ -27,8 +31,8 @@ pub type Pair = (Vec<u8>, Vec<u8>);
 /// One write: key and value, `None` deletes.
 pub type Write = (Vec<u8>, Option<Vec<u8>>);
 
-/// Most writes that `apply` is given at once.
-pub const MAX_WRITES: usize = 100;
+/// Writes that become durable together; a key stands in it once.
+pub type Generation<'a> = &'a mut dyn Iterator<Item = Write>;
 
 /// How the store wants its index when it opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,10 +54,11 @@ pub trait Index: Send + Sync + Debug + 'static {
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, IndexError>;
     /// Up to `limit` pairs of `[from, to)`, descending.
     fn scan_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, IndexError>;
-    /// Applies at most `MAX_WRITES` writes: readable at once, not durable. After a crash any number of the last ones is missing.
-    fn apply(&self, writes: Vec<Write>) -> Result<(), IndexError>;
-    /// Makes what was applied durable, if there is enough of it to be worth a write, or `now`. False: it was not worth it.
-    /// What a failed one had is not lost: it is called again.
+    /// Takes a generation: readable while it is taken, not durable. After a crash the last ones may be missing, never a part of one. One
+    /// call at a time. After an error nothing more is taken, nor made durable.
+    fn take(&self, generation: Generation<'_>) -> Result<(), IndexError>;
+    /// Makes the generations that were taken durable, if there is enough of them to be worth a write, or `now`. False: it was not worth it.
+    /// What a failed one had is not lost: it is called again. May be called beside `take`: it leaves out what is being taken.
     fn flush(&self, now: bool) -> Result<bool, IndexError>;
     /// Tidies what lies on disk, a step of it, beside reads and writes. False: it is tidy.
     fn compact(&self) -> Result<bool, IndexError> {

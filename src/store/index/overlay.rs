@@ -327,8 +327,8 @@ mod tests {
                     }
                     _ => {
                         let layer = overlay.begin_flush();
-                        let writes = layer.iter().map(|(k, s)| (k.clone(), s.value.as_ref().map(|v| v.to_vec())));
-                        index.apply(writes.collect()).unwrap();
+                        let mut writes = layer.iter().map(|(k, s)| (k.clone(), s.value.as_ref().map(|v| v.to_vec())));
+                        index.take(&mut writes).unwrap();
                         overlay.end_flush();
                     }
                 }

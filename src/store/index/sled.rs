@@ -5,8 +5,8 @@
 //!
 //! - `flush()` ends in `sync_file_range`, so a power cut may leave an empty database that opens without an error. A generation
 //!   is durable after an fdatasync of the file `db`. The store rebuilds an index that opens empty.
-//! - Batches of thousands of keys cost gigabytes of memory: a generation goes in by `BATCH` keys. The file `redo` holds the whole
-//!   generation before sled gets the first of them. After a kill in the middle, opening applies it again.
+//! - Batches of thousands of keys cost gigabytes of memory: what is flushed goes in by `BATCH` keys. The file `redo` holds all of it
+//!   before sled gets the first of them. After a kill in the middle, opening applies it again. So generations are whole.
 //! - After a power cut in the middle sled may have lost pages of earlier generations without an error: it overwrites segments
 //!   whose successors are not synced. A `redo` of another boot of the machine means that the index must be rebuilt.
 //! - A page of more than a quarter of a segment becomes a file in `blobs/`, which is never synced, and recovery passes over one
@@ -16,9 +16,9 @@
 mod tree;
 
 use crate::fault;
-use crate::store::index::engine::judge_io;
+use crate::store::index::engine::{self, judge_io};
 use crate::store::index::overlay::{Known, Layer, Overlay, Scanned, Way, scan};
-use crate::store::index::{Index, IndexError, Pair, Write};
+use crate::store::index::{Generation, Index, IndexError, Pair, Write};
 use crate::store::records::field::{Reader, Writer};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -41,6 +41,8 @@ pub struct SledIndex {
     taken: RwLock<Overlay>,
     tree: Tree,
     folder: PathBuf,
+    /// A generation is being taken: `taken` must not be divided.
+    taking: Mutex<()>,
     /// One flush at a time.
     flushing: Mutex<()>,
 }
@@ -49,8 +51,8 @@ impl SledIndex {
     /// Opens or makes it. Writes are gathered in memory up to `memory_bytes`.
     pub fn open(folder: &Path, memory_bytes: u64) -> Result<Self, IndexError> {
         let tree = Tree::open(folder)?;
-        let (taken, flushing) = (RwLock::default(), Mutex::default());
-        let index = Self { memory_bytes, taken, tree, folder: folder.to_owned(), flushing };
+        let (taken, taking, flushing) = (RwLock::default(), Mutex::default(), Mutex::default());
+        let index = Self { memory_bytes, taken, tree, folder: folder.to_owned(), taking, flushing };
         match fs::read(folder.join(REDO)) {
             Ok(bytes) => index.put(redo(&bytes).ok_or_else(|| {
                 IndexError::Broken(
@@ -104,7 +106,7 @@ impl SledIndex {
     fn put(&self, writes: impl IntoIterator<Item = Write>) -> Result<(), IndexError> {
         let mut writes = writes.into_iter().peekable();
         while writes.peek().is_some() {
-            self.tree.apply(writes.by_ref().take(BATCH).collect())?;
+            self.tree.take(&mut writes.by_ref().take(BATCH))?;
         }
         Ok(())
     }
@@ -147,21 +149,29 @@ impl Index for SledIndex {
     fn scan_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, IndexError> {
         self.page((from, to), Way::Down, limit)
     }
-    fn apply(&self, writes: Vec<Write>) -> Result<(), IndexError> {
-        let mut taken = self.taken.write().unwrap_or_else(PoisonError::into_inner);
-        for (key, value) in writes {
-            match value {
-                Some(value) => taken.put(key, value, false),
-                None => taken.remove(key),
+    fn take(&self, generation: Generation<'_>) -> Result<(), IndexError> {
+        let _whole = engine::whole(&self.taking)?;
+        // in parts, so that readers come in between
+        loop {
+            let part: Vec<Write> = (&mut *generation).take(BATCH).collect();
+            if part.is_empty() {
+                return Ok(());
+            }
+            let mut taken = self.taken.write().unwrap_or_else(PoisonError::into_inner);
+            for (key, value) in part {
+                match value {
+                    Some(value) => taken.put(key, value, false),
+                    None => taken.remove(key),
+                }
             }
         }
-        Ok(())
     }
     fn flush(&self, now: bool) -> Result<bool, IndexError> {
         let _one = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut must = now;
         loop {
             let layer = {
+                let _whole = engine::whole(&self.taking)?;
                 let mut taken = self.taken.write().unwrap_or_else(PoisonError::into_inner);
                 let enough = taken.is_flushing() || taken.dirty_bytes() as u64 >= self.memory_bytes;
                 if !must && !enough {

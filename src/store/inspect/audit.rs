@@ -59,14 +59,7 @@ pub(in crate::store) fn index(disk: &dyn Disk, index: Result<&dyn Index, &str>, 
             return;
         }
     };
-    let whole = index
-        .get(keys::REACHED)
-        .ok()
-        .flatten()
-        .is_none_or(|bytes| Applied::decode(&bytes).is_ok_and(|reached| reached.frame == applied.frame));
-    // a generation that was interrupted is completed by the next start
-    let agree = counts.pending == applied.pending && counts.waiting == applied.pending;
-    if whole && !agree {
+    if counts.pending != applied.pending || counts.waiting != applied.pending {
         let Counts { pending, waiting, .. } = counts;
         let what =
             format!("it counts {} pending, holds {pending} and {waiting} places in line", applied.pending);

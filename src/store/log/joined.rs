@@ -129,13 +129,11 @@ impl Log for JoinedLog {
         expected: FrameNo,
         durability: Durability,
     ) -> Result<Appended, LogError> {
-        let standing = match self.standing() {
-            Some(standing) => standing,
-            None => {
-                self.claim().await?;
-                self.standing().ok_or_else(|| LogError::Refused("it is not claimed".to_owned()))?
-            }
-        };
+        if self.standing().is_none() {
+            self.claim().await?;
+        }
+        let unclaimed = || LogError::Refused("it is not claimed".to_owned());
+        let standing = self.standing().ok_or_else(unclaimed)?;
         let OwnerStanding { marked, epoch, .. } = standing;
         let marks = [marked.to_le_bytes(), epoch.to_le_bytes()].concat();
         let bodies: Vec<Vec<u8>> = frames.iter().map(|frame| [frame.body, &marks].concat()).collect();

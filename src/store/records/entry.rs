@@ -43,8 +43,6 @@ impl Locator {
 /// A delivery with what the store itself must know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::store) struct Entry {
-    /// The last record applied: replaying it or an older one changes nothing.
-    pub(in crate::store) tag: Tag,
     /// Its place in the lane.
     pub(in crate::store) seq: Seq,
     pub(in crate::store) order: Option<u64>,
@@ -61,7 +59,7 @@ impl Entry {
         // `Sending` is never stored; the position of an unknown status is Pending's
         let status = STATUSES.iter().position(|s| *s == d.status).unwrap_or(0) as u8;
         let (major, minor) = self.seq.parts();
-        w.u8(status).u64(self.tag.0).u32(self.tag.1).u64(major).u32(minor);
+        w.u8(status).u64(major).u32(minor);
         w.option(self.order, Writer::u64);
         let at = &self.event_at;
         w.u64(at.segment).u64(at.offset).u32(at.len).u32(at.crc).i64(d.updated_us).i64(d.created_us);
@@ -103,7 +101,7 @@ impl Entry {
             created_us: brief.created_us,
             updated_us: brief.updated_us,
         };
-        Ok(Self { tag: brief.tag, seq: brief.seq, order: brief.order, event_at: brief.event_at, delivery })
+        Ok(Self { seq: brief.seq, order: brief.order, event_at: brief.event_at, delivery })
     }
 
     /// What the scheduler gets to see.
@@ -128,7 +126,6 @@ impl Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Brief {
     pub(in crate::store) status: Status,
-    pub(in crate::store) tag: Tag,
     pub(in crate::store) seq: Seq,
     pub(in crate::store) order: Option<u64>,
     pub(in crate::store) event_at: Locator,
@@ -144,7 +141,6 @@ pub(in crate::store) fn brief(bytes: &[u8]) -> Result<Brief, Malformed> {
 fn take_brief(r: &mut Reader) -> Result<Brief, Malformed> {
     Ok(Brief {
         status: *STATUSES.get(usize::from(r.u8()?)).ok_or(Malformed("status"))?,
-        tag: (r.u64()?, r.u32()?),
         seq: Seq::new(r.u64()?, r.u32()?),
         order: r.option(Reader::u64)?,
         event_at: Locator { segment: r.u64()?, offset: r.u64()?, len: r.u32()?, crc: r.u32()? },

@@ -6,10 +6,10 @@ use crate::fault;
 use crate::store::engine::catch_up::REBUILD;
 use crate::store::engine::checkpoint;
 use crate::store::engine::fetch::missing;
-use crate::store::engine::flush::{FULL, batches};
+use crate::store::engine::flush::{FULL, writes};
 use crate::store::error::{StoreError, blocked};
 use crate::store::index::keys;
-use crate::store::index::overlay::{Fetched, Overlay, Way, scan};
+use crate::store::index::overlay::{Fetched, Layer};
 use crate::store::index::{Index, IndexError, IndexFactory, Pair, Reset};
 use crate::store::log::group;
 use crate::store::log::port::{FrameNo, Log, StoredFrame};
@@ -21,7 +21,7 @@ use crate::store::recovery::replayed::OpenJournal;
 use crate::store::recovery::survey::{Files, survey};
 use crate::store::state::apply::{FrameChange, Mode, apply};
 use crate::store::state::said::said;
-use crate::store::state::{Applied, FollowedHistory, Scope, State, untag};
+use crate::store::state::{Applied, FollowedHistory, State, StoreScope, untag};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -86,7 +86,7 @@ pub(in crate::store) async fn open(
     disk: &dyn Disk,
     log: &dyn Log,
     factory: &IndexFactory,
-    scope: Scope,
+    scope: StoreScope,
 ) -> Result<Opened, StoreError> {
     let files = survey(disk).await?;
     let chunks = log.chunks().await?;
@@ -126,7 +126,7 @@ async fn begin(
     files: &Files<'_>,
     log: &dyn Log,
     factory: &IndexFactory,
-    scope: Scope,
+    scope: StoreScope,
 ) -> Result<Opened, StoreError> {
     if let Some(frame) = files.checkpoints.first() {
         return Err(StoreError::Damaged(format!("a checkpoint of frame {frame} is there, but no journal")));
@@ -142,7 +142,7 @@ async fn begin(
     };
     // an index that says "nothing yet" is told from one that lost everything
     index
-        .apply(vec![(keys::APPLIED.to_vec(), Some(Applied::default().encode()))])
+        .take(&mut writes(&Layer::new(), Applied::default()))
         .and_then(|()| index.flush(true))
         .map_err(StoreError::Index)?;
     let claim = log.claim().await?;
@@ -161,14 +161,13 @@ async fn begin(
 async fn keep(
     files: &Files<'_>,
     journal: &OpenJournal<'_>,
-    (factory, scope): (&IndexFactory, Scope),
+    (factory, scope): (&IndexFactory, StoreScope),
 ) -> Result<Opened, Trouble> {
     let index = factory(Reset::Keep)?;
     let applied = match index.get(keys::APPLIED)? {
         Some(bytes) => Applied::decode(&bytes)?,
         None => return Err(Trouble::broken("it is empty")),
     };
-    let reached = index.get(keys::REACHED)?.map_or(Ok(applied), |bytes| Applied::decode(&bytes))?;
     let oldest = journal.oldest();
     if applied.frame + 1 < oldest {
         return Err(Trouble::broken("it is further behind than the journal reaches back"));
@@ -176,12 +175,8 @@ async fn keep(
     let mut replay = Replay::new(index, applied, scope)?;
     let last =
         journal.walk(journal.first_to_check(applied.frame), |frame| replay.frame(journal.log, frame)).await?;
-    if applied.frame.max(reached.frame) > last {
+    if applied.frame > last {
         return Err(Trouble::broken("it is ahead of the journal"));
-    }
-    if replay.frames > 0 {
-        // in what the index knew in part, transitions were not seen
-        replay.state.applied.pending = replay.count_pending()?;
     }
     replay.finish(files, last)
 }
@@ -190,7 +185,7 @@ async fn keep(
 async fn rebuild(
     files: &Files<'_>,
     journal: &OpenJournal<'_>,
-    (factory, scope): (&IndexFactory, Scope),
+    (factory, scope): (&IndexFactory, StoreScope),
     why: &str,
 ) -> Result<Opened, Trouble> {
     let oldest = journal.oldest();
@@ -237,7 +232,7 @@ struct Replay {
 }
 
 impl Replay {
-    fn new(index: Arc<dyn Index>, known: Applied, scope: Scope) -> Result<Self, Trouble> {
+    fn new(index: Arc<dyn Index>, known: Applied, scope: StoreScope) -> Result<Self, Trouble> {
         let mut state = State { applied: known, scope, ..State::default() };
         if let Some(bytes) = index.get(keys::HISTORY)? {
             state.history = FollowedHistory::decode(&bytes)?;
@@ -274,7 +269,7 @@ impl Replay {
             records: &batch.records,
             places: &places,
         };
-        let mode = if self.state.catching_up { Mode::LongLived } else { Mode::Replay };
+        let mode = if self.state.catching_up { Mode::LongLived } else { Mode::All };
         apply(&mut self.state, &change, mode)?;
         self.frames += 1;
         if self.frames.is_multiple_of(100_000) {
@@ -298,9 +293,7 @@ impl Replay {
     fn flush(&mut self, now: bool) -> Result<(), Trouble> {
         let applied = self.state.applied;
         let layer = self.state.overlay.begin_flush();
-        for writes in batches(&layer, applied) {
-            self.index.apply(writes)?;
-        }
+        self.index.take(&mut writes(&layer, applied))?;
         match self.index.flush(now) {
             Ok(true) => self.indexed = applied.frame,
             Ok(false) => {}
@@ -312,19 +305,6 @@ impl Replay {
         }
         self.state.overlay.end_flush();
         Ok(())
-    }
-
-    fn count_pending(&self) -> Result<u64, Trouble> {
-        let overlay = |look: &mut dyn FnMut(&Overlay)| look(&self.state.overlay);
-        let (mut from, mut count) = (b"p".to_vec(), 0);
-        loop {
-            let page = scan(&overlay, self.index.as_ref(), (&from, b"q"), Way::Up, SCAN)?;
-            count += page.len() as u64;
-            match page.last() {
-                Some((key, _)) if page.len() == SCAN => from = keys::successor(key),
-                _ => return Ok(count),
-            }
-        }
     }
 
     fn finish(self, files: &Files<'_>, last: FrameNo) -> Result<Opened, Trouble> {

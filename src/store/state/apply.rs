@@ -1,8 +1,9 @@
 //! Purpose: what a frame means: the one state machine, the same live and in replay. Pure. Must not: read the index: the caller brings
 //! what it says (`wanted`).
 //!
-//! Replay over an index that is partly newer changes nothing that is newer: every delivery carries the tag of its last
-//! record, and everything else is absolute, so the last writer wins again. What is not legal is ignored, always alike.
+//! Each frame is applied once, to what the frames before it made. Only what a checkpoint brought may be newer than the frame: all of
+//! that is absolute, so the last writer wins again, and the history carries the tag of its last record. What is not legal is ignored,
+//! always alike.
 use crate::domain::{
     Attempt, Delivery, DeliveryKey, Event, EventId, Failure, Next, Pending, Seq, Status, SubscriptionId,
 };
@@ -48,13 +49,10 @@ pub(in crate::store) fn wanted(record: &Record, unseen: bool) -> Option<Vec<u8>>
     }
 }
 
-/// Live or replay.
+/// How much of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum Mode {
-    /// A new frame: what is not found is nowhere.
-    Live,
-    /// A frame that the index may know in part.
-    Replay,
+    All,
     /// Only what is no delivery: for a new frame while the index is being rebuilt, and for the beginning of that.
     LongLived,
     /// Only deliveries: the rest of a rebuild.
@@ -117,9 +115,7 @@ impl Applying<'_> {
             }
             Record::Event(event) => {
                 self.events.insert(event.id, (event.clone(), at));
-                if self.mode == Mode::Live {
-                    self.state.events.put(at, event.clone());
-                }
+                self.state.events.put(at, event.clone());
                 Ok(())
             }
             Record::Delivery { event, subscription, key, target_url } => {
@@ -147,14 +143,12 @@ impl Applying<'_> {
         key: &DeliveryKey,
         target_url: &str,
     ) -> Result<(), Malformed> {
-        if let Some(known) = self.load(key)? {
-            self.reassert(&known);
+        if self.load(key)?.is_some() {
             return Ok(());
         }
         // a delivery of an event that the batch does not hold has no body: nothing can be sent
         let Some((event, at)) = self.events.get(&event) else { return Ok(()) };
         let entry = Entry {
-            tag: self.tag,
             seq: Seq::new(self.tag.0, self.tag.1),
             order: order_key(event.resource.as_ref()),
             event_at: *at,
@@ -177,23 +171,17 @@ impl Applying<'_> {
         };
         self.state.applied.pending += 1;
         self.woken.push(entry.pending());
-        let live = self.mode == Mode::Live;
-        self.save(&entry, live, live);
+        self.save(&entry, true, true);
         Ok(())
     }
 
     /// A step of a delivery's life; `step` says whether it was legal.
     fn change(&mut self, key: &DeliveryKey, step: impl FnOnce(&mut Entry) -> bool) -> Result<(), Malformed> {
         let Some(mut entry) = self.load(key)? else { return Ok(()) };
-        if entry.tag >= self.tag {
-            self.reassert(&entry);
-            return Ok(());
-        }
         let was_pending = entry.delivery.status == Status::Pending;
         if !step(&mut entry) {
             return Ok(());
         }
-        entry.tag = self.tag;
         let is_pending = entry.delivery.status == Status::Pending;
         let pending = &mut self.state.applied.pending;
         match (was_pending, is_pending) {
@@ -204,7 +192,7 @@ impl Applying<'_> {
             }
             _ => {}
         }
-        self.save(&entry, false, self.mode == Mode::Live && !was_pending);
+        self.save(&entry, false, !was_pending);
         Ok(())
     }
 
@@ -223,13 +211,6 @@ impl Applying<'_> {
         self.place(entry, placed_anew);
     }
 
-    /// In partly newer index: the delivery is there, its place in the lane may not be.
-    fn reassert(&mut self, entry: &Entry) {
-        if self.mode != Mode::Live {
-            self.place(entry, false);
-        }
-    }
-
     fn place(&mut self, entry: &Entry, new: bool) {
         let overlay = &mut self.state.overlay;
         let lane = entry.delivery.subscription;
@@ -238,7 +219,7 @@ impl Applying<'_> {
         if entry.delivery.status == Status::Pending {
             overlay.put(pending, encode_pending(&entry.pending()), new);
             // its value never changes: a retry need not write it again
-            if let Some(order) = order.filter(|_| new || self.mode != Mode::Live) {
+            if let Some(order) = order.filter(|_| new) {
                 overlay.put(order, Vec::new(), new);
             }
         } else {

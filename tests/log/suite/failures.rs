@@ -1,5 +1,6 @@
 //! What is left of an append that fails, is answered to nobody, or ends with the power.
 use super::{Ground, Hand, batch, body, holds, seen};
+use tailhook::store::log::frame::Kind;
 use tailhook::store::log::port::{Durability, Log, LogError, resolve};
 
 /// The promise that everything stands on.
@@ -49,6 +50,26 @@ pub(crate) async fn a_prefix_of_a_refused_append_counts_for_nothing(mut ground: 
         ground.crash(usize::MAX).await;
         holds(&ground.open().await, &hand, "a prefix is gone").await;
     }
+}
+
+/// Batches that were given for later are nobody's until the append that makes them durable has ended well: where it is refused they do
+/// not count, and where that cannot be promised it is not refused but unclear.
+pub(crate) async fn a_refused_end_takes_along_what_was_given_for_later(ground: impl Ground) {
+    let mut hand = Hand::on(ground.open().await).await;
+    hand.append(0..2).await;
+    let given = hand.later(hand.last, Kind::Batch, &body(2), 100).await;
+    if !ground.refuse(true, 0).await {
+        return;
+    }
+    let end = body(3);
+    let ended = hand.log.append(&[batch(&end)], given.number, Durability::Now).await;
+    ground.refuse(false, 0).await;
+    match ended {
+        Err(LogError::Refused(_)) => drop(hand.append(4..5).await),
+        Err(LogError::Unclear(_)) => hand.again(&[body(2), end]).await,
+        other => panic!("{other:?}"),
+    }
+    holds(&ground.open().await, &hand, "all or nothing").await;
 }
 
 /// The frames are there and the writer does not know: given blindly again they would be there twice.

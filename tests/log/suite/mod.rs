@@ -64,6 +64,7 @@ macro_rules! hold {
                 what_was_acknowledged_survives_a_power_cut,
                 a_refused_append_leaves_nothing,
                 a_prefix_of_a_refused_append_counts_for_nothing,
+                a_refused_end_takes_along_what_was_given_for_later,
                 a_lost_answer_is_resolved,
                 another_writers_frames_are_not_taken_for_ones_own,
                 an_append_that_was_dropped_is_resolved,

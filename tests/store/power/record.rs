@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 use tailhook::disk::{Disk, RealDisk};
-use tailhook::store::index::{Pair, Write};
+use tailhook::store::index::{Generation, Pair};
 use tailhook::store::{Engine, Index, IndexError, IndexFactory, Record};
 
 /// So little that the index writes tables, and merges them, all the time.
@@ -216,8 +216,8 @@ impl Index for WatchedIndex {
     fn scan_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, IndexError> {
         self.real.scan_back(from, to, limit)
     }
-    fn apply(&self, writes: Vec<Write>) -> Result<(), IndexError> {
-        self.real.apply(writes)
+    fn take(&self, generation: Generation<'_>) -> Result<(), IndexError> {
+        self.real.take(generation)
     }
     fn flush(&self, now: bool) -> Result<bool, IndexError> {
         let settled = self.real.flush(now)?;

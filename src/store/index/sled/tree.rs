@@ -3,7 +3,7 @@
 use crate::fault;
 use crate::store::index::engine::{self, judge_io};
 use crate::store::index::overlay::Way;
-use crate::store::index::{Index, IndexError, Pair, Write};
+use crate::store::index::{Generation, Index, IndexError, Pair};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -24,7 +24,7 @@ const DB: &str = "db";
 const VALUE: u8 = b'0';
 const PIECES: u8 = b'1';
 
-/// sled itself. `apply` is atomic and not durable.
+/// sled itself. `take` is atomic and not durable, and costs memory: a few writes at a time.
 #[derive(Debug)]
 pub(super) struct Tree {
     folder: PathBuf,
@@ -55,7 +55,7 @@ impl Tree {
         folder.join(DB).is_file()
     }
 
-    /// What was applied is durable after this.
+    /// What was taken is durable after this.
     pub(super) fn settle(&self) -> Result<(), IndexError> {
         self.write(|db| db.flush().map(drop))?;
         if fault::planted("sled-flush-only") {
@@ -198,10 +198,10 @@ impl Index for Tree {
     fn scan_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, IndexError> {
         self.pairs(from, to, Way::Down, limit)
     }
-    fn apply(&self, writes: Vec<Write>) -> Result<(), IndexError> {
+    fn take(&self, generation: Generation<'_>) -> Result<(), IndexError> {
         self.write(|db| {
             let mut batch = sled::Batch::default();
-            for (key, value) in writes {
+            for (key, value) in generation {
                 if self.pieces.load(Ordering::SeqCst) {
                     let all = [&[PIECES], &(key.len() as u32).to_be_bytes()[..], &key].concat();
                     for old in db.scan_prefix(all).keys() {
