@@ -283,7 +283,7 @@ mod tests {
         // every key in one of the layers: bit 0 the index, 1 the generation under way, 2 what waits
         for layers in 1..8_u8 {
             let (mut overlay, index) = (Overlay::default(), MemoryIndex::default());
-            let part = |nth: u8| (0..180_u8).filter(move |key| key % 3 == nth && layers >> nth & 1 == 1);
+            let part = |nth: u8| (0..180_u8).filter(move |key| key % 3 == nth && (layers >> nth) & 1 == 1);
             index.take(&mut part(0).map(|key| (vec![key], Some(vec![key])))).unwrap();
             part(1).for_each(|key| overlay.put(vec![key], vec![key], true));
             overlay.begin_flush();
