@@ -224,7 +224,7 @@ mod tests {
         for n in 1..CAPACITY {
             resolver.entry(&format!("n{n}.test"), begun);
         }
-        let fresh = resolver.entry("fresh.test", begun + TTL);
+        let fresh = resolver.entry("fresh.test", begun + TTL / 2);
         resolver.entry("one-more.test", begun + TTL);
         assert!(Arc::ptr_eq(&fresh, &resolver.entry("fresh.test", begun + TTL)));
         assert_eq!(resolver.cache.lock().unwrap().len(), 2);

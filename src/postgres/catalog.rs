@@ -221,6 +221,8 @@ mod tests {
             (1_006, domain(1_006)),
             (1_007, TypeRow { delimiter: b';', ..plain }),
             (1_008, TypeRow { element: 1_007, is_array: true, ..plain }),
+            (1_010, TypeRow { element: 1_010, is_array: true, ..plain }),
+            (2249, plain),
         ]);
         let array = |of, delimiter| TypeKind::Array(Box::new(of), delimiter);
         for (oid, expected) in [
@@ -255,6 +257,8 @@ mod tests {
         let deepest = 10_000 + u32::from(DEEPEST);
         assert_eq!(kind(deepest, &chain, 0), TypeKind::Bool);
         assert_eq!(kind(deepest, &chain, 1), TypeKind::Other);
+        let endless = (0..DEEPEST).fold(TypeKind::Other, |of, _| array(of, b','));
+        assert_eq!(kind(1_010, &types, 0), endless);
     }
 
     #[test]

@@ -340,3 +340,6 @@ impl WrittenTable {
 fn list(columns: &[String]) -> String {
     columns.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -342,3 +342,6 @@ pub fn refuse(plan: &PublicationPlan) -> Result<(), PgError> {
     let line = |refusal: &Refusal| format!("{}; remedy: {}", refusal.what, refusal.remedy_sql);
     Err(PgError::Setup(plan.refused.iter().map(line).collect::<Vec<_>>().join("\n")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -191,4 +191,6 @@ fn what_is_as_long_as_allowed_passes_and_each_scheme_opens_its_own_ports() {
     ] {
         assert_eq!(plain.check_url(url).is_ok(), passes, "{url}");
     }
+    let refusal = plain.check_url("http://example.com:9000/").unwrap_err();
+    assert_eq!(refusal, "the port 9000 is refused (egress.ports)");
 }

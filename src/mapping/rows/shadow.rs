@@ -221,7 +221,7 @@ fn uuid_of(json: &[u8]) -> Option<[u8; 16]> {
 /// LEB128.
 fn put_length(out: &mut BytesMut, mut length: usize) {
     while length >= 0x80 {
-        out.put_u8((length as u8 & 0x7F) | 0x80);
+        out.put_u8(length as u8 | 0x80);
         length >>= 7;
     }
     out.put_u8(length as u8);

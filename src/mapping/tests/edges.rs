@@ -45,6 +45,8 @@ fn each_kind_of_value_in_each_place() {
         ("[1, 3] == new.details", r#"{"details": [1, 2]}"#, "no"),
         ("false < true and not true < false", "{}", "yes"),
         ("1 <= 1 and 1 >= 1 and not 1 < 1 and not 1 > 1", "{}", "yes"),
+        ("1 < 2 not in [2]", "{}", "no"),
+        ("1 < 2 not in [3]", "{}", "yes"),
         ("new.details.x != 1", r#"{"details": {}}"#, "error a key is not there"),
         ("1 != new.details.x", r#"{"details": {}}"#, "error a key is not there"),
         ("'a' in new.urgent", r#"{"urgent": true}"#, "error 'in': a boolean contains nothing"),
@@ -118,6 +120,13 @@ fn the_limits_of_a_source_are_met_exactly() {
     assert!(refused(&format!("{}true", "not ".repeat(100))).starts_with("nested deeper than 100"));
     // no line is named where none was looked at
     assert!(!refused("new.a == 1\n}").contains("(line"));
+}
+
+#[test]
+fn a_quote_that_is_escaped_does_not_end_its_text() {
+    for source in [r"new.a == 'it\'s } here'", r#"new.a == "\"" ~ 'x'"#, r"new.a == '\\' and new.b == '}'"] {
+        assert!(Expression::compile(source).is_ok(), "{source}");
+    }
 }
 
 #[test]

@@ -147,6 +147,9 @@ fn truncate_gives_one_event_a_table_and_clears_the_shadow() {
         world.told(vec![update(&t, r#"1|"t"|"D"|"sent"|1"#)]),
         [r#"invoice.sent {"id":1,"status":"sent"}"#]
     );
+    // a rule of each change hears each of them
+    let each = emptied.replace("on =", "row = 'change'\non =");
+    assert_eq!(World::new(&each).told(vec![truncate(&t), truncate(&t)]), ["invoice.emptied {}"; 2]);
     // a row of before the truncate is not known any more
     assert_eq!(world.told(vec![update(&t, r#"2|"t"|"D"|"sent"|1"#)]), ["!invoice.sent unknown-old"]);
 }

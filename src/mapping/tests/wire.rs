@@ -166,6 +166,12 @@ fn a_key_in_a_fault_is_bounded() {
     let t = table("public.invoices", "*id tenant_id");
     let derived = world.commit(vec![insert(&t, &format!(r#""{}"|null"#, "é".repeat(5000)))]);
     assert!(derived.faults[0].detail.len() < 300);
+    // what just fits is whole
+    for (length, end) in [(197, "x): "), (198, "…): ")] {
+        let derived = world.commit(vec![insert(&t, &format!(r#""{}"|null"#, "x".repeat(length)))]);
+        let detail = &derived.faults[0].detail;
+        assert!(detail.starts_with("public.invoices (id=xxx") && detail.contains(end), "{detail}");
+    }
 }
 
 proptest! {

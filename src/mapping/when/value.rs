@@ -81,7 +81,6 @@ pub(in crate::mapping) fn from_cell(json: &[u8], numeric: bool) -> Option<Value<
     Some(match json.first()? {
         _ if numeric => Value::Number(Cow::Owned(cell::number(json)?)),
         b'"' => Value::Text(cell::text(json)?),
-        b'0'..=b'9' | b'-' => Value::Number(Cow::Owned(cell::number(json)?)),
         _ => from_json(json::parse(json).ok()?),
     })
 }

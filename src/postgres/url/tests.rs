@@ -40,6 +40,12 @@ fn every_form_that_libpq_reads() {
 }
 
 #[test]
+fn the_form_of_the_file_has_a_scheme() {
+    assert!(has_scheme("postgres://") && has_scheme("postgresql://u@h"));
+    assert!(!has_scheme("host=h user=u") && !has_scheme("mysql://h"));
+}
+
+#[test]
 fn what_is_refused_is_named_and_no_password_is_repeated() {
     for (text, part) in [
         ("", "names no user"),
@@ -53,6 +59,8 @@ fn what_is_refused_is_named_and_no_password_is_repeated() {
         ("postgres://u:hunter2@h/erp?sslmode", "has no value"),
         ("postgres://u:hunter2@[::1/erp", "bracket"),
         ("postgres://u:hunter2%ff@h/erp", "no UTF-8"),
+        ("postgres://u%ff:hunter2@h/erp", "no UTF-8"),
+        ("postgres://u:hunter2@h/erp?target_session_attrs=hunter2", "a value that is not known"),
         ("postgres://u:hunter2%00@h/erp", "zero byte"),
         ("postgres://u:hunter2@h/erp?connect_timeout=soon", "number of seconds"),
         ("user=u password='hunter2", "quote is not closed"),

@@ -257,6 +257,49 @@ mod tests {
         assert!(!overlay.is_flushing());
     }
 
+    #[test]
+    fn what_was_read_is_good_until_a_second_generation_has_ended() {
+        let mut overlay = Overlay::default();
+        let end = |overlay: &mut Overlay| {
+            overlay.begin_flush();
+            overlay.end_flush();
+        };
+        (0..3).for_each(|_| end(&mut overlay));
+        let mut fetched = Fetched::begin(&overlay);
+        fetched.add(b"here".to_vec(), Some(Bytes::from_static(b"1")));
+        fetched.add(b"gone".to_vec(), None);
+        for good in [true, true, false] {
+            assert_eq!(overlay.is_current(&fetched), good);
+            let here = Some(Known::Here(Bytes::from_static(b"1")));
+            assert_eq!(overlay.look(b"here", &fetched), here.filter(|_| good));
+            assert_eq!(overlay.look(b"gone", &fetched), Some(Known::Gone).filter(|_| good));
+            assert_eq!(overlay.look(b"never read", &fetched), None);
+            end(&mut overlay);
+        }
+    }
+
+    #[test]
+    fn a_scan_reads_on_where_the_page_of_a_layer_ends() {
+        // every key in one of the layers: bit 0 the index, 1 the generation under way, 2 what waits
+        for layers in 1..8_u8 {
+            let (mut overlay, index) = (Overlay::default(), MemoryIndex::default());
+            let part = |nth: u8| (0..180_u8).filter(move |key| key % 3 == nth && (layers >> nth) & 1 == 1);
+            index.take(&mut part(0).map(|key| (vec![key], Some(vec![key])))).unwrap();
+            part(1).for_each(|key| overlay.put(vec![key], vec![key], true));
+            overlay.begin_flush();
+            part(2).for_each(|key| overlay.put(vec![key], vec![key], true));
+            let mut all: Vec<u8> = (0..3).flat_map(part).collect();
+            all.sort_unstable();
+            for limit in [1, 15, 16, 17, 40, 60, 61, 179, 200] {
+                let keys = |way| -> Vec<u8> {
+                    merged(&overlay, &index, way, limit).iter().map(|(key, _)| key[0]).collect()
+                };
+                assert_eq!(keys(Way::Up), all.iter().copied().take(limit).collect::<Vec<_>>());
+                assert_eq!(keys(Way::Down), all.iter().copied().rev().take(limit).collect::<Vec<_>>());
+            }
+        }
+    }
+
     proptest! {
         /// The layered reads are those of one map, whatever was written, deleted and flushed in between.
         #[test]
