@@ -89,7 +89,7 @@ pub(in crate::store) async fn generation(core: &Arc<Core>, now: bool) -> Result<
     let (layer, applied, whole) = {
         let mut state = core.write();
         let whole = !state.catching_up || fault::planted("rebuilt-too-early");
-        (state.overlay.begin_flush(), state.applied, whole)
+        (state.overlay.begin_flush(), Applied { partial: !whole, ..state.applied }, whole)
     };
     core.room.notify_one();
     fault::crash_point("index.begin");

@@ -20,7 +20,7 @@ const DELETE: &str = "delete the folder `index`: `tailhook run` makes it anew fr
 
 /// Up to which frame an index says it is complete.
 pub(in crate::store) fn applied(index: &dyn Index) -> Option<Applied> {
-    Applied::decode(&index.get(keys::APPLIED).ok()??).ok()
+    Applied::decode(&index.get(keys::APPLIED).ok()??).ok().filter(|applied| !applied.partial)
 }
 
 #[derive(Debug, Default)]

@@ -168,15 +168,26 @@ async fn keep(
         Some(bytes) => Applied::decode(&bytes)?,
         None => return Err(Trouble::broken("it is empty")),
     };
+    if applied.partial {
+        return Err(Trouble::broken("its rebuild has not ended"));
+    }
     let oldest = journal.oldest();
     if applied.frame + 1 < oldest {
         return Err(Trouble::broken("it is further behind than the journal reaches back"));
     }
     let mut replay = Replay::new(index, applied, scope)?;
-    let last =
-        journal.walk(journal.first_to_check(applied.frame), |frame| replay.frame(journal.log, frame)).await?;
+    let mut met = applied.frame < oldest;
+    let see = |frame: &StoredFrame| {
+        met |= frame.at.number == applied.frame;
+        replay.frame(journal.log, frame)
+    };
+    let last = journal.walk(journal.first_to_check(applied.frame), see).await?;
     if applied.frame > last {
         return Err(Trouble::broken("it is ahead of the journal"));
+    }
+    if !met {
+        // its last frame is a part of a group that was given up here
+        return Err(Trouble::broken("it belongs to another journal"));
     }
     replay.finish(files, last)
 }
@@ -291,7 +302,7 @@ impl Replay {
     }
 
     fn flush(&mut self, now: bool) -> Result<(), Trouble> {
-        let applied = self.state.applied;
+        let applied = Applied { partial: self.state.catching_up, ..self.state.applied };
         let layer = self.state.overlay.begin_flush();
         self.index.take(&mut writes(&layer, applied))?;
         match self.index.flush(now) {

@@ -71,6 +71,8 @@ pub(in crate::store) struct Applied {
     pub(in crate::store) crc: u32,
     /// Deliveries that are owed.
     pub(in crate::store) pending: u64,
+    /// As stored: the index is being rebuilt, and has not all deliveries up to this frame.
+    pub(in crate::store) partial: bool,
 }
 
 /// Changes with the meaning of keys or values in the index: another one is rebuilt.
@@ -79,7 +81,7 @@ const FORMAT: u8 = 3;
 impl Applied {
     pub(in crate::store) fn encode(&self) -> Vec<u8> {
         let mut w = Writer::default();
-        w.u8(FORMAT).u64(self.frame).u32(self.crc).u64(self.pending);
+        w.u8(FORMAT).u64(self.frame).u32(self.crc).u64(self.pending).u8(u8::from(self.partial));
         w.0
     }
     pub(in crate::store) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
@@ -87,7 +89,7 @@ impl Applied {
         if r.u8()? != FORMAT {
             return Err(Malformed("format"));
         }
-        let applied = Self { frame: r.u64()?, crc: r.u32()?, pending: r.u64()? };
+        let applied = Self { frame: r.u64()?, crc: r.u32()?, pending: r.u64()?, partial: r.bool()? };
         r.end().map(|()| applied)
     }
 }
