@@ -95,3 +95,35 @@ async fn connection(stream: TcpStream, router: Router, mut stopped: watch::Recei
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn a_connection_is_answered_and_kept_and_ends_with_the_service() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let router = Router::new().route("/hello", get(|| async { "hello" }));
+        let mut service = JoinSet::new();
+        service.spawn(serve(listener, router, async { stopped.await.unwrap_or_default() }));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let mut text = String::new();
+        for answers in 1..=2 {
+            client.write_all(b"GET /hello HTTP/1.1\r\nHost: any\r\n\r\n").await.unwrap();
+            while text.matches("\r\n\r\nhello").count() < answers {
+                let mut part = [0; 1024];
+                let length = client.read(&mut part).await.unwrap();
+                assert!(length > 0, "it hung up after {text}");
+                text.push_str(std::str::from_utf8(&part[..length]).unwrap());
+            }
+        }
+        stop.send(()).unwrap();
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "a connection that waits is closed");
+        service.join_next().await.unwrap().unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+}

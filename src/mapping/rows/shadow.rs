@@ -266,6 +266,10 @@ mod tests {
         assert_eq!(decode_cells(&encoded, cells.len() + 1), None);
         assert_eq!(decode_cells(&encoded.slice(..encoded.len() - 1), cells.len()), None);
         assert_eq!(encode_cells(&cells[2..3]).len(), 17, "a uuid takes 17 bytes");
+        for length in [126, 127, 128, 200, 16_383, 16_384, 16_600] {
+            let cells = vec![json(&"1".repeat(length)), Cell::Null];
+            assert_eq!(decode_cells(&encode_cells(&cells), 2), Some(cells), "{length} bytes");
+        }
     }
 
     #[test]

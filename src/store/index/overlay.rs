@@ -300,6 +300,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_gone_does_not_come_back_behind_the_page_that_says_so() {
+        let (mut overlay, index) = (Overlay::default(), MemoryIndex::default());
+        // the index' page reaches far further than the one of what is gone
+        let sparse = (0..=250_u8).filter(|key| key % 10 == 0);
+        index.take(&mut sparse.map(|key| (vec![key], Some(vec![key])))).unwrap();
+        (1..250_u8).for_each(|key| overlay.remove(vec![key]));
+        let keys =
+            |way| -> Vec<u8> { merged(&overlay, &index, way, 5).iter().map(|(key, _)| key[0]).collect() };
+        assert_eq!((keys(Way::Up), keys(Way::Down)), (vec![0, 250], vec![250, 0]));
+    }
+
     proptest! {
         /// The layered reads are those of one map, whatever was written, deleted and flushed in between.
         #[test]
