@@ -2,7 +2,7 @@
 //! log. They die, are cut off from the log, and what they wrote arrives late or without an answer. Then the same invariants as for one.
 use crate::check;
 use crate::disk::Platter;
-use crate::duty::{Held, both};
+use crate::duty::{End, Held, both};
 use crate::erp::{Erp, LENGTH, Span, Txn};
 use crate::ledger::{self, Ledger};
 use crate::life::{PATIENCE_MS, Report};
@@ -126,10 +126,10 @@ impl Cluster {
     }
 
     async fn live(self: Arc<Self>, instances: u64) -> Ledger {
-        let (end, ended) = watch::channel(false);
+        let end = Arc::new(End::default());
         let mut running = JoinSet::new();
         for number in 0..instances {
-            running.spawn(self.clone().instance(number, ended.clone()));
+            running.spawn(self.clone().instance(number, end.clone()));
         }
         let over_ms = self.txns.last().map_or(0, |txn| txn.at_ms) + self.world.rng.below(60_000);
         let clocks = async {
@@ -146,7 +146,7 @@ impl Cluster {
         }
         let stores = self.stores.lock().unwrap().clone();
         let before = self.ledger(stores.values()).await;
-        end.send_replace(true);
+        end.come();
         while running.join_next().await.is_some() {}
         drop(stores);
         let after = self.read_anew().await;
@@ -158,7 +158,7 @@ impl Cluster {
     }
 
     /// Lives of one instance, until nothing more is owed.
-    async fn instance(self: Arc<Self>, number: u64, mut ended: watch::Receiver<bool>) {
+    async fn instance(self: Arc<Self>, number: u64, end: Arc<End>) {
         let rng = self.world.rng.fork();
         let link = Link::new(&self.world);
         loop {
@@ -166,21 +166,21 @@ impl Cluster {
             let dies = self.world.faulty(Kind::Deaths);
             tokio::select! {
                 biased;
-                () = self.clone().life(number, link.clone(), ended.clone()) => return,
+                () = self.clone().life(number, link.clone(), end.clone()) => return,
                 () = sleep(lasts), if dies => {
                     self.world.note(|| format!("instance {number} dies"));
                 }
             }
             tokio::select! {
                 biased;
-                _ = ended.wait_for(|ended| *ended) => return,
+                () = end.reached() => return,
                 () = sleep(Duration::from_millis(rng.below(20_000))) => {}
             }
         }
     }
 
     /// Asks what is its turn, and does that, until the end.
-    async fn life(self: Arc<Self>, number: u64, link: Arc<Link>, mut ended: watch::Receiver<bool>) {
+    async fn life(self: Arc<Self>, number: u64, link: Arc<Link>, end: Arc<End>) {
         let mut duties: BTreeMap<Duty, Held> = BTreeMap::new();
         loop {
             let asked = Instant::now();
@@ -192,7 +192,7 @@ impl Cluster {
             }
             tokio::select! {
                 biased;
-                _ = ended.wait_for(|ended| *ended) => break,
+                () = end.reached() => break,
                 () = sleep(RENEW) => {}
             }
         }

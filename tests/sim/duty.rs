@@ -1,15 +1,39 @@
 //! What an instance holds, and a store with the stage over it. Must not: decide who holds what.
 use crate::plan::Kind;
 use crate::world::World;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tailhook::domain::KeepingError;
 use tailhook::store::Store;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 /// A duty is put down within this time.
 const STOP: Duration = Duration::from_secs(20);
+
+/// The end of all instances. Unlike those of a watch, its waiters are woken in the order in which they came.
+#[derive(Debug, Default)]
+pub(crate) struct End {
+    is_here: AtomicBool,
+    waiters: Notify,
+}
+
+impl End {
+    pub(crate) fn come(&self) {
+        self.is_here.store(true, Ordering::SeqCst);
+        self.waiters.notify_waiters();
+    }
+    pub(crate) async fn reached(&self) {
+        loop {
+            let come = self.waiters.notified();
+            if self.is_here.load(Ordering::SeqCst) {
+                return;
+            }
+            come.await;
+        }
+    }
+}
 
 /// A duty that an instance holds. Dropped, it is cut off.
 pub(crate) struct Held {

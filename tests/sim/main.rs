@@ -49,7 +49,7 @@ fn plans(instances: u64, of: fn(u64) -> Plan) -> (Vec<Plan>, bool) {
         return (vec![plan.parse().unwrap()].into_iter().filter(ours).collect(), true);
     }
     let count = std::env::var("SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
-    (kept().into_iter().filter(ours).chain((0..count / instances.pow(2)).map(of)).collect(), false)
+    (kept().into_iter().filter(ours).chain((0..count / instances.pow(3)).map(of)).collect(), false)
 }
 
 /// Behind `#` stands what each found.
