@@ -31,13 +31,22 @@ pub(in crate::dispatch) struct Ledger {
     gathered: Vec<Settlement>,
     commits: JoinSet<Commit>,
     blocked: bool,
+    /// The store says when it takes something again; else it is tried after a pause.
+    refused: bool,
     /// When the newest commit was sent off.
     sent: Option<Instant>,
 }
 
 impl Ledger {
     pub(in crate::dispatch) fn new(outbox: Outbox) -> Self {
-        Self { outbox, gathered: Vec::new(), commits: JoinSet::new(), blocked: false, sent: None }
+        Self {
+            outbox,
+            gathered: Vec::new(),
+            commits: JoinSet::new(),
+            blocked: false,
+            refused: false,
+            sent: None,
+        }
     }
     /// Gathers outcomes that become durable together; their tickets come back from `finished` when they are.
     pub(in crate::dispatch) fn add(&mut self, settled: Vec<Settled>, tickets: Vec<Ticket>) {
@@ -46,6 +55,10 @@ impl Ledger {
     /// The store takes nothing.
     pub(in crate::dispatch) fn is_blocked(&self) -> bool {
         self.blocked
+    }
+    /// It takes nothing and is not writable: the store tells when it is.
+    pub(in crate::dispatch) fn is_refused(&self) -> bool {
+        self.blocked && self.refused
     }
     /// Nothing gathered and nothing on its way.
     pub(in crate::dispatch) fn is_empty(&self) -> bool {
@@ -110,10 +123,41 @@ impl Ledger {
                     tracing::warn!(%error, "outcomes wait in memory until the store takes them");
                 }
                 self.blocked = true;
+                self.refused = matches!(error, KeepingError::Refused(_));
                 self.gathered.splice(0..0, commit.entries);
                 Ok(Vec::new())
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::disk::RealDisk;
+    use crate::settings::StoreSettings;
+    use crate::store::{MemoryIndex, Store};
+    use std::sync::Arc;
+
+    /// A store that is writable answers at once that it is: whoever waited for that after a failure would try again without a pause.
+    #[tokio::test]
+    async fn a_failure_is_tried_again_after_a_pause_and_a_refusal_when_the_store_is_writable() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Arc::new(RealDisk::open(&folder.path().join("data")).unwrap());
+        let index = MemoryIndex::default().factory();
+        let opened = Store::open(StoreSettings::default(), disk, index, Arc::new(SystemClock)).await;
+        let mut ledger = Ledger::new(opened.unwrap().0.outbox());
+        for (error, waits) in
+            [(KeepingError::Refused("full".into()), true), (KeepingError::Failed("EIO".into()), false)]
+        {
+            assert_eq!(ledger.close(Commit { entries: Vec::new(), result: Err(error) }), Ok(Vec::new()));
+            assert_eq!((ledger.is_blocked(), ledger.is_refused()), (true, waits));
+            ledger.unblock();
+            assert_eq!((ledger.is_blocked(), ledger.is_refused()), (false, false));
+        }
+        let fenced = Commit { entries: Vec::new(), result: Err(KeepingError::Fenced("over".into())) };
+        assert!(ledger.close(fenced).is_err(), "never again");
     }
 }

@@ -324,7 +324,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
             Some(answer) = self.reads.finished() => self.read_ended(answer),
             _ = self.routing.changed() => self.routing_changed(),
             () = self.lease.prolonged() => {}
-            () = self.parts.outbox.writable(), if self.ledger.is_blocked() => self.again = Some(Instant::now()),
+            () = self.parts.outbox.writable(), if self.ledger.is_refused() => self.again = Some(Instant::now()),
             () = task::yield_now(), if busy => {}
             () = sleep_until(wake) => {}
         }

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tailhook::store::log::joined::JoinedLog;
-use tailhook::store::log::port::{Durability, Log};
+use tailhook::store::log::port::{Durability, Log, LogError, resolve};
 
 /// What becomes of the next appends.
 #[derive(Debug, Default)]
@@ -162,4 +162,20 @@ async fn two_logs_have_one_order() {
     feed(&ground.1, &[b"later"]).await;
     let arrived = again.arrived().await.unwrap();
     assert_eq!(arrived.last().unwrap().at.number, last + arrived.len() as u64);
+}
+
+/// Two owners' first frames say the same, that nothing was done yet, and stand at the same place: each must find its own.
+#[tokio::test]
+async fn a_frame_of_another_owner_is_not_taken_for_ones_own() {
+    let ground = Joined::fresh().await;
+    let (one, two) = (ground.open().await, ground.open().await);
+    let frames = [crate::suite::batch(b"the same")];
+    let last = one.claim().await.unwrap().last;
+    let first = one.append(&frames, last, Durability::Now).await.unwrap().frames[0].number;
+    // the second begins behind that, and writes what the first one would
+    assert_eq!(two.claim().await.unwrap().last, first);
+    two.append(&frames, first, Durability::Now).await.unwrap();
+    let fenced = resolve(&one, &frames, first).await;
+    assert!(matches!(fenced, Err(LogError::Fenced { .. })), "{fenced:?}");
+    assert_eq!(resolve(&two, &frames, first).await.map(|there| there.len()), Ok(1));
 }

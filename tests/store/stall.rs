@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tailhook::disk::Disk as _;
 use tailhook::domain::*;
 use tailhook::store::index::{Generation, Pair};
 use tailhook::store::*;
@@ -167,22 +168,28 @@ async fn a_rebuild_holds_up_no_commit() {
 #[tokio::test(start_paused = true)]
 async fn a_rebuild_that_is_cut_off_is_begun_again() {
     const DELIVERIES: u64 = 2000;
-    let disk = without_an_index(DELIVERIES).await;
-    let index = StallingIndex::default();
-    index.stall(Duration::from_secs(10));
-    let house = House::open_with(settings(), disk, index.factory()).await.unwrap();
-    unseen(&house, captured(DELIVERIES + 1, lane(1))).await;
-    tokio::time::sleep(Duration::from_secs(120)).await;
-    assert!(
-        house.store.vitals().rebuilding && house.store.vitals().index_lag_frames == 0,
-        "a generation is there"
-    );
-    let (disk, _) = house.stop().await;
-    index.stall(Duration::ZERO);
-    let house = House::open_with(settings(), disk, index.factory()).await.unwrap();
-    assert!(house.recovery.rebuilt.is_some());
-    assert_eq!(house.store.outbox().lanes().await.unwrap(), [lane(1)]);
-    assert_eq!(house.store.vitals().pending, DELIVERIES / 2 + 1);
+    // an older copy of the index beside a folder that has no mark any more says itself that it is not whole
+    for marked in [true, false] {
+        let disk = without_an_index(DELIVERIES).await;
+        let index = StallingIndex::default();
+        index.stall(Duration::from_secs(10));
+        let house = House::open_with(settings(), disk, index.factory()).await.unwrap();
+        unseen(&house, captured(DELIVERIES + 1, lane(1))).await;
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        assert!(
+            house.store.vitals().rebuilding && house.store.vitals().index_lag_frames == 0,
+            "a generation is there"
+        );
+        let (disk, _) = house.stop().await;
+        if !marked {
+            disk.remove("rebuild-index").await.unwrap();
+        }
+        index.stall(Duration::ZERO);
+        let house = House::open_with(settings(), disk, index.factory()).await.unwrap();
+        assert!(house.recovery.rebuilt.is_some(), "marked: {marked}");
+        assert_eq!(house.store.outbox().lanes().await.unwrap(), [lane(1)]);
+        assert_eq!(house.store.vitals().pending, DELIVERIES / 2 + 1);
+    }
 }
 
 /// Null controls.

@@ -1,8 +1,9 @@
 //! Purpose: brings the deliveries of the log into an index that is being rebuilt, beside the commits. Must not: hold up a commit, or
 //! touch what outlives the log's frames: `open` has brought that, and commits go on with it.
 //!
-//! Until the last frame is reached, commits apply only what is no delivery, and everything that asks about deliveries waits. Whatever the
-//! index says meanwhile, the mark stays in the folder until all of it is durable (`flush`): a rebuild that is cut off is begun again.
+//! Until the last frame is reached, commits apply only what is no delivery, and everything that asks about deliveries waits. The
+//! index says meanwhile that it is partial, and the mark stays in the folder until all of it is durable (`flush`): a rebuild that is cut
+//! off is begun again.
 use crate::fault;
 use crate::store::engine::core::{Core, StoreStage, asked_to_close};
 use crate::store::engine::fetch::missing;

@@ -274,7 +274,7 @@ impl Committer {
             // nobody may be answered: what was given may be there, or come still
             tracing::warn!(%error, "it is not known what the log has taken, asking");
             self.core.writable.set(false);
-            let found = self.behind_last().await;
+            let found = self.behind_last().await?;
             if matches!(error, LogError::Fenced { .. }) && known == Some(found.len()) {
                 return Err(error.into());
             }
@@ -309,11 +309,12 @@ impl Committer {
     }
 
     /// What stands behind the last frame, as soon as it can be read: an append of ours of which the answer was lost, or another's.
-    async fn behind_last(&self) -> VecDeque<StoredFrame> {
+    async fn behind_last(&self) -> Result<VecDeque<StoredFrame>, LogError> {
         loop {
             sleep(RETRY).await;
             match port::behind(self.core.log.as_ref(), self.last).await {
-                Ok(frames) => return frames.into(),
+                Ok(frames) => return Ok(frames.into()),
+                Err(fenced @ LogError::Fenced { .. }) => return Err(fenced),
                 Err(error) => tracing::warn!(%error, "the log cannot be read, trying again"),
             }
         }

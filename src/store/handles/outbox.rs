@@ -54,7 +54,7 @@ impl Outbox {
         self.core.feed.take().await
     }
     /// The event of a delivery that is owed, body included: from memory when fresh, else from the log, checked. `None`: its place
-    /// is gone with the end of its history. `Damaged`: its bytes are not what was written.
+    /// is gone with the end of its history. `Unusable`: its bytes are not what was written.
     pub async fn event(&self, pending: &Pending) -> Result<Option<Arc<Event>>, KeepingError> {
         let (at, id) = (Locator::of(pending.place), pending.event_id);
         match self.core.cached(at, id) {
@@ -71,7 +71,8 @@ impl Outbox {
     pub fn lease(&self) -> OwnerLease {
         self.lease.clone()
     }
-    /// Makes outcomes durable, all or nothing. `Fenced`: they are another owner's now, for good. What is not legal any more (the delivery has ended) is ignored.
+    /// Makes outcomes durable, all or nothing. What is not legal any more (the delivery has ended) is ignored. `Fenced`: they are another
+    /// owner's now, for good.
     pub async fn settle(&self, settled: Vec<Settled>) -> Result<(), KeepingError> {
         let records = settled.into_iter().map(Record::from).collect();
         Ok(self.core.commit(Batch { records }, false).await?)

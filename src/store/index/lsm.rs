@@ -138,17 +138,23 @@ impl Index for LsmIndex {
     }
     fn take(&self, generation: Generation<'_>) -> Result<(), IndexError> {
         let whole = engine::whole(&self.taking)?;
+        let mut too_long = false;
         guarded(|| {
             let _whole = whole;
             let seqno = self.seqno.next();
             for (key, value) in generation {
+                too_long |= key.len() > usize::from(u16::MAX);
+                if too_long {
+                    break;
+                }
                 match value {
                     Some(value) => self.tree.insert(key, value, seqno),
                     None => self.tree.remove(key, seqno),
                 };
             }
             Ok(())
-        })
+        })?;
+        if too_long { Err(IndexError::Broken("a key is too long".to_owned())) } else { Ok(()) }
     }
     fn flush(&self, now: bool) -> Result<bool, IndexError> {
         let (enough, too_many) = guarded(|| {

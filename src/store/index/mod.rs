@@ -1,8 +1,8 @@
 //! Ordered bytes, rebuildable from the journal: never the only copy, never on the path of an ack. A seam.
 //!
 //! A generation is atomic: what a crash leaves of an index is some first generations, each of them whole. So an index holds exactly what
-//! the frames say up to the one that it names, and replay is nothing but applying the frames after that. Only a folder that is marked to be
-//! rebuilt may hold anything else.
+//! the frames say up to the one that it names, and replay is nothing but applying the frames after that. Only one that
+//! says that its rebuild has not ended holds anything else.
 pub mod engine;
 pub(in crate::store) mod keys;
 pub mod lsm;

@@ -5,7 +5,8 @@
 //! have one order, the same for whoever reads them: a frame with mark `m` comes after the first `m` frames of the other log and before
 //! all later ones. A frame's number is its place in that order. What nobody has marked yet has none: it comes by `arrived`.
 //!
-//! Behind the mark stands the epoch, the number with which the writer began: of two writers' frames that say the same each finds its own.
+//! Behind the mark stands the epoch, the number with which the writer began: what another writes from there on is not ours, though it says
+//! the same. Whoever reads it with the handle of a writer is `Fenced`.
 //!
 //! Nothing is trimmed here: who needs the first log's frames is not known to one of its readers.
 use crate::store::log::frame::Kind;
@@ -47,14 +48,14 @@ pub struct JoinedLog {
     standing: Mutex<Option<OwnerStanding>>,
 }
 
-/// A frame of the owner's log without its suffix, and the mark.
-pub(in crate::store) fn unmark(mut frame: StoredFrame) -> Result<(StoredFrame, FrameNo), LogError> {
+/// A frame of the owner's log without its suffix, its mark, and its writer's epoch.
+pub(in crate::store) fn unmark(mut frame: StoredFrame) -> Result<(StoredFrame, FrameNo, FrameNo), LogError> {
     let damaged = || LogError::Damaged(format!("frame {}: it has no mark", frame.at.number));
     let (records, suffix) = frame.body.split_last_chunk::<SUFFIX>().ok_or_else(damaged)?;
-    let mark = suffix.first_chunk::<8>().map_or(0, |mark| u64::from_le_bytes(*mark));
+    let [mark, epoch] = *suffix.as_chunks::<8>().0 else { return Err(damaged()) };
     let len = records.len();
     frame.body.truncate(len);
-    Ok((frame, mark))
+    Ok((frame, u64::from_le_bytes(mark), u64::from_le_bytes(epoch)))
 }
 
 /// A frame of the feed in the joined order, behind so many of the owner's.
@@ -81,13 +82,18 @@ impl JoinedLog {
         self.standing().map_or(0, |standing| standing.marked)
     }
 
+    /// Is a frame another writer's that stands where only ours can?
+    pub(in crate::store) fn is_anothers(&self, number: FrameNo, epoch: FrameNo) -> bool {
+        self.standing().is_some_and(|ours| number >= ours.epoch && epoch != ours.epoch)
+    }
+
     /// The mark that counts for a frame of the owner's log: of a header it is that of the frame before.
     async fn mark_of(&self, mut number: FrameNo) -> Result<FrameNo, LogError> {
         while number > 0 {
             match self.own.read(number).await {
                 Ok(mut reader) => match reader.next().await? {
                     Some(frame) if frame.kind == Kind::Header => number -= 1,
-                    Some(frame) => return unmark(frame).map(|(_, mark)| mark),
+                    Some(frame) => return unmark(frame).map(|(_, mark, _)| mark),
                     None => return Ok(0),
                 },
                 Err(LogError::Trimmed { .. }) => return Ok(0),

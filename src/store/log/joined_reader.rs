@@ -36,7 +36,13 @@ impl<'a> JoinedReader<'a> {
         if self.held.is_none() {
             self.held = match self.own.next().await? {
                 Some(frame) if frame.kind == Kind::Header => Some((frame, self.mark)),
-                Some(frame) => Some(unmark(frame)?),
+                Some(frame) => {
+                    let (frame, mark, epoch) = unmark(frame)?;
+                    if self.log.is_anothers(frame.at.number, epoch) {
+                        return Err(LogError::Fenced { last: frame.at.number + mark });
+                    }
+                    Some((frame, mark))
+                }
                 None => None,
             };
         }
