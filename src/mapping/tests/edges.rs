@@ -160,3 +160,15 @@ fn a_name_that_holds_a_word_of_others_gets_no_hint() {
         assert!(!text.contains("NULL is none"), "{source}: {text}");
     }
 }
+
+/// A number of a JSON column is read like one inside of it: longer than arithmetic takes, it is text, and the row is judged all the same.
+#[test]
+fn a_long_number_of_a_json_column_is_judged() {
+    let (long, short) = ("1".repeat(2_500), "1".repeat(20));
+    for (column, judgement) in [(&short, "yes"), (&long, "no")] {
+        let row = format!(r#"{{"details": {column}}}"#);
+        assert_eq!(judged(&format!("new.details == {short}"), &row), judgement, "{} digits", column.len());
+        let inside = format!(r#"{{"details": [{column}]}}"#);
+        assert_eq!(judged(&format!("new.details[0] == {short}"), &inside), judgement);
+    }
+}
