@@ -78,7 +78,7 @@ impl<T: Transport, J: FnMut() -> f64 + Send> Dispatch<T, J> {
         Self {
             scheduler: Scheduler::new(parts.settings.clone()),
             ledger: Ledger::new(parts.outbox.clone()),
-            observer: Observer::new(&parts),
+            observer: Observer::new(parts.status.clone(), parts.metrics.clone(), parts.names.clone()),
             reads: Reads::new(parts.outbox.clone()),
             nameless: Vec::new(),
             attempts: JoinSet::new(),

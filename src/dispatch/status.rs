@@ -1,5 +1,4 @@
 //! Purpose: what others may see of dispatch: a few numbers and the metrics of SPEC 8. Must not: decide anything.
-use crate::dispatch::parts::DispatchParts;
 use crate::dispatch::scheduler::{Done, Scheduler};
 use crate::domain::{EventName, Failure, Next};
 use crate::telemetry::Metrics;
@@ -44,8 +43,12 @@ pub(in crate::dispatch) struct Observer {
 }
 
 impl Observer {
-    pub(in crate::dispatch) fn new<T, J>(parts: &DispatchParts<T, J>) -> Self {
-        Self { status: parts.status.clone(), metrics: parts.metrics.clone(), names: parts.names.clone() }
+    pub(in crate::dispatch) fn new(
+        status: DispatchStatus,
+        metrics: Metrics,
+        names: watch::Receiver<Arc<BTreeSet<EventName>>>,
+    ) -> Self {
+        Self { status, metrics, names }
     }
 
     pub(in crate::dispatch) fn levels(&self, scheduler: &Scheduler) {

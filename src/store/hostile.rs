@@ -10,6 +10,8 @@ use crate::store::records::entry::Entry;
 use crate::store::records::record::Record;
 use async_trait::async_trait;
 use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 /// The first frame of the file.
 const FIRST: u64 = 1;
@@ -44,7 +46,7 @@ fn segment(file: Vec<u8>, good: Option<&[&[u8]]>) {
     loop {
         let number = FIRST + bodies.len() as u64;
         let from = reader.at as usize;
-        match reader.next(number).expect("nothing beyond the end is read") {
+        match at_once(reader.next(number)).expect("nothing beyond the end is read") {
             SegmentStep::Frame(found) => {
                 let to = reader.at as usize;
                 assert_eq!(
@@ -67,6 +69,14 @@ fn segment(file: Vec<u8>, good: Option<&[&[u8]]>) {
     }
     if let Some(good) = good {
         assert_eq!(bodies, good, "all frames before the damage, and no other");
+    }
+}
+
+/// The file is in memory: nothing is waited for.
+fn at_once<T>(done: impl Future<Output = T>) -> T {
+    match pin!(done).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => done,
+        Poll::Pending => unreachable!("a file in memory is there"),
     }
 }
 

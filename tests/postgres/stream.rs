@@ -1,8 +1,11 @@
 //! What a stream says about rows, under every replica identity and while tables change.
 use crate::cluster::Cluster;
-use crate::follower::{Follower, source};
+use crate::follower::{Follower, soon, source};
 use std::sync::Arc;
+use tailhook::capture::{Frame, Source};
 use tailhook::domain::{Operation, ReplicaIdentity};
+use tailhook::postgres::session::Patience;
+use tailhook::postgres::{Session, slot};
 
 async fn follow(schema: &str) -> (Arc<Cluster>, Follower) {
     let cluster = Arc::new(Cluster::start());
@@ -161,4 +164,21 @@ async fn partitions_and_messages() {
     assert_eq!(follower.lines().await, ["insert public.p: -> 1 \"a\"", "insert public.p: -> 11 \"b\""]);
     cluster.sql("UPDATE p SET id = 12 WHERE id = 1");
     assert_eq!(follower.lines().await, ["delete public.p: 1 ? ->", "insert public.p: -> 12 \"a\""]);
+}
+
+/// An idle ERP on a busy cluster: its slot moves on because the heartbeat is a transaction that the stream shows.
+#[tokio::test]
+async fn the_heartbeat_comes_through_the_stream() {
+    let (cluster, mut follower) =
+        follow("CREATE TABLE t (id int PRIMARY KEY); CREATE PUBLICATION tailhook FOR TABLE t").await;
+    let session = Session::connect(&cluster.url("postgres"), Patience::ADMIN).await.expect("connects");
+    slot::heartbeat(session.client()).await.expect("is written");
+    loop {
+        let Frame::Wal { data, .. } = soon(follower.source.next()).await.expect("the stream") else {
+            continue;
+        };
+        if data.windows(18).any(|bytes| bytes == b"tailhook.heartbeat") {
+            return;
+        }
+    }
 }

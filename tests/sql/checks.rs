@@ -74,11 +74,15 @@ async fn a_fit_database_has_no_errors_and_an_unfit_one_says_the_sql() {
     assert!(api(&api_url, "tailhook").await.is_empty());
     cluster.sql("SELECT pg_create_logical_replication_slot('tailhook', 'test_decoding')");
     has(&check(&url, &expectation(&["invoices"])).await, "somebody else's", "database.slot");
+    cluster.sql("SELECT pg_drop_replication_slot('tailhook')");
+    cluster.sql("SELECT pg_create_logical_replication_slot('tailhook', 'pgoutput')");
+    let findings = check(&url, &expectation(&["invoices"])).await;
+    assert!(errors(&findings).is_empty(), "our own slot is as it should be: {findings:#?}");
 }
 
 #[tokio::test]
 async fn logins_and_settings_give_one_clear_line() {
-    let settings = &["wal_level = replica", "max_replication_slots = 0"];
+    let settings = &["wal_level = replica", "max_replication_slots = 0", "max_wal_senders = 0"];
     let cluster = Cluster::with(Options { method: "scram-sha-256", settings });
     cluster.sql("CREATE ROLE streaming LOGIN REPLICATION PASSWORD 'right'");
     for (url, what) in [
@@ -100,4 +104,5 @@ async fn logins_and_settings_give_one_clear_line() {
     let findings = check(&cluster.url("streaming:right"), &expectation(&[])).await;
     has(&findings, "wal_level is replica", "ALTER SYSTEM SET wal_level");
     has(&findings, "no replication slot is free", "max_replication_slots");
+    has(&findings, "no WAL sender is free", "max_wal_senders");
 }

@@ -84,7 +84,7 @@ impl<'a> SegmentsReader<'a> {
     }
 
     /// The next frame, passed over or not.
-    fn step(&mut self) -> Result<Option<StoredFrame>, LogError> {
+    async fn step(&mut self) -> Result<Option<StoredFrame>, LogError> {
         loop {
             if self.ended {
                 return Ok(None);
@@ -97,7 +97,7 @@ impl<'a> SegmentsReader<'a> {
                 },
             };
             let at = open.reader.at;
-            let step = open.reader.next(self.next).map_err(|e| unreadable(&e))?;
+            let step = open.reader.next(self.next).await.map_err(|e| unreadable(&e))?;
             match step {
                 SegmentStep::Frame(found) => {
                     let frame = open.frame(found, at)?;
@@ -193,7 +193,7 @@ impl OpenSegment<'_> {
 impl LogReader for SegmentsReader<'_> {
     async fn next(&mut self) -> Result<Option<StoredFrame>, LogError> {
         loop {
-            let frame = self.step()?;
+            let frame = self.step().await?;
             if self.next.is_multiple_of(1000) {
                 tokio::task::yield_now().await;
             }

@@ -72,7 +72,7 @@ impl<'a> SegmentReader<'a> {
     }
 
     /// Takes the frame `expected`, if that is what comes next.
-    pub(in crate::store) fn next(&mut self, expected: u64) -> io::Result<SegmentStep> {
+    pub(in crate::store) async fn next(&mut self, expected: u64) -> io::Result<SegmentStep> {
         if self.at == self.len {
             return Ok(SegmentStep::End);
         }
@@ -81,7 +81,7 @@ impl<'a> SegmentReader<'a> {
             if self.len - self.at < need as u64 {
                 return Ok(SegmentStep::Flaw);
             }
-            self.load(need)?;
+            self.load(need).await?;
             let bytes = &self.window[(self.at - self.window_at) as usize..];
             match frame::parse(bytes) {
                 Ok(found) if found.number == expected => {
@@ -105,14 +105,14 @@ impl<'a> SegmentReader<'a> {
         }
     }
 
-    /// Makes the window hold at least `need` bytes from `at`; the file has them.
-    fn load(&mut self, need: usize) -> io::Result<()> {
+    /// Makes the window hold at least `need` bytes from `at`; the file has them. No thread of the runtime waits for it.
+    async fn load(&mut self, need: usize) -> io::Result<()> {
         let end = self.window_at + self.window.len() as u64;
         if self.at >= self.window_at && end >= self.at + need as u64 {
             return Ok(());
         }
         let len = (self.len - self.at).min(need.max(WINDOW) as u64) as usize;
-        self.window = self.disk.read(&self.name, self.at, len)?;
+        self.window = self.disk.fetch(&self.name, self.at, len).await?;
         self.window_at = self.at;
         Ok(())
     }

@@ -37,7 +37,7 @@ pub async fn reseal(disk: &dyn Disk, reseal: Reseal<'_>) -> Result<Vec<String>, 
     let files = survey(disk).await?;
     let mut segments = Vec::new();
     for first in files.segments.keys() {
-        if segment_is_clear(&files, *first, reseal)? {
+        if segment_is_clear(&files, *first, reseal).await? {
             segments.push(*first);
         }
     }
@@ -66,13 +66,13 @@ pub async fn mark_rebuild(disk: &dyn Disk) -> Result<(), StoreError> {
     disk.create(REBUILD).await.map_err(|e| blocked(&e))
 }
 
-fn segment_is_clear(files: &Files<'_>, first: u64, reseal: Reseal<'_>) -> Result<bool, StoreError> {
+async fn segment_is_clear(files: &Files<'_>, first: u64, reseal: Reseal<'_>) -> Result<bool, StoreError> {
     let newest = files.segments.keys().next_back() == Some(&first);
     let mut reader = SegmentReader::open(files.disk, first).map_err(|e| unreadable(&e))?;
     let mut expected = first;
     let mut clear = false;
     loop {
-        match reader.next(expected).map_err(|e| unreadable(&e))? {
+        match reader.next(expected).await.map_err(|e| unreadable(&e))? {
             SegmentStep::Frame(found) => clear |= sealed_batch(&found, first, reseal)?.is_some(),
             SegmentStep::End => return Ok(clear),
             // a torn tail may hold anything: without it the file is written anew
@@ -107,7 +107,7 @@ async fn rewrite_segment(disk: &dyn Disk, first: u64, reseal: Reseal<'_>) -> Res
     let mut expected = first;
     let mut group = Group::default();
     // what follows the last good frame was judged to be a torn tail
-    while let SegmentStep::Frame(found) = reader.next(expected).map_err(|e| unreadable(&e))? {
+    while let SegmentStep::Frame(found) = reader.next(expected).await.map_err(|e| unreadable(&e))? {
         let sealed = sealed_batch(&found, first, reseal)?.map(|batch| codec::encode(&batch).0);
         let records = sealed.as_deref().unwrap_or(&found.body[group::prefix(found.kind)..]);
         // a part's CRC is another now, and the seal's holds it
