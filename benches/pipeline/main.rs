@@ -1,5 +1,8 @@
 //! From commit to webhook, end to end, beside its limits: a throw-away Postgres, the built binary as a process of its own,
 //! a TLS receiver. In the same run: the INSERTs alone, and `wrk` at the same receiver. `make bench`.
+//!
+//! `STALL_MS=200 make bench`: the latency alone, while each fsync of the index takes so much longer (strace injects it; the journal's
+//! syncs are fdatasync, so they do not). `STALL_MS=0`: the same under strace without a delay, to compare with.
 mod load;
 mod process;
 mod table;
@@ -85,7 +88,10 @@ async fn bench() -> anyhow::Result<()> {
     let program = env!("CARGO_BIN_EXE_tailhook");
     process::run(program, &["migrate", "--config", "tailhook.toml", "--url", &superuser], folder.path())
         .await?;
-    let mut sidecar = Process::start(program, &["run", "--config", "tailhook.toml"], folder.path())?;
+    let stall = std::env::var("STALL_MS").ok();
+    let run = process::stalling(stall.as_deref(), &[program, "run", "--config", "tailhook.toml"]);
+    let run: Vec<&str> = run.iter().map(String::as_str).collect();
+    let mut sidecar = Process::start(run[0], &run[1..], folder.path())?;
     tokio::select! {
         biased;
         fault = sidecar.ended() => return Err(fault),
@@ -93,7 +99,10 @@ async fn bench() -> anyhow::Result<()> {
     }
     api.subscribe(TENANT, "invoice.created", &url, "a secret of the benchmark").await?;
     let load = Load::open(&superuser, TENANT, CONNECTIONS).await?;
-    Box::pin(burst(&load, &mut requests, &sidecar, &api, &mut table)).await?;
+    match &stall {
+        None => Box::pin(burst(&load, &mut requests, &sidecar, &api, &mut table)).await?,
+        Some(stall) => table.note(&format!("each fsync of the index is delayed by {stall} ms")),
+    }
     Box::pin(steady(&load, &mut requests, &mut table)).await?;
     sidecar.stop().await?;
     println!("\n{}\n{table}", machine());

@@ -10,6 +10,17 @@ use tokio::time::timeout;
 const TICKS: f64 = 100.0;
 const STOP: Duration = Duration::from_secs(10);
 
+/// The command under strace, which delays every fsync; `None`: the command itself.
+pub(crate) fn stalling(stall_ms: Option<&str>, command: &[&str]) -> Vec<String> {
+    let inject = |stall: &str| format!("inject=fsync:delay_enter={stall}ms");
+    let strace = stall_ms.map(|stall| {
+        let traced =
+            ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e"];
+        traced.into_iter().map(str::to_owned).chain([inject(stall)])
+    });
+    strace.into_iter().flatten().chain(command.iter().map(|word| (*word).to_owned())).collect()
+}
+
 /// A running sidecar.
 pub(crate) struct Process {
     child: Child,
