@@ -83,6 +83,7 @@ fn changes(mapping: &Mapping) -> Vec<Change> {
         let column = |name: &Arc<str>| Column {
             name: Arc::clone(name),
             kind: TypeKind::Text,
+            type_oid: 25,
             type_name: "text".into(),
             not_null: false,
         };

@@ -81,6 +81,7 @@ fn table() -> Arc<Table> {
     let column = |(name, kind, _): &(&str, TypeKind, &str)| Column {
         name: Arc::from(*name),
         kind: kind.clone(),
+        type_oid: 25,
         type_name: "text".to_owned(),
         not_null: false,
     };

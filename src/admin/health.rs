@@ -8,6 +8,8 @@ use tokio::sync::watch;
 struct HealthState {
     streaming: bool,
     gap: Option<String>,
+    degraded: Vec<String>,
+    table_gaps: serde_json::Value,
     stopping: bool,
 }
 
@@ -29,6 +31,18 @@ impl Health {
     /// A gap was found (SPEC 5.7), in one line; `None`: it was accepted.
     pub fn set_gap(&self, gap: Option<String>) {
         self.0.send_modify(|state| state.gap = gap);
+    }
+    /// What does not work while all else does, a line each; and the same for `/status`.
+    pub fn set_degraded(&self, degraded: Vec<String>, table_gaps: serde_json::Value) {
+        self.0.send_modify(|state| (state.degraded, state.table_gaps) = (degraded, table_gaps));
+    }
+    /// What does not work while all else does.
+    pub fn degraded(&self) -> Vec<String> {
+        self.0.borrow().degraded.clone()
+    }
+    /// Tables whose changes have no events.
+    pub fn table_gaps(&self) -> serde_json::Value {
+        self.0.borrow().table_gaps.clone()
     }
     /// Shutdown has begun: no more traffic, please.
     pub fn set_stopping(&self) {

@@ -14,11 +14,16 @@ pub(super) async fn healthz() -> Response {
     json(StatusCode::OK, r#"{"status":"ok"}"#.to_string())
 }
 
-/// `GET /readyz`: 503 with reasons.
+/// `GET /readyz`: 503 with reasons; 200 with `degraded` while a part does not work.
 pub(super) async fn readyz(State(api): State<Api>) -> Response {
     let reasons = api.0.parts.health.reasons(api.0.parts.store.vitals());
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    json(status, serde_json::json!({"ready": reasons.is_empty(), "reasons": reasons}).to_string())
+    let mut body = serde_json::json!({"ready": reasons.is_empty(), "reasons": reasons});
+    let degraded = api.0.parts.health.degraded();
+    if !degraded.is_empty() {
+        body["degraded"] = degraded.into();
+    }
+    json(status, body.to_string())
 }
 
 /// `GET /metrics`: Prometheus' text format.
@@ -46,6 +51,7 @@ pub(super) async fn status(
         "reasons": reasons,
         "streaming": parts.health.is_streaming(),
         "gap": parts.health.gap(),
+        "table_gaps": parts.health.table_gaps(),
         "applied_lsn": applied.to_string(),
         "slot_lag_bytes": parts.metrics.slot_lag_bytes.get(),
         "slot_lag_seconds": parts.metrics.slot_lag_seconds.get(),

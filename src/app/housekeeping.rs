@@ -1,6 +1,6 @@
 //! What runs beside the stages: health from capture's status, slot metrics, the heartbeat. Stops nothing when it fails.
 use crate::admin::Health;
-use crate::capture::CaptureStatus;
+use crate::capture::{CaptureStatus, TableGap};
 use crate::config::Config;
 use crate::postgres::session::Patience;
 use crate::postgres::{PgError, Session, slot};
@@ -24,15 +24,24 @@ pub(super) async fn follow(
     mut ended: watch::Receiver<bool>,
 ) {
     loop {
-        let CaptureStatus { streaming, gap, .. } = status.borrow_and_update().clone();
+        let CaptureStatus { streaming, gap, table_gaps, unmended, .. } = status.borrow_and_update().clone();
         health.set_streaming(streaming);
         health.set_gap(gap);
+        degrade(&health, &table_gaps, unmended.as_deref());
         tokio::select! {
             biased;
             () = stop::requested(&mut ended) => return,
             changed = status.changed() => if changed.is_err() { return },
         }
     }
+}
+
+fn degrade(health: &Health, gaps: &[TableGap], unmended: Option<&str>) {
+    let mends = unmended.unwrap_or("it is filled anew as soon as it can be");
+    let line =
+        |gap: &TableGap| format!("{} has no events from {} on: {}; {mends}", gap.table, gap.from, gap.reason);
+    let object = |gap: &TableGap| serde_json::json!({"table": gap.table, "from": gap.from.to_string(), "reason": gap.reason, "mends": mends});
+    health.set_degraded(gaps.iter().map(line).collect(), gaps.iter().map(object).collect());
 }
 
 /// Watches the slot and writes the heartbeat, on one connection that is made anew when it breaks.

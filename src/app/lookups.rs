@@ -1,16 +1,21 @@
 //! Lends ordinary SQL to capture: the catalog's descriptions and the rows of a snapshot. Knows no protocol.
 use crate::capture::follow::batch::UrlCheck;
-use crate::capture::{BoxFuture, FillRow, FillRows, Lookups, SourceError};
+use crate::capture::{BoxFuture, CatalogLook, FillRow, FillRows, Lookups, SourceError, TableStanding};
 use crate::domain::{Cell, Secret};
 use crate::mapping::rows::shadow::TablePlan;
 use crate::postgres::catalog::{self, Which};
+use crate::postgres::publication::{self, Wanted};
 use crate::postgres::session::Patience;
 use crate::postgres::snapshot::{Rows, SUBSCRIPTION_COLUMNS, ShadowTable, Snapshot};
-use crate::postgres::{PgError, Session, TableName};
+use crate::postgres::{PgError, Session, TableName, slot, standing};
 use crate::registry::rows::{self, RowChange};
 use crate::registry::seal::Sealer;
 use std::sync::Arc;
-use tracing::warn;
+use tokio::sync::Mutex;
+use tracing::{info, warn};
+
+/// The connection that looks at the catalog, until it breaks.
+type Watching = Mutex<Option<Session>>;
 
 /// What the lookups need.
 #[derive(Clone)]
@@ -21,6 +26,8 @@ pub(super) struct Lender {
     pub(super) schema: String,
     /// `database.publication`
     pub(super) publication: String,
+    /// The mapped tables.
+    pub(super) mapped: Vec<Wanted>,
     /// Seals secrets of rows that SQL wrote.
     pub(super) sealer: Sealer,
     /// Judges their URLs.
@@ -30,15 +37,29 @@ pub(super) struct Lender {
 impl Lender {
     /// What `PostgresSource` asks for.
     pub(super) fn lookups(self) -> Lookups {
-        let describing = self.clone();
+        let (describing, opening) = (self.clone(), self.clone());
+        let (looking, beating) = (self.clone(), self.clone());
+        let watching: Arc<Watching> = Arc::default();
         Lookups {
-            describe: Box::new(move |oid| {
+            describe: Arc::new(move |oid| {
                 let lender = describing.clone();
                 Box::pin(async move { lender.describe(oid).await.map_err(explain) })
             }),
-            open_snapshot: Box::new(move |name, tables| {
-                let lender = self.clone();
+            open_snapshot: Arc::new(move |name, tables| {
+                let lender = opening.clone();
                 Box::pin(async move { lender.open(&name, tables).await.map_err(explain) })
+            }),
+            look: Arc::new(move || {
+                let (lender, watching) = (looking.clone(), watching.clone());
+                Box::pin(async move { lender.look(&watching).await.map_err(explain) })
+            }),
+            heartbeat: Arc::new(move || {
+                let lender = beating.clone();
+                Box::pin(async move { lender.heartbeat().await.map_err(explain) })
+            }),
+            restore: Arc::new(move || {
+                let lender = self.clone();
+                Box::pin(async move { lender.restore().await.map_err(explain) })
             }),
         }
     }
@@ -46,6 +67,41 @@ impl Lender {
     async fn describe(&self, oid: u32) -> Result<Option<crate::domain::Table>, PgError> {
         let session = Session::connect(self.url.expose(), Patience::ADMIN).await?;
         catalog::describe(session.client(), Which::Oid(oid), Some(&self.publication)).await
+    }
+
+    /// On one connection that is kept: a new one every few seconds would cost the server more than the look.
+    async fn look(&self, watching: &Watching) -> Result<CatalogLook, PgError> {
+        let mut kept = watching.lock().await;
+        let session = match kept.take() {
+            Some(session) => session,
+            None => Session::connect(self.url.expose(), Patience::REQUEST).await?,
+        };
+        let names: Vec<TableName> = self.mapped.iter().map(|wanted| wanted.table.clone()).collect();
+        let (at, standings) = standing::look(session.client(), &self.publication, &names).await?;
+        *kept = Some(session);
+        let standing = |standing: standing::CatalogStanding| TableStanding {
+            table: names[standing.place].to_string(),
+            described: standing.table,
+            membership: standing.membership,
+        };
+        let at = at.parse().map_err(PgError::Statement)?;
+        Ok(CatalogLook { at, tables: standings.into_iter().map(standing).collect() })
+    }
+
+    async fn restore(&self) -> Result<(), PgError> {
+        let mut session = Session::connect(self.url.expose(), Patience::ADMIN).await?;
+        let mut wanted = self.mapped.clone();
+        wanted.push(TableName::subscriptions(&self.schema).into());
+        let done = publication::ensure(&mut session, &self.publication, &wanted).await?;
+        for statement in done.sql {
+            info!("publication: {statement}");
+        }
+        Ok(())
+    }
+
+    async fn heartbeat(&self) -> Result<(), PgError> {
+        let session = Session::connect(self.url.expose(), Patience::REQUEST).await?;
+        slot::heartbeat(session.client()).await
     }
 
     async fn open(&self, snapshot: &str, tables: Vec<TablePlan>) -> Result<Box<dyn FillRows>, PgError> {

@@ -111,6 +111,11 @@ pub(super) async fn run(config: &Config, followed: bool) -> anyhow::Result<()> {
             warn!("{why}; pending deliveries go on, and the database is tried again");
             Ok(())
         }
+        // capture finds which tables that concerns, and says so until it is mended
+        Err(why @ PgError::Privilege(_)) if followed => {
+            warn!("{why}");
+            Ok(())
+        }
         Err(why) => Err(why.into()),
     }
 }

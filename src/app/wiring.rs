@@ -1,6 +1,7 @@
 //! Configuration → what each stage takes. Starts nothing.
 use super::RunOptions;
 use super::lookups::Lender;
+use super::preflight;
 use crate::admin::{self, ApiSettings};
 use crate::capture::follow::batch::UrlCheck;
 use crate::capture::{self, CaptureRules, PostgresSource};
@@ -97,6 +98,7 @@ pub(super) fn capture(
         url: database.url.clone(),
         schema: database.schema.clone(),
         publication: database.publication.clone(),
+        mapped: preflight::mapped(config),
         sealer: shared.sealer.clone(),
         check_url: check_url.clone(),
     };

@@ -70,6 +70,7 @@ fn catalog(oid: u32) -> Table {
     let column = |(name, kind): (&str, TypeKind)| Column {
         name: name.into(),
         kind,
+        type_oid: 0,
         type_name: String::new(),
         not_null: false,
     };

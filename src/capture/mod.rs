@@ -18,5 +18,10 @@ pub use follow::feedback::Progress;
 pub use follow::run::{CaptureParts, run};
 pub use follow::slot::{Gap, IdentityTemplate, Verdict, judge};
 pub use follow::status::{CaptureError, CaptureStatus};
-pub use source::{Feedback, FillRow, Frame, SlotState, Source, SourceError, Survey};
-pub use wire::replication::{BoxFuture, FillRows, Lookups, PostgresSource, Settings};
+pub use follow::tables::TableGap;
+pub use source::{
+    BoxFuture, CatalogLook, Feedback, FillRow, FillRows, Frame, Refill, SlotState, Source, SourceError,
+    Survey, TableStanding,
+};
+pub use wire::lookups::Lookups;
+pub use wire::replication::{PostgresSource, Settings};

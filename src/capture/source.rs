@@ -4,6 +4,7 @@ use crate::domain::{Lsn, Subscription, Table};
 use crate::mapping::rows::shadow::TablePlan;
 use bytes::Bytes;
 use std::future::Future;
+use std::pin::Pin;
 
 /// What the walsender sends inside `CopyBoth`
 /// (<https://www.postgresql.org/docs/15/protocol-replication.html>).
@@ -60,6 +61,46 @@ pub struct SlotState {
     /// The process that streams from it now.
     pub active_pid: Option<i32>,
 }
+
+/// How the mapped tables stand on the server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CatalogLook {
+    /// The server's end of WAL before it was looked: what changed since is in the WAL behind it.
+    pub at: Lsn,
+    /// Those that exist.
+    pub tables: Vec<TableStanding>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableStanding {
+    /// `schema.table`, as the mapping names it.
+    pub table: String,
+    /// Its object id, columns with their types, and primary key; how values are rendered is not looked up.
+    pub described: Table,
+    /// By which rows of the catalog it is published: another text means that it was out of a publication, or that the options were others.
+    /// Empty: it is not published.
+    pub membership: String,
+}
+
+/// A snapshot of tables that are filled anew while the stream goes on.
+pub struct Refill {
+    /// The snapshot's consistent point: it holds what committed before, whole.
+    pub at: Lsn,
+    /// How the tables stood before it was taken.
+    pub look: CatalogLook,
+    /// Their remembered rows.
+    pub rows: Box<dyn FillRows>,
+}
+
+/// The rows of one snapshot.
+pub trait FillRows: Send {
+    /// The next rows; empty: complete.
+    fn next_rows(&mut self) -> BoxFuture<'_, Result<Vec<FillRow>, SourceError>>;
+}
+
+/// A future that can be lent.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What may be told to the server: nothing here is ever beyond what is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -119,6 +160,11 @@ pub trait Source: Send + 'static {
     fn next(&mut self) -> impl Future<Output = Result<Frame, SourceError>> + Send;
     /// Standby status update, sent at once.
     fn feedback(&mut self, feedback: Feedback) -> impl Future<Output = Result<(), SourceError>> + Send;
+    /// How the mapped tables stand. On a connection of its own: the stream goes on.
+    fn look(&self) -> BoxFuture<'static, Result<CatalogLook, SourceError>>;
+    /// Puts the mapped tables back into the publications, as far as the role may, and takes a snapshot of these. On connections of its own: the
+    /// stream goes on. It waits for the transactions that are open now.
+    fn refill(&self, tables: Vec<TablePlan>) -> BoxFuture<'static, Result<Refill, SourceError>>;
     /// The catalog's description of a relation (types, primary key).
     fn describe(&mut self, relation: u32) -> impl Future<Output = Result<Table, SourceError>> + Send;
     /// Ends the copy politely and closes the connection. Idempotent.

@@ -3,7 +3,9 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Byte position in the WAL; written `16/B374D848` (two halves in hex), as Postgres' `pg_lsn` does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize,
+)]
 pub struct Lsn(pub u64);
 
 impl Lsn {

@@ -35,6 +35,8 @@ pub struct Column {
     pub name: Arc<str>,
     /// How it is rendered.
     pub kind: TypeKind,
+    /// Its type's object id: another one means that its values are written in another way.
+    pub type_oid: u32,
     /// For people and `check`: `character varying`.
     pub type_name: String,
     /// NOT NULL.

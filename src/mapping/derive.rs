@@ -4,13 +4,14 @@ use crate::mapping::body::emit::{Emitter, EventPlace};
 use crate::mapping::body::payload::{BodyRefusal, Subject};
 use crate::mapping::rows::cell;
 use crate::mapping::rows::shadow::TablePlan;
-use crate::mapping::rows::{NetRow, NetRows, RowStep};
+use crate::mapping::rows::{Before, NetRow, NetRows, RowStep};
 use crate::mapping::rules::Rule;
 use crate::mapping::when::condition::matches;
 use crate::mapping::when::evaluate::Scene;
 use crate::mapping::when::value::Stop;
-use crate::mapping::{Compiled, Context, Derived, Fault, Remembered};
+use crate::mapping::{Compiled, Context, Derived, Fault, Remembered, ShadowChange};
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 /// Longest text of a key in a fault: a key may be a page of text.
@@ -80,6 +81,25 @@ pub(in crate::mapping) fn derive<E>(
         run.change(change)?;
     }
     Ok(run.finish())
+}
+
+/// What is to be remembered of changes that no rule judges.
+pub(in crate::mapping) fn remember(compiled: &Compiled, changes: &[Change]) -> Vec<ShadowChange> {
+    let nothing = |_: &str, _: &[u8]| Ok::<_, Infallible>(None);
+    let mut rows = NetRows::new(&nothing);
+    let mut plans: Vec<&TablePlan> = Vec::new();
+    for change in changes {
+        let Some(plan) = compiled.plan.table(&change.table.full_name()) else { continue };
+        let number = plans.iter().position(|known| known.table == plan.table).unwrap_or_else(|| {
+            plans.push(plan);
+            plans.len() - 1
+        });
+        match rows.apply(number, Some(plan), change) {
+            Ok(_) => {}
+            Err(never) => match never {},
+        }
+    }
+    rows.shadow(|number| plans.get(number).copied(), Before::Unknown)
 }
 
 impl<E> Derivation<'_, E> {
@@ -183,7 +203,8 @@ impl<E> Derivation<'_, E> {
     fn finish(mut self) -> Derived {
         let mut derived = std::mem::take(&mut self.derived);
         derived.disagreements = self.rows.disagreements;
-        derived.shadow = self.rows.shadow(|number| self.tables.get(number).and_then(|t| t.plan));
+        derived.shadow =
+            self.rows.shadow(|number| self.tables.get(number).and_then(|t| t.plan), Before::Remembered);
         if !self.slots.is_empty() {
             self.emit(&mut derived);
         }

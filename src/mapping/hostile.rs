@@ -43,6 +43,7 @@ fn table() -> Table {
     let column = |(name, kind): (&str, TypeKind)| Column {
         name: name.into(),
         kind,
+        type_oid: 0,
         type_name: String::new(),
         not_null: false,
     };

@@ -18,7 +18,7 @@ pub use body::envelope::Envelope;
 pub use rows::shadow::{Plan, TablePlan};
 pub use rules::{EventSpec, RuleProblem};
 
-use crate::domain::{Event, EventName, Table, TenantId, Transaction};
+use crate::domain::{Change, Event, EventName, Lsn, Table, TenantId, Transaction};
 use bytes::Bytes;
 use rules::Rule;
 use std::collections::HashMap;
@@ -170,5 +170,14 @@ impl Mapping {
         remembered: Remembered<'_, E>,
     ) -> Result<Derived, E> {
         derive::derive(&self.compiled, transaction, context, remembered)
+    }
+    /// `error.occurred`: changes of a table that commit at `from` or later have no events (SPEC 5.7). `None` only for the empty mapping.
+    pub fn table_gap(&self, context: &Context, gap: (&str, Lsn, &str), now_us: i64) -> Option<Event> {
+        let name = self.compiled.error_event.as_ref()?;
+        Some(body::emit::table_gap(context, name, gap, now_us))
+    }
+    /// What the shadow is to remember of these changes, which give no event and of whose rows nothing is known from before.
+    pub fn remember(&self, changes: &[Change]) -> Vec<ShadowChange> {
+        derive::remember(&self.compiled, changes)
     }
 }

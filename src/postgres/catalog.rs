@@ -113,6 +113,7 @@ fn column(row: &Row, types: &BTreeMap<u32, TypeRow>) -> Column {
     Column {
         name: Arc::from(row.get::<_, &str>(1)),
         kind: kind(row.get(2), types, 0),
+        type_oid: row.get(2),
         type_name: row.get(3),
         not_null: row.get(4),
     }

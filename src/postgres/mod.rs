@@ -10,6 +10,7 @@ pub mod publication;
 pub mod session;
 pub mod slot;
 pub mod snapshot;
+pub mod standing;
 pub mod subscriptions;
 pub mod url;
 pub mod visibility;

@@ -13,6 +13,7 @@ fn table() -> Arc<Table> {
     let column = |name: &&str| Column {
         name: Arc::from(*name),
         kind: TypeKind::Text,
+        type_oid: 25,
         type_name: "text".into(),
         not_null: false,
     };

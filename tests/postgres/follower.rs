@@ -4,8 +4,8 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tailhook::capture::{
-    Assembler, BoxFuture, FillRow, FillRows, Frame, Lookups, PostgresSource, Settings, Source, SourceError,
-    Step,
+    Assembler, BoxFuture, CatalogLook, FillRow, FillRows, Frame, Lookups, PostgresSource, Settings, Source,
+    SourceError, Step,
 };
 use tailhook::clock::SystemClock;
 use tailhook::domain::{Cell, Change, Lsn, Transaction};
@@ -28,7 +28,7 @@ pub fn named(cluster: &Arc<Cluster>, url: &str, name: &str) -> PostgresSource {
     let settings = Settings::new(address, name, name);
     let (url, publication, rows) = (url.to_owned(), name.to_owned(), Arc::clone(cluster));
     let lookups = Lookups {
-        describe: Box::new(move |oid| {
+        describe: Arc::new(move |oid| {
             let (url, publication) = (url.clone(), publication.clone());
             Box::pin(async move {
                 let described = async {
@@ -38,10 +38,13 @@ pub fn named(cluster: &Arc<Cluster>, url: &str, name: &str) -> PostgresSource {
                 described.await.map_err(|error: PgError| SourceError::Retry(error.to_string()))
             })
         }),
-        open_snapshot: Box::new(move |name, _| {
+        open_snapshot: Arc::new(move |name, _| {
             let rows: Box<dyn FillRows> = Box::new(Rows(ids(&rows, &name)));
             Box::pin(async move { Ok(rows) })
         }),
+        look: Arc::new(|| Box::pin(async { Ok(CatalogLook::default()) })),
+        restore: Arc::new(|| Box::pin(async { Ok(()) })),
+        heartbeat: Arc::new(|| Box::pin(async { Ok(()) })),
     };
     PostgresSource::new(settings, lookups, Arc::new(SystemClock))
 }

@@ -107,6 +107,7 @@ impl TableSpec {
         let column = |spec: &ColumnSpec| Column {
             name: Arc::from(spec.0),
             kind: kind(spec.1),
+            type_oid: spec.1,
             type_name: "as simulated".to_owned(),
             not_null: spec.2,
         };

@@ -3,12 +3,14 @@ use crate::encode;
 use crate::erp::Txn;
 use crate::plan::Kind;
 use crate::postgres::{DATABASE, SYSTEM_ID, Server};
-use crate::schema::TABLES;
+use crate::schema::{TABLES, TableSpec};
 use bytes::Bytes;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use tailhook::capture::{Feedback, FillRow, Frame, Source, SourceError, Survey};
+use tailhook::capture::{
+    BoxFuture, CatalogLook, Feedback, FillRow, Frame, Refill, Source, SourceError, Survey, TableStanding,
+};
 use tailhook::domain::{Lsn, Table};
 use tailhook::mapping::rows::shadow::TablePlan;
 use tokio::time::{sleep, sleep_until};
@@ -241,6 +243,25 @@ impl Source for SimSource {
         self.snapshot = (self.server.filler)(&self.server.snapshot(from)).into();
         self.call(20).await?;
         Ok(Lsn(from))
+    }
+
+    /// As they always stood: the simulated ERP changes no table.
+    fn look(&self) -> BoxFuture<'static, Result<CatalogLook, SourceError>> {
+        let (server, patience) = (self.server.clone(), Duration::from_millis(self.server.rng.below(5)));
+        Box::pin(async move {
+            sleep(patience).await;
+            let at = Lsn(server.wal_end());
+            let standing = |table: &TableSpec| TableStanding {
+                table: format!("{}.{}", table.schema, table.name),
+                described: table.describe(),
+                membership: "published".to_owned(),
+            };
+            Ok(CatalogLook { at, tables: TABLES.iter().map(standing).collect() })
+        })
+    }
+
+    fn refill(&self, _tables: Vec<TablePlan>) -> BoxFuture<'static, Result<Refill, SourceError>> {
+        Box::pin(async { Err(broken("no table is ever in a gap")) })
     }
 
     async fn drop_slot(&mut self) -> Result<(), SourceError> {

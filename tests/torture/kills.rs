@@ -9,11 +9,12 @@ use tokio::time::{Instant, sleep};
 /// From the start of the process until `/readyz` says that it streams (p99).
 const LIMIT: Duration = Duration::from_secs(2);
 /// Small segments, small tables and quick upkeep: rotation, checkpoints, merges and retention are in the way of the kills too.
-pub(crate) const BRISK: [(&str, &str); 4] = [
+pub(crate) const BRISK: [(&str, &str); 5] = [
     ("TAILHOOK_SEGMENT_BYTES", "262144"),
     ("TAILHOOK_FRAME_BYTES", "1500"),
     ("TAILHOOK_INDEX_BYTES", "65536"),
     ("TAILHOOK_UPKEEP_MS", "300"),
+    ("TAILHOOK_LOOK_MS", "300"),
 ];
 
 /// A number from the environment.

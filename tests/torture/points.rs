@@ -32,6 +32,8 @@ enum Way {
     Rebuild,
     /// By a mapping that remembers more.
     Again,
+    /// By a table that was out of the publication.
+    Table,
     /// By a start.
     Start,
     /// By SIGTERM.
@@ -58,6 +60,7 @@ impl Way {
             "torn" => Self::Torn,
             "rebuild" => Self::Rebuild,
             "again" => Self::Again,
+            "table" => Self::Table,
             "start" => Self::Start,
             "stop" => Self::Stop,
             _ => Self::Load,
@@ -99,6 +102,8 @@ struct Points {
     random: Random,
     /// Which spare column the mapping remembers.
     spare: bool,
+    /// How often the table was out of the publication.
+    lapses: usize,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,7 +134,7 @@ async fn nothing_is_lost_at_any_crash_point() {
     }
     world.begin().await;
     let workers = Workers::start(&world, seed, 4, Duration::from_millis(10)).await.with_client(&world).await;
-    let mut points = Points { world, workers, random, spare: false };
+    let mut points = Points { world, workers, random, spare: false, lapses: 0 };
     let mut not_again = Vec::new();
     let mut crashes = 0;
     for point in chosen.iter().filter(|point| Way::to(point) != Way::Key) {
@@ -161,7 +166,8 @@ impl Points {
         let way = Way::to(point);
         let mut arguments = Vec::new();
         let mut resting = None;
-        if matches!(way, Way::First | Way::Refill | Way::Gap | Way::Idle | Way::Bulk) {
+        // nothing is committed that a gap would swallow
+        if matches!(way, Way::First | Way::Refill | Way::Gap | Way::Idle | Way::Bulk | Way::Table) {
             resting = Some(self.workers.rest().await);
             self.world.settle().await;
         }
@@ -191,6 +197,12 @@ impl Points {
         }
         self.world.rig.start(&arguments);
         self.world.rig.ready().await;
+        if way == Way::Table {
+            self.lapses += 1;
+            while self.world.rig.log().matches("gap ended: public.orders").count() < self.lapses {
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
         drop(resting);
         // the next crash comes at some moment of this life
         sleep(Duration::from_millis(self.random.below(200) as u64)).await;
@@ -213,6 +225,10 @@ impl Points {
                     TENANTS[0]
                 );
                 erp.run(&rows).await.unwrap();
+            }
+            Way::Table => {
+                self.world.rig.ready().await;
+                erp.run(LAPSE).await.unwrap();
             }
             _ => {}
         }
@@ -289,6 +305,9 @@ impl Points {
         self.world.rig.edit(|file| format!("{}{rule}", file.split("# spare").next().unwrap()));
     }
 }
+
+/// The table leaves the publication and comes back.
+const LAPSE: &str = "BEGIN; ALTER PUBLICATION tailhook DROP TABLE orders; ALTER PUBLICATION tailhook ADD TABLE ONLY orders; COMMIT";
 
 /// Far beyond what any point takes.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -11,4 +11,5 @@ mod refusals;
 mod rig;
 mod shutdown;
 mod signatures;
+mod tables;
 mod transitions;

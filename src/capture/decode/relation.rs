@@ -66,6 +66,7 @@ fn join(relation: &Relation, catalog: &Table) -> Table {
             Column {
                 name: column.name.as_str().into(),
                 kind: kind.unwrap_or(TypeKind::Text),
+                type_oid: column.type_oid,
                 type_name: described.map(|c| c.type_name.clone()).unwrap_or_default(),
                 not_null: described.is_some_and(|c| c.not_null),
             }
@@ -146,6 +147,7 @@ mod tests {
         let column = |(name, kind): &(&str, TypeKind)| Column {
             name: (*name).into(),
             kind: kind.clone(),
+            type_oid: 0,
             type_name: format!("{kind:?}"),
             not_null: true,
         };

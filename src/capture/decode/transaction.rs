@@ -48,6 +48,11 @@ impl Assembler {
         self.open.is_some()
     }
 
+    /// Where the open transaction commits.
+    pub fn commits_at(&self) -> Option<Lsn> {
+        self.open.as_ref().map(|open| open.transaction.commit_lsn)
+    }
+
     /// One `XLogData` frame: its start, its data.
     pub fn feed(&mut self, start: Lsn, data: Bytes) -> Result<Step, SourceError> {
         let malformed = |what: String| SourceError::Malformed(format!("at {start}: {what}"));

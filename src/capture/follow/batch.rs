@@ -1,7 +1,7 @@
 //! Purpose: transactions → one batch for the store: events, routed, with subscription changes, shadow and position.
 //! Must not: depend on a connection, or write.
 use crate::capture::follow::memory::Memory;
-use crate::domain::{Event, KeepingError, Lsn, Routed, Routing, TenantId, Transaction};
+use crate::domain::{Change, Event, KeepingError, Lsn, Routed, Routing, TenantId, Transaction};
 use crate::fault;
 use crate::mapping::{Context, Fault, Mapping, ShadowChange};
 use crate::registry::rows::RowChange;
@@ -10,6 +10,7 @@ use crate::registry::{self, RefusedRows, rows};
 use crate::settings::EnvelopeSettings;
 use crate::store::{Batch, Checkpoint, Record};
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -65,6 +66,10 @@ pub(in crate::capture) struct Prepared {
     pub events: Vec<(Arc<str>, bool)>,
     /// For metric and log.
     pub faults: Vec<Fault>,
+    /// What changes in gaps of their tables would have the shadow remember, with their commits: for a fill that goes on beside.
+    pub aside: Vec<(Lsn, ShadowChange)>,
+    /// Tables whose gaps end with it.
+    pub filled: Vec<String>,
 }
 
 /// Memory of one batch over the store's: what its own transactions have changed.
@@ -122,10 +127,12 @@ pub(in crate::capture) fn prepare(
         follow_subscriptions(transaction, rules, (&routing, refused), &mut working, &mut last);
         let current = working.as_ref().map_or(&*routing, |(routing, _)| routing);
         let remembered = |table: &str, key: &[u8]| overlay.get(table, key);
-        let derived = rules.mapping.derive(transaction, context, &remembered)?;
+        let (followed, aside) = divided(transaction, memory);
+        let derived = rules.mapping.derive(&followed, context, &remembered)?;
+        let aside = rules.mapping.remember(&aside).into_iter();
+        prepared.aside.extend(aside.map(|change| (transaction.commit_lsn, change)));
         for event in derived.events {
-            let routed = route(event, current, &mut events);
-            prepared.events.push(routed);
+            prepared.events.push(routed(event, current, &mut events));
         }
         for change in derived.shadow {
             overlay.apply(&change);
@@ -139,6 +146,18 @@ pub(in crate::capture) fn prepare(
     prepared.batches = batches(events, last);
     prepared.refused = working.map(|(_, refused)| refused);
     Ok(prepared)
+}
+
+/// A transaction without the changes that lie in gaps of their tables, and those.
+fn divided<'t>(transaction: &'t Transaction, memory: &Memory) -> (Cow<'t, Transaction>, Vec<Change>) {
+    if memory.tables.gaps().next().is_none() {
+        return (Cow::Borrowed(transaction), Vec::new());
+    }
+    let commit = transaction.commit_lsn;
+    let lost = |change: &&Change| memory.tables.is_in_gap(&change.table.full_name(), commit);
+    let (aside, changes) = transaction.changes.iter().partition::<Vec<&Change>, _>(lost);
+    let owned = |changes: Vec<&Change>| changes.into_iter().cloned().collect();
+    (Cow::Owned(Transaction { changes: owned(changes), ..*transaction }), owned(aside))
 }
 
 /// One batch, so that all of it becomes true together; more only where a fault is planted.
@@ -163,7 +182,7 @@ fn follow_subscriptions(
     working: &mut Option<(Routing, RefusedRows)>,
     records: &mut Vec<Record>,
 ) {
-    let ours = |change: &&crate::domain::Change| change.table.full_name() == rules.subscriptions;
+    let ours = |change: &&Change| change.table.full_name() == rules.subscriptions;
     for change in transaction.changes.iter().filter(ours) {
         let (current, refused) = working.get_or_insert_with(|| (routing.clone(), refused.clone()));
         let row_rules = rows::RowRules { sealer: &rules.sealer, url: &*rules.check_url };
@@ -179,7 +198,12 @@ fn follow_subscriptions(
     }
 }
 
-fn route(event: Event, routing: &Routing, records: &mut Vec<Record>) -> (Arc<str>, bool) {
+/// The records of an event, if anybody asked for it; its name, and whether.
+pub(in crate::capture) fn routed(
+    event: Event,
+    routing: &Routing,
+    records: &mut Vec<Record>,
+) -> (Arc<str>, bool) {
     let name: Arc<str> = Arc::from(event.name.as_str());
     let event = Arc::new(event);
     let routed = Routed::new(event.clone(), routing.route(&event.tenant, &event.name));

@@ -5,7 +5,7 @@ use crate::capture::follow::status::SessionError;
 use crate::capture::source::{Feedback, FillRow, Source};
 use crate::domain::Lsn;
 use crate::fault;
-use crate::mapping::Plan;
+use crate::mapping::Mapping;
 use crate::store::{Batch, Checkpoint, Identity, Record};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -18,10 +18,14 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 pub(in crate::capture) async fn first<S: Source>(
     source: &mut S,
     checkpoint: &Checkpoint,
-    plan: &Plan,
+    mapping: &Mapping,
     identity: Identity,
 ) -> Result<Lsn, SessionError> {
-    let memory = Memory::new(plan, "");
+    let mut memory = Memory::new(mapping, "");
+    // before the snapshot: what changes from here on is noticed
+    let look = source.look().await?;
+    memory.tables.compare(&look, mapping.plan(), Lsn::ZERO);
+    let identity = Identity { shadow_plan: mapping.plan().text() + &memory.tables.text(), ..identity };
     let tables: Vec<_> = memory.unfilled().cloned().collect();
     checkpoint.commit(Batch { records: vec![Record::Filling(identity.clone())] }).await?;
     fault::crash_point("first.noted");
@@ -53,19 +57,19 @@ pub(in crate::capture) async fn first<S: Source>(
 pub(in crate::capture) async fn prepare<S: Source>(
     source: &mut S,
     checkpoint: &Checkpoint,
-    plan: &Plan,
+    mapping: &Mapping,
 ) -> Result<(Memory, Option<Lsn>), SessionError> {
     let filled = checkpoint.identity().map(|identity| identity.shadow_plan).unwrap_or_default();
-    let mut memory = Memory::new(plan, &filled);
+    let mut memory = Memory::new(mapping, &filled);
     if memory.is_settled() {
         return Ok((memory, None));
     }
     let tables: Vec<_> = memory.unfilled().cloned().collect();
     if tables.is_empty() {
-        complete(checkpoint, plan, &mut memory).await?;
+        complete(checkpoint, &mut memory).await?;
         return Ok((memory, None));
     }
-    note(checkpoint, memory.abandon(), memory.begun()).await?;
+    note(checkpoint, memory.abandon(), memory.text()).await?;
     let at = source.snapshot(&tables).await?;
     fault::crash_point("again.snapshot");
     let names: Vec<_> = tables.iter().map(|table| table.table.to_string()).collect();
@@ -77,7 +81,6 @@ pub(in crate::capture) async fn prepare<S: Source>(
 pub(in crate::capture) async fn again<S: Source>(
     source: &mut S,
     checkpoint: &Checkpoint,
-    plan: &Plan,
     memory: &mut Memory,
     feedback: Feedback,
 ) -> Result<(), SessionError> {
@@ -100,22 +103,27 @@ pub(in crate::capture) async fn again<S: Source>(
         }
     }
     fault::crash_point("again.filled");
-    complete(checkpoint, plan, memory).await?;
+    complete(checkpoint, memory).await?;
     fault::crash_point("again.complete");
     info!("the shadow is filled: {rows} rows; all rules are in effect");
     Ok(())
 }
 
-async fn complete(checkpoint: &Checkpoint, plan: &Plan, memory: &mut Memory) -> Result<(), SessionError> {
-    note(checkpoint, memory.complete(), plan.text()).await
+async fn complete(checkpoint: &Checkpoint, memory: &mut Memory) -> Result<(), SessionError> {
+    let gone = memory.complete();
+    note(checkpoint, gone, memory.text()).await
 }
 
-/// Which lines rows lie under from now on.
 async fn note(checkpoint: &Checkpoint, mut records: Vec<Record>, lines: String) -> Result<(), SessionError> {
-    let identity = checkpoint.identity();
-    debug_assert!(identity.is_some(), "only a history that is followed is filled again");
-    records.extend(identity.map(|known| Record::Identity(Identity { shadow_plan: lines, ..known })));
+    records.extend(noted(checkpoint, lines));
     Ok(checkpoint.commit(Batch { records }).await?)
+}
+
+/// Which lines rows lie under from now on, and what is known of the tables (`Memory::text`).
+pub(in crate::capture) fn noted(checkpoint: &Checkpoint, lines: String) -> Option<Record> {
+    let identity = checkpoint.identity();
+    debug_assert!(identity.is_some(), "only a history that is followed is noted");
+    identity.map(|known| Record::Identity(Identity { shadow_plan: lines, ..known }))
 }
 
 fn records(chunk: Vec<FillRow>, memory: &Memory) -> Vec<Record> {

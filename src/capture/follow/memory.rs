@@ -1,12 +1,14 @@
 //! Where the shadow's rows lie in the store: each table's under the line of the plan that encoded them, so that a mapping
-//! that remembers more can be filled beside what is known. Knows no rules.
+//! that remembers more can be filled beside what is known, and a table that is another one now (`tables`) beside what it was. Knows no rules.
 //!
 //! While a table is filled, each of its rows lies under one line only: a row that is written leaves the others. What was begun
 //! is noted (`+` before the line), so that a mapping which comes back before the fill was complete is filled again
 //! instead of being taken for whole.
+use crate::capture::follow::tables::FollowedTables;
+use crate::capture::source::{FillRow, TableStanding};
 use crate::domain::KeepingError;
-use crate::mapping::ShadowChange;
-use crate::mapping::rows::shadow::{Plan, TablePlan, parse_line};
+use crate::mapping::rows::shadow::{TablePlan, parse_line};
+use crate::mapping::{Mapping, Plan, ShadowChange};
 use crate::store::{Checkpoint, Record};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -33,36 +35,47 @@ pub struct Memory {
     places: BTreeMap<Arc<str>, TablePlace>,
     /// Lines that nothing refers to any more.
     obsolete: Vec<Arc<str>>,
+    /// By what the tables are followed.
+    pub tables: FollowedTables,
 }
 
 impl Memory {
-    /// The mapping's plan beside what is noted of the lines that rows lie under (`Identity::shadow_plan`).
-    pub fn new(plan: &Plan, noted: &str) -> Self {
+    /// The mapping beside what is noted of its tables and of the lines that their rows lie under (`Identity::shadow_plan`).
+    pub fn new(mapping: &Mapping, noted: &str) -> Self {
+        let mapped = mapping.tables().into_iter().map(|needs| needs.table.to_string());
+        let tables = FollowedTables::new(mapped, noted);
         let mut before: BTreeMap<String, Vec<OldLine>> = BTreeMap::new();
+        let mut obsolete = Vec::new();
         for line in noted.lines().map(|line| line.trim_start_matches(BEGUN)) {
-            if let Some((table, columns)) = parse_line(line) {
-                before.entry(table).or_default().push((Arc::from(line), columns));
+            match parse_line(line) {
+                Some(said) if said.generation == tables.generation(&said.table) => {
+                    before.entry(said.table).or_default().push((Arc::from(line), said.columns));
+                }
+                // of what the table was before it was filled anew
+                Some(_) => obsolete.push(Arc::from(line)),
+                None => {}
             }
         }
-        let places = plan.tables().map(|table| {
-            let line: Arc<str> = Arc::from(table.line());
+        let places = mapping.plan().tables().map(|table| {
+            let line: Arc<str> = Arc::from(table.line(tables.generation(&table.table)));
             let mut previous = before.remove(&*table.table).unwrap_or_default();
             let whole = previous.len() == 1 && noted.lines().any(|noted| *noted == *line);
             previous.retain(|(old, _)| *old != line);
             (table.table.clone(), TablePlace { line, plan: table.clone(), previous, filled: whole })
         });
         let places = places.collect();
-        Self { places, obsolete: before.into_values().flatten().map(|(line, _)| line).collect() }
+        obsolete.extend(before.into_values().flatten().map(|(line, _)| line));
+        Self { places, obsolete, tables }
     }
-    /// What is to be noted before a fill begins.
-    pub fn begun(&self) -> String {
+    /// What is to be noted: the lines that rows lie under, and what is known of the tables.
+    pub fn text(&self) -> String {
         let mut lines = Vec::new();
         for place in self.places.values() {
             let mark = if place.filled { String::new() } else { BEGUN.to_string() };
             lines.extend(place.previous.iter().map(|(line, _)| format!("{mark}{line}")));
             lines.push(format!("{mark}{}", place.line));
         }
-        lines.into_iter().map(|line| line + "\n").collect()
+        lines.into_iter().map(|line| line + "\n").collect::<String>() + &self.tables.text()
     }
     /// Tables whose rows must be read from a snapshot before all rules can be judged.
     pub fn unfilled(&self) -> impl Iterator<Item = &TablePlan> {
@@ -133,6 +146,37 @@ impl Memory {
         }
         gone.into_iter().map(|table| Record::ShadowClear { table }).collect()
     }
+
+    /// The line that a table's rows are put under while it is filled anew.
+    pub fn next_line(&self, table: &str) -> Option<Arc<str>> {
+        let place = self.places.get(table)?;
+        Some(Arc::from(place.plan.line(self.tables.generation(table) + 1)))
+    }
+    /// Rows of a table that is filled anew.
+    pub fn refill(&self, rows: Vec<FillRow>) -> Vec<Record> {
+        let record = |row| match row {
+            FillRow::Shadow(table, key, columns) => {
+                let line = self.next_line(&table)?;
+                Some(Record::Shadow { table: line, key, columns: Some(columns) })
+            }
+            // followed all along
+            FillRow::Subscription(_) => None,
+        };
+        rows.into_iter().filter_map(record).collect()
+    }
+    /// Of a table that stands in a gap: the plan, if its rows are remembered.
+    pub fn plan(&self, table: &str) -> Option<&TablePlan> {
+        self.places.get(table).map(|place| &place.plan)
+    }
+    /// A table was filled anew: its gap ends, and what was remembered of it before is forgotten.
+    pub fn refilled(&mut self, standing: &TableStanding, plan: &Plan) -> Vec<Record> {
+        let next = self.next_line(&standing.table);
+        self.tables.filled(standing, plan);
+        let Some((place, next)) = self.places.get_mut(&*standing.table).zip(next) else { return Vec::new() };
+        let mut gone: Vec<_> = place.previous.drain(..).map(|(line, _)| line).collect();
+        gone.push(std::mem::replace(&mut place.line, next));
+        gone.into_iter().map(|table| Record::ShadowClear { table }).collect()
+    }
 }
 
 impl TablePlace {
@@ -144,21 +188,20 @@ impl TablePlace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mapping::Mapping;
 
-    fn plan(rules: &[(&str, &str)]) -> Plan {
+    fn mapping(rules: &[(&str, &str)]) -> Mapping {
         let rules = rules.iter().enumerate().map(|(at, (table, column))| {
             let text = format!("name = 'a.b{at}'\ntable = 'public.{table}'\non = 'update'\nchanged = ['{column}']\ntenant = 't'");
             (at + 1, toml::from_str(&text).unwrap())
         });
-        Mapping::compile(rules.collect()).unwrap().plan().clone()
+        Mapping::compile(rules.collect()).unwrap()
     }
 
     #[test]
     fn a_plan_that_grew_is_filled_and_what_is_left_behind_is_forgotten() {
-        let (old, new) = (plan(&[("a", "x"), ("b", "x")]), plan(&[("a", "x"), ("a", "y"), ("c", "x")]));
-        assert!(Memory::new(&old, &old.text()).is_settled());
-        let mut memory = Memory::new(&new, &old.text());
+        let (old, new) = (mapping(&[("a", "x"), ("b", "x")]), mapping(&[("a", "x"), ("a", "y"), ("c", "x")]));
+        assert!(Memory::new(&old, &old.plan().text()).is_settled());
+        let mut memory = Memory::new(&new, &old.plan().text());
         let unfilled: Vec<_> = memory.unfilled().map(|table| table.name.clone()).collect();
         assert_eq!(unfilled, ["a", "c"]);
         let forget = ShadowChange::Forget { table: "public.a".into(), key: Bytes::from_static(b"k") };
@@ -175,27 +218,36 @@ mod tests {
     /// Between the two nobody followed b's rows: what is remembered of them is old.
     #[test]
     fn a_table_that_comes_back_before_the_fill_was_complete_is_filled_anew() {
-        let (old, new) = (plan(&[("a", "x"), ("b", "x")]), plan(&[("a", "y")]));
-        let mut memory = Memory::new(&new, &old.text());
+        let (old, new) = (mapping(&[("a", "x"), ("b", "x")]), mapping(&[("a", "y")]));
+        let mut memory = Memory::new(&new, &old.plan().text());
         assert_eq!(memory.abandon().len(), 1);
-        let back = Memory::new(&old, &memory.begun());
+        let back = Memory::new(&old, &memory.text());
         assert_eq!(back.unfilled().map(|table| &*table.name).collect::<Vec<_>>(), ["a", "b"]);
     }
 
     #[test]
     fn a_mapping_that_comes_back_before_the_fill_was_complete_is_filled_again() {
-        let (old, new) = (plan(&[("a", "x"), ("b", "x")]), plan(&[("a", "y"), ("b", "x")]));
-        let noted = Memory::new(&new, &old.text()).begun();
-        let starts: Vec<_> = noted.lines().map(|line| line.split(':').next().unwrap_or_default()).collect();
+        let (old, new) = (mapping(&[("a", "x"), ("b", "x")]), mapping(&[("a", "y"), ("b", "x")]));
+        let noted = Memory::new(&new, &old.plan().text()).text();
+        let starts: Vec<_> = noted
+            .lines()
+            .filter(|line| !line.starts_with('@'))
+            .map(|line| line.split(':').next().unwrap_or_default())
+            .collect();
         assert_eq!(starts, ["+public.a", "+public.a", "public.b"], "{noted}");
         for back in [&old, &new] {
             let mut memory = Memory::new(back, &noted);
             assert_eq!(memory.unfilled().map(|table| &*table.name).collect::<Vec<_>>(), ["a"]);
-            assert_eq!(memory.begun().lines().count(), 3, "the same again: {}", memory.begun());
+            assert_eq!(
+                memory.text().lines().filter(|line| !line.starts_with('@')).count(),
+                3,
+                "the same again: {}",
+                memory.text()
+            );
             let put = memory.put("public.a", &Bytes::from_static(b"k"), Bytes::from_static(b"v"));
             assert_eq!(put.len(), 2, "written here, gone there: {put:?}");
             assert_eq!(memory.complete().len(), 1);
-            assert!(memory.is_settled() && Memory::new(back, &back.text()).is_settled());
+            assert!(memory.is_settled() && Memory::new(back, &back.plan().text()).is_settled());
         }
     }
 }

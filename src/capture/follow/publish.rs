@@ -65,6 +65,11 @@ impl Publisher {
         }
     }
 
+    /// The wall clock, Unix microseconds.
+    pub(in crate::capture) fn now_us(&self) -> i64 {
+        self.clock.now_us()
+    }
+
     /// A gap was met that nobody has accepted.
     pub(in crate::capture) fn gap(&self) {
         self.metrics.gaps.inc();

@@ -169,9 +169,8 @@ impl<S: Source> Supervisor<S> {
     /// A history begins: with a slot and its snapshot.
     async fn begin(&mut self, survey: &Survey) -> Result<Lsn, SessionError> {
         let CaptureHandles { checkpoint, rules, publisher, .. } = &self.handles;
-        let plan = rules.mapping.plan();
-        let identity = self.identity.complete(survey, plan.text());
-        let from = fill::first(&mut self.source, checkpoint, plan, identity).await?;
+        let identity = self.identity.complete(survey, String::new());
+        let from = fill::first(&mut self.source, checkpoint, &rules.mapping, identity).await?;
         publisher.begin();
         Ok(from)
     }

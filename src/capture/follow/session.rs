@@ -9,6 +9,7 @@ use crate::capture::follow::memory::Memory;
 use crate::capture::follow::publish::Publisher;
 use crate::capture::follow::status::{CaptureStatus, SessionEnded, SessionError};
 use crate::capture::follow::waiting::Waiting;
+use crate::capture::follow::watch::{Noticed, Watch};
 use crate::capture::source::{Frame, Source, SourceError};
 use crate::domain::{KeepingError, Lsn};
 use crate::fault;
@@ -57,6 +58,8 @@ pub(in crate::capture) struct CaptureSession<'a, S> {
     assembler: Assembler,
     progress: Progress,
     waiting: Waiting,
+    /// Of the mapped tables.
+    watch: Watch,
     in_flight: Option<InFlight>,
     /// The server asked for an answer beyond what was durable, and since when: answer as soon as it is (its shutdown waits
     /// for this).
@@ -99,17 +102,21 @@ impl<'a, S: Source> CaptureSession<'a, S> {
         from: Lsn,
         begun_at: Lsn,
     ) -> Result<Self, SessionError> {
-        let plan = handles.rules.mapping.plan();
-        let (memory, fill_at) = fill::prepare(source, &handles.checkpoint, plan).await?;
+        let look = source.look().await;
+        let (memory, fill_at) = fill::prepare(source, &handles.checkpoint, &handles.rules.mapping).await?;
         fault::crash_point("capture.before-start");
         source.start(from).await?;
         fault::crash_point("capture.started");
         handles.status.send_replace(CaptureStatus { streaming: true, ..CaptureStatus::default() });
+        let mut watch = Watch::new(&memory, from, handles.status.clone());
+        let mut memory = Arc::new(memory);
+        watch.seen(look, &handles.rules, &mut memory, None::<&S>);
         Ok(Self {
             source,
             handles,
             context: Arc::new(context),
-            memory: Arc::new(memory),
+            memory,
+            watch,
             fill_at,
             begun_at,
             assembler: Assembler::new(DEFAULT_LIMIT),
@@ -146,11 +153,15 @@ impl<'a, S: Source> CaptureSession<'a, S> {
                 () = sleep_until(patience_ends.unwrap_or_else(Instant::now)), if patience_ends.is_some() => {
                     return Ok(SessionEnded::Blocked("Postgres or a batch has waited for the disk for 5 s".into()));
                 }
+                noticed = self.watch.next() => {
+                    self.noticed(noticed);
+                    self.advance().await?;
+                }
                 _ = status.tick() => {
                     self.confirm().await?;
                     self.advance().await?;
                 }
-                frame = self.source.next(), if !self.waiting.is_full() => {
+                frame = self.source.next(), if !self.waiting.is_full() && !self.watch.is_full() => {
                     self.accept(frame?).await?;
                     self.advance().await?;
                 }
@@ -206,7 +217,11 @@ impl<'a, S: Source> CaptureSession<'a, S> {
                     Step::Nothing => {}
                     Step::Describe(relation) => {
                         let table = self.source.describe(relation).await?;
-                        self.assembler.described(&table);
+                        if let Some((table, commit)) =
+                            self.assembler.described(&table).zip(self.assembler.commits_at())
+                        {
+                            self.watch.announced(&table, commit, &self.handles.rules, &mut self.memory);
+                        }
                     }
                     Step::Transaction(transaction) => {
                         debug_assert!(!self.assembler.is_open(), "a transaction ends before the next begins");
@@ -226,15 +241,42 @@ impl<'a, S: Source> CaptureSession<'a, S> {
             return Ok(());
         }
         if self.fill_at.is_some_and(|at| self.has_reached(at)) {
-            let CaptureHandles { checkpoint, rules, .. } = self.handles;
+            let checkpoint = &self.handles.checkpoint;
             let feedback = self.progress.feedback();
             debug_assert_eq!(Arc::strong_count(&self.memory), 1, "no batch is prepared with it");
             let memory = Arc::make_mut(&mut self.memory);
-            fill::again(self.source, checkpoint, rules.mapping.plan(), memory, feedback).await?;
+            fill::again(self.source, checkpoint, memory, feedback).await?;
             self.fill_at = None;
         }
-        self.begin();
+        if !self.begin_watch() {
+            self.begin();
+        }
         Ok(())
+    }
+
+    fn noticed(&mut self, noticed: Noticed) {
+        match noticed {
+            Noticed::Due => self.watch.look(&*self.source),
+            Noticed::Looked(look) => {
+                let source = Some(&*self.source).filter(|_| self.fill_at.is_none());
+                self.watch.seen(look, &self.handles.rules, &mut self.memory, source);
+            }
+            Noticed::Refilled(step) => self.watch.arrived(step),
+        }
+    }
+
+    /// Starts a batch of the watch, if it has one.
+    fn begin_watch(&mut self) -> bool {
+        let (first, idle, complete) =
+            (self.waiting.first().map(|t| t.commit_lsn), self.progress.is_idle(), self.progress.complete());
+        let passed = |at| first.map_or(idle && complete >= at, |first| first >= at);
+        let now_us = self.handles.publisher.now_us();
+        let batch = self.watch.batch(&self.handles.rules, &self.context, &mut self.memory, now_us, passed);
+        let Some(prepare) = batch else { return false };
+        let (checkpoint, position) = (self.handles.checkpoint.clone(), self.progress.feedback().flushed);
+        let prepare = move |checkpoint: &Checkpoint| Ok(Prepared { position, ..prepare(checkpoint)? });
+        self.send(async move { checkpoint.offload(prepare).await? }, false);
+        true
     }
 
     /// Everything that committed before `at` is durable, and nothing that did later is.
@@ -306,8 +348,9 @@ impl<'a, S: Source> CaptureSession<'a, S> {
         Ok(None)
     }
 
-    fn durable(&mut self, prepared: Prepared) {
+    fn durable(&mut self, mut prepared: Prepared) {
         debug_assert!(self.in_flight.is_none(), "it is this one that was in flight");
+        self.watch.durable(&mut prepared, &self.memory);
         debug_assert!(prepared.batches.is_empty(), "all of it is committed");
         self.progress.durable(prepared.position);
         self.handles.publisher.durable(prepared);

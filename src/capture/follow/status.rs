@@ -1,4 +1,5 @@
 //! Purpose: what others may see of capture: whether it streams, and why it ended. Must not: decide either.
+use crate::capture::follow::tables::TableGap;
 use crate::capture::source::SourceError;
 use crate::domain::KeepingError;
 
@@ -22,6 +23,10 @@ pub struct CaptureStatus {
     pub gap: Option<String>,
     /// Why it is not streaming.
     pub problem: Option<String>,
+    /// Tables whose changes have no events (SPEC 5.7).
+    pub table_gaps: Vec<TableGap>,
+    /// Why they cannot be filled anew yet, with what mends it.
+    pub unmended: Option<String>,
 }
 
 /// What ends a session early.

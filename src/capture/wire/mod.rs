@@ -2,6 +2,7 @@
 pub mod connection;
 pub(in crate::capture) mod failure;
 pub(in crate::capture) mod frames;
+pub mod lookups;
 pub(in crate::capture) mod pace;
 pub(in crate::capture) mod publications;
 pub mod replication;

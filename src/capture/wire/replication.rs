@@ -1,17 +1,17 @@
 //! The real `Source`: one slot on one Postgres server. Knows the replication commands; ordinary SQL (the catalog, the
 //! rows of the first snapshot) is lent to it, see `Lookups`. Judges nothing: `slot` does.
+use crate::capture::source::{CatalogLook, FillRows, Refill};
 use crate::capture::wire::connection::{Connection, ConnectionError, identifier, literal};
 use crate::capture::wire::failure::{ConnectionStage, FailurePlace, explain, wal_level};
 use crate::capture::wire::frames;
+use crate::capture::wire::lookups::Lookups;
 use crate::capture::wire::publications::Publications;
-use crate::capture::{Feedback, FillRow, Frame, SlotState, Source, SourceError, Survey};
+use crate::capture::{BoxFuture, Feedback, FillRow, Frame, SlotState, Source, SourceError, Survey};
 use crate::clock::SharedClock;
 use crate::domain::{Lsn, ReplicaIdentity, Table};
 use crate::mapping::rows::shadow::TablePlan;
 use crate::postgres::url::Address;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -25,32 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(45);
 /// A polite end takes no longer.
 const STOP: Duration = Duration::from_secs(1);
-
-/// A future that can be lent.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// The rows of one snapshot.
-pub trait FillRows: Send {
-    /// The next rows; empty: complete.
-    fn next_rows(&mut self) -> BoxFuture<'_, Result<Vec<FillRow>, SourceError>>;
-}
-
-/// The catalog's answer for a relation's object id; `None`: it is gone.
-pub type Describe = Box<dyn Fn(u32) -> BoxFuture<'static, Result<Option<Table>, SourceError>> + Send + Sync>;
-/// Opens an exported snapshot by its name, to read the subscriptions and the rows of these tables.
-pub type OpenSnapshot = Box<
-    dyn Fn(String, Vec<TablePlan>) -> BoxFuture<'static, Result<Box<dyn FillRows>, SourceError>>
-        + Send
-        + Sync,
->;
-
-/// Ordinary SQL that the source needs; `app` lends it.
-pub struct Lookups {
-    /// The catalog's description of a relation.
-    pub describe: Describe,
-    /// The rows of an exported snapshot.
-    pub open_snapshot: OpenSnapshot,
-}
 
 /// Which slot on which server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -215,6 +189,15 @@ impl PostgresSource {
         number(point).zip(snapshot).ok_or_else(|| strange("CREATE_REPLICATION_SLOT"))
     }
 
+    /// A consistent point and its rows, by a temporary slot: its name is the process's, so that one which still waits is not joined by others.
+    async fn exported(&mut self, tables: Vec<TablePlan>) -> Result<(Lsn, Box<dyn FillRows>), SourceError> {
+        let name = identifier(&format!("{}_fill_{}", self.settings.slot, std::process::id()));
+        let (point, snapshot) = self.exporting_slot(&format!("{name} TEMPORARY")).await?;
+        // opened while the exporting connection is alive; from then on it stands by itself
+        let rows = (self.lookups.open_snapshot)(snapshot, tables).await?;
+        Ok((point, rows))
+    }
+
     async fn tell(&mut self, reply: bool) -> Result<(), SourceError> {
         let status = frames::status(self.told, self.clock.now_us(), reply);
         let connection = self.connection.as_mut().ok_or_else(not_connected)?;
@@ -269,10 +252,7 @@ impl Source for PostgresSource {
 
     /// By a temporary slot on this connection: it is gone when the stream's connection, opened next, takes its place.
     async fn snapshot(&mut self, tables: &[TablePlan]) -> Result<Lsn, SourceError> {
-        let name = identifier(&format!("{}_fill_{}", self.settings.slot, std::process::id()));
-        let (point, snapshot) = self.exporting_slot(&format!("{name} TEMPORARY")).await?;
-        // opened while the exporting connection is alive; from then on it stands by itself
-        let rows = (self.lookups.open_snapshot)(snapshot, tables.to_vec()).await?;
+        let (point, rows) = self.exported(tables.to_vec()).await?;
         self.stop().await;
         self.connect().await?;
         self.snapshot = SnapshotState::Open(rows);
@@ -364,6 +344,23 @@ impl Source for PostgresSource {
     async fn feedback(&mut self, feedback: Feedback) -> Result<(), SourceError> {
         self.told = feedback;
         self.tell(false).await
+    }
+
+    fn look(&self) -> BoxFuture<'static, Result<CatalogLook, SourceError>> {
+        (self.lookups.look)()
+    }
+
+    fn refill(&self, tables: Vec<TablePlan>) -> BoxFuture<'static, Result<Refill, SourceError>> {
+        let mut aside = Self::new(self.settings.clone(), self.lookups.clone(), self.clock.clone());
+        Box::pin(async move {
+            (aside.lookups.restore)().await?;
+            let look = (aside.lookups.look)().await?;
+            aside.connect().await?;
+            let (at, rows) = aside.exported(tables).await?;
+            // the stream passes the point at once, also beside an idle ERP
+            (aside.lookups.heartbeat)().await?;
+            Ok(Refill { at, look, rows })
+        })
     }
 
     async fn describe(&mut self, relation: u32) -> Result<Table, SourceError> {

@@ -1,5 +1,6 @@
 //! Purpose: one match → one event; one failure → one `error.occurred`. Must not: judge.
-use crate::domain::{Event, EventName, Resource, Sequence, Transaction};
+use crate::domain::event::derived_uuid;
+use crate::domain::{Event, EventId, EventName, Lsn, Resource, Sequence, Transaction};
 use crate::mapping::Context;
 use crate::mapping::body::envelope::Envelope;
 use crate::mapping::body::payload::{self, BodyRefusal, Subject, event_id, write_data, write_strings};
@@ -18,6 +19,64 @@ pub(in crate::mapping) struct EventPlace<'a> {
     pub(in crate::mapping) table: &'a str,
     /// Number of the change among the table's in this transaction.
     pub(in crate::mapping) nth: u64,
+}
+
+/// An `error.occurred` for the operations tenant. Names keys at most, never other values.
+#[derive(Debug, Clone, Copy)]
+struct ErrorOccurred<'a> {
+    id: EventId,
+    /// Resource type and id.
+    about: (&'a str, &'a str),
+    data: &'a [(&'a str, &'a str)],
+    at_us: i64,
+    sequence: Sequence,
+}
+
+impl ErrorOccurred<'_> {
+    fn event(&self, context: &Context, name: &EventName) -> Event {
+        let (kind, resource) = self.about;
+        let envelope = Envelope {
+            id: self.id,
+            timestamp: &payload::timestamp(self.at_us),
+            event: name.as_str(),
+            tenant: &context.operations,
+            kind: Some(kind),
+            resource_id: Some(resource),
+            source: &context.source,
+            version: "1.0",
+        };
+        let body = envelope.body(USUAL_BODY, |out| {
+            write_strings(out, self.data);
+            Ok::<_, std::convert::Infallible>(Vec::new())
+        });
+        Event {
+            id: self.id,
+            name: name.clone(),
+            tenant: context.operations.clone(),
+            resource: Some(Resource { kind: kind.to_owned(), id: resource.to_owned() }),
+            timestamp_us: self.at_us,
+            sequence: self.sequence,
+            body: Bytes::from(body.unwrap_or_else(|never| match never {})),
+        }
+    }
+}
+
+/// Changes of a table have no events from a position on (SPEC 5.7).
+pub(in crate::mapping) fn table_gap(
+    context: &Context,
+    name: &EventName,
+    (table, from, reason): (&str, Lsn, &str),
+    now_us: i64,
+) -> Event {
+    let parts = [context.system_id.as_bytes(), table.as_bytes(), &from.0.to_be_bytes(), b"table-gap"];
+    let error = ErrorOccurred {
+        id: EventId(derived_uuid(now_us / 1000, &parts)),
+        about: ("table", table),
+        data: &[("table", table), ("from", &from.to_string()), ("reason", reason)],
+        at_us: now_us,
+        sequence: Sequence { lsn: from, number: 0 },
+    };
+    error.event(context, name)
 }
 
 /// Makes the events of one transaction.
@@ -76,32 +135,16 @@ impl<'a> Emitter<'a> {
         key: &str,
         reason: &str,
     ) -> Event {
-        let rule: &str = &place.rule.name;
-        let context = self.context;
+        let (rule, context): (&str, _) = (&place.rule.name, self.context);
         let id =
             event_id(self.transaction, &context.system_id, place.table, place.nth, rule, b"error.occurred");
-        let envelope = Envelope {
+        let error = ErrorOccurred {
             id,
-            timestamp: &self.timestamp,
-            event: name.as_str(),
-            tenant: &context.operations,
-            kind: Some("rule"),
-            resource_id: Some(rule),
-            source: &context.source,
-            version: "1.0",
-        };
-        let body = envelope.body(USUAL_BODY, |out| {
-            write_strings(out, &[("rule", rule), ("table", place.table), ("key", key), ("reason", reason)]);
-            Ok::<_, std::convert::Infallible>(Vec::new())
-        });
-        Event {
-            id,
-            name: name.clone(),
-            tenant: context.operations.clone(),
-            resource: Some(Resource { kind: "rule".to_owned(), id: rule.to_owned() }),
-            timestamp_us: self.transaction.commit_us,
+            about: ("rule", rule),
+            data: &[("rule", rule), ("table", place.table), ("key", key), ("reason", reason)],
+            at_us: self.transaction.commit_us,
             sequence: Sequence { lsn: self.transaction.commit_lsn, number: 0 },
-            body: Bytes::from(body.unwrap_or_else(|never| match never {})),
-        }
+        };
+        error.event(context, name)
     }
 }

@@ -32,6 +32,15 @@ pub(in crate::mapping) struct RowStep {
     pub(in crate::mapping) old: Option<Image>,
 }
 
+/// What the shadow held of the rows before the transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::mapping) enum Before {
+    /// It was asked.
+    Remembered,
+    /// It could not be asked: what is gone is forgotten, whether it was there or not.
+    Unknown,
+}
+
 #[derive(Debug)]
 struct RowPlace {
     /// What the shadow held when the transaction began, if it was asked and had something.
@@ -233,6 +242,7 @@ impl<'a, E> NetRows<'a, E> {
     pub(in crate::mapping) fn shadow<'p>(
         &self,
         plan: impl Fn(usize) -> Option<&'p TablePlan>,
+        before: Before,
     ) -> Vec<ShadowChange> {
         let mut changes: Vec<ShadowChange> = Vec::new();
         for number in &self.cleared {
@@ -249,7 +259,9 @@ impl<'a, E> NetRows<'a, E> {
                         changes.push(ShadowChange::Put { table, key, columns });
                     }
                 }
-                None if place.before.is_some() => changes.push(ShadowChange::Forget { table, key }),
+                None if place.before.is_some() || before == Before::Unknown => {
+                    changes.push(ShadowChange::Forget { table, key });
+                }
                 None => {}
             }
         }

@@ -13,6 +13,8 @@ const NULL: u8 = 0;
 const NOT_SENT: u8 = 1;
 const JSON: u8 = 2;
 const UUID: u8 = 3;
+/// Before a line's generation, where it has one.
+const GENERATION: char = ';';
 
 /// What is remembered of one table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,30 +71,41 @@ impl Plan {
     /// Canonical text, one line a table: `public.invoices: status,tenant_id`. Two plans remember the same if and only if
     /// their texts are equal.
     pub fn text(&self) -> String {
-        self.tables.values().map(|plan| plan.line() + "\n").collect()
+        self.tables.values().map(|plan| plan.line(0) + "\n").collect()
     }
 }
 
-/// A line of `Plan::text` back to its table and columns; `None` if it is none.
-pub fn parse_line(line: &str) -> Option<(String, Vec<Arc<str>>)> {
+/// What a line says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanLine {
+    /// `schema.table`
+    pub table: String,
+    /// The columns that rows under it were encoded with.
+    pub columns: Vec<Arc<str>>,
+    /// How often the table had been filled anew.
+    pub generation: u32,
+}
+
+/// A line of `TablePlan::line` back to what it says; `None` if it is none.
+pub fn parse_line(line: &str) -> Option<PlanLine> {
     let mut names = Vec::new();
     let mut rest = line;
-    loop {
+    let generation = loop {
         let (name, after) = take_name(rest)?;
         names.push(name);
         rest = match after.strip_prefix(if names.len() == 1 { ": " } else { "," }) {
             Some(more) => more,
-            None if after.is_empty() => break,
-            None => return None,
+            None if after.is_empty() => break 0,
+            None => break after.strip_prefix(GENERATION)?.parse().ok()?,
         };
-    }
+    };
     let table = names.remove(0);
-    Some((table, names.into_iter().map(Arc::from).collect()))
+    Some(PlanLine { table, columns: names.into_iter().map(Arc::from).collect(), generation })
 }
 
 fn take_name(text: &str) -> Option<(String, &str)> {
     if !text.starts_with('"') {
-        let end = text.find([':', ',']).unwrap_or(text.len());
+        let end = text.find([':', ',', GENERATION]).unwrap_or(text.len());
         return (end > 0).then(|| (text[..end].to_owned(), &text[end..]));
     }
     let mut names = serde_json::Deserializer::from_str(text).into_iter::<String>();
@@ -101,13 +114,17 @@ fn take_name(text: &str) -> Option<(String, &str)> {
 }
 
 impl TablePlan {
-    /// The table's line in `Plan::text`: it says how rows were encoded.
-    pub fn line(&self) -> String {
+    /// The line that rows lie under: it says how they were encoded, and after how many fills anew.
+    pub fn line(&self, generation: u32) -> String {
         let mut text = String::new();
         push_name(&mut text, &self.table, true);
         for (at, column) in self.columns.iter().enumerate() {
             text.push_str(if at == 0 { ": " } else { "," });
             push_name(&mut text, column, false);
+        }
+        if generation > 0 {
+            text.push(GENERATION);
+            text.push_str(&generation.to_string());
         }
         text
     }
@@ -116,6 +133,14 @@ impl TablePlan {
         let cells = decode_cells(bytes, columns.len())?;
         let cell_of = |name: &Arc<str>| columns.iter().position(|c| c == name).and_then(|at| cells.get(at));
         Some(encode(self.columns.iter().map(|name| cell_of(name).unwrap_or(&Cell::NotSent))))
+    }
+    /// What is known of a row: `above`, and of what was not sent of it, `below`. Bytes of another plan are as good as none.
+    pub fn over(&self, below: &Bytes, above: &Bytes) -> Bytes {
+        let (Some(below), Some(above)) = (self.decode(below), self.decode(above)) else {
+            return above.clone();
+        };
+        let known = above.iter().zip(&below);
+        encode(known.map(|(above, below)| if *above == Cell::NotSent { below } else { above }))
     }
     /// Encodes a row of the snapshot: values of the primary key's columns in key order, and of `columns` in plan order,
     /// rendered just as the stream renders them. `None`: the key has a NULL or the counts are wrong.
@@ -281,10 +306,15 @@ mod tests {
             columns: columns.iter().map(|c| Arc::from(*c)).collect(),
         };
         let (old, new) = (plan(&["a", "b,c"]), plan(&["b,c", "d"]));
-        assert_eq!(parse_line(&old.line()), Some((old.table.to_string(), old.columns.clone())));
-        assert_eq!(parse_line("public.t"), Some(("public.t".into(), Vec::new())));
-        assert_eq!(parse_line("public.t: x,y").map(|(_, columns)| columns.len()), Some(2));
-        for none in ["", "t: ", "\"t", "t,a", "t: a: b", "\"t\"a"] {
+        for generation in [0, 1, 70] {
+            let said = PlanLine { table: old.table.to_string(), columns: old.columns.clone(), generation };
+            assert_eq!(parse_line(&old.line(generation)), Some(said));
+        }
+        let parsed = |line| parse_line(line).map(|said| (said.table, said.columns.len(), said.generation));
+        assert_eq!(parsed("public.t"), Some(("public.t".into(), 0, 0)));
+        assert_eq!(parsed("public.t;3"), Some(("public.t".into(), 0, 3)));
+        assert_eq!(parsed("public.t: x,y"), Some(("public.t".into(), 2, 0)));
+        for none in ["", "t: ", "\"t", "t,a", "t: a: b", "\"t\"a", "t;", "t;x", "t: a;1,b"] {
             assert_eq!(parse_line(none), None, "{none}");
         }
         let bytes = encode_cells(&[json("1"), json("2")]);

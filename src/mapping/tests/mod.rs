@@ -57,7 +57,7 @@ pub(in crate::mapping) fn table(name: &str, columns: &str) -> Arc<Table> {
             _ => TypeKind::Text,
         };
         let type_name = format!("{kind:?}").to_lowercase();
-        Column { name: column.trim_start_matches('*').into(), kind, type_name, not_null: false }
+        Column { name: column.trim_start_matches('*').into(), kind, type_oid: 0, type_name, not_null: false }
     });
     let columns = columns.collect();
     let (schema, name) = (schema.to_owned(), name.to_owned());

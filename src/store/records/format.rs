@@ -14,6 +14,8 @@ pub(in crate::store) const FORMAT: u32 = 1;
 const FEATURES: &[&str] = &[
     // the values of a subscription's headers are sealed: an earlier version would send them as they are
     "sealed-headers",
+    // `Identity::shadow_plan` says by what tables are followed, and which of their rows' lines is in use: an earlier version would read another
+    "table-identities",
 ];
 /// No header is longer, in any format.
 pub(in crate::store) const MAX_HEADER: usize = 4096;

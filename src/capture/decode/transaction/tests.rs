@@ -27,8 +27,13 @@ fn relation() -> Bytes {
 }
 
 fn table() -> Table {
-    let column =
-        |name: &str, kind| Column { name: name.into(), kind, type_name: String::new(), not_null: false };
+    let column = |name: &str, kind| Column {
+        name: name.into(),
+        kind,
+        type_oid: 0,
+        type_name: String::new(),
+        not_null: false,
+    };
     Table {
         oid: 7,
         schema: "public".into(),

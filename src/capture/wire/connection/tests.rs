@@ -89,8 +89,11 @@ impl Server {
         let settings = Settings::new(self.address(), "th", "th");
         let gone = || SourceError::Retry("not here".into());
         let lookups = Lookups {
-            describe: Box::new(move |_| Box::pin(async move { Err(gone()) })),
-            open_snapshot: Box::new(move |_, _| Box::pin(async move { Err(gone()) })),
+            describe: Arc::new(move |_| Box::pin(async move { Err(gone()) })),
+            open_snapshot: Arc::new(move |_, _| Box::pin(async move { Err(gone()) })),
+            look: Arc::new(move || Box::pin(async move { Err(gone()) })),
+            restore: Arc::new(move || Box::pin(async move { Err(gone()) })),
+            heartbeat: Arc::new(move || Box::pin(async move { Err(gone()) })),
         };
         PostgresSource::new(settings, lookups, Arc::new(SystemClock))
     }
