@@ -37,6 +37,8 @@ pub struct Metrics {
     pub slot_safe_wal_bytes: IntGauge,
     /// `tailhook_store_flush_seconds`
     pub flush_seconds: Histogram,
+    /// `tailhook_table_gaps`
+    pub table_gaps: IntGauge,
     /// `tailhook_gap_total`
     pub gaps: IntCounter,
     /// `tailhook_index_lag_frames`
@@ -106,6 +108,7 @@ impl Metrics {
             ))?,
             slot_safe_wal_bytes,
             flush_seconds: made.histogram("tailhook_store_flush_seconds", "fdatasync of the journal")?,
+            table_gaps: made.gauge("tailhook_table_gaps", "Tables whose changes have no events now")?,
             gaps: made.keep(IntCounter::new("tailhook_gap_total", "Gaps found"))?,
             index_lag: made.gauge("tailhook_index_lag_frames", "Journal frames not yet in the index")?,
             registry,

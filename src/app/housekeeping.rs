@@ -21,12 +21,14 @@ const LITTLE_WAL: i64 = 1 << 30;
 pub(super) async fn follow(
     mut status: watch::Receiver<CaptureStatus>,
     health: Health,
+    metrics: Metrics,
     mut ended: watch::Receiver<bool>,
 ) {
     loop {
         let CaptureStatus { streaming, gap, table_gaps, unmended, .. } = status.borrow_and_update().clone();
         health.set_streaming(streaming);
         health.set_gap(gap);
+        metrics.table_gaps.set(table_gaps.len() as i64);
         degrade(&health, &table_gaps, unmended.as_deref());
         tokio::select! {
             biased;

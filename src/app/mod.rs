@@ -75,7 +75,7 @@ pub async fn run(config: Config, options: RunOptions, shutdown: watch::Receiver<
         let mut ended = ended.clone();
         async move { stop::requested(&mut ended).await }
     }));
-    beside.spawn(housekeeping::follow(capture_status, health.clone(), ended.clone()));
+    beside.spawn(housekeeping::follow(capture_status, health.clone(), metrics.clone(), ended.clone()));
     beside.spawn(housekeeping::slot(config.clone(), store, metrics, ended));
     info!("listening on http://{} (API, /healthz, /readyz, /metrics)", config.admin.listen);
     let result = run_pipeline(stages, health, shutdown).await;

@@ -61,20 +61,22 @@ pub(crate) fn simulate(plan: &Plan, loud: bool) -> Report {
         let cluster = Arc::new(Cluster::new(&world));
         let ledger = cluster.clone().live(plan.instances).await;
         let spans = cluster.server.spans();
-        let truth = Truth::of(&cluster.txns, &spans);
+        let excused = cluster.server.excused();
+        let truth = Truth::of(&cluster.txns, &spans, &excused);
         check::history(&world, &truth, &ledger, &cluster.net);
-        witness::agrees(&world, &cluster.sidecar.mapping, &cluster.txns, &spans, &ledger);
+        witness::agrees(&world, &cluster.sidecar.mapping, &cluster.txns, (&spans, &excused), &ledger);
         let whole: Vec<Span> = spans.first().map(|first| Span::from(first.from)).into_iter().collect();
         Report {
             trace: world.trace(),
             wrong: world.wrong(),
             events: truth.owed.len() as u64,
-            history: Truth::of(&cluster.txns, &whole).owed.len() as u64,
+            history: Truth::of(&cluster.txns, &whole, &excused).owed.len() as u64,
             lives: cluster.lives.load(Ordering::Relaxed),
             sent: cluster.net.log().len() as u64,
             server_crashes: cluster.server.crashes(),
             length: cluster.txns.len(),
             gaps: 0,
+            table_gaps: 0,
         }
     })
 }

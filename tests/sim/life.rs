@@ -43,6 +43,7 @@ pub(crate) struct Report {
     /// Transactions of its history.
     pub(crate) length: usize,
     pub(crate) gaps: u64,
+    pub(crate) table_gaps: u64,
 }
 
 /// Within this time everything must have ended once nothing goes wrong any more: after a restart with a clock set back a
@@ -60,19 +61,21 @@ pub(crate) fn simulate(plan: &Plan, loud: bool) -> Report {
         let truth = machine.truth();
         check::history(&world, &truth, &ledger, &machine.net);
         let spans = machine.server.spans();
-        witness::agrees(&world, &machine.sidecar.mapping, &machine.txns, &spans, &ledger);
+        let excused = machine.server.excused();
+        witness::agrees(&world, &machine.sidecar.mapping, &machine.txns, (&spans, &excused), &ledger);
         let whole: Vec<Span> = spans.first().map(|first| Span::from(first.from)).into_iter().collect();
         machine.nothing_leaked();
         Report {
             trace: world.trace(),
             wrong: world.wrong(),
             events: truth.owed.len() as u64,
-            history: Truth::of(&machine.txns, &whole).owed.len() as u64,
+            history: Truth::of(&machine.txns, &whole, &excused).owed.len() as u64,
             lives,
             sent: machine.net.log().len() as u64,
             server_crashes: machine.server.crashes(),
             length: machine.txns.len(),
             gaps: spans.len().saturating_sub(1) as u64,
+            table_gaps: machine.server.table_gaps(),
         }
     })
 }
@@ -130,7 +133,7 @@ impl Machine {
     }
 
     fn truth(&self) -> Truth {
-        Truth::of(&self.txns, &self.server.spans())
+        Truth::of(&self.txns, &self.server.spans(), &self.server.excused())
     }
 
     /// Life after life; returns how many, and what the store says after the last.
@@ -267,7 +270,11 @@ impl Machine {
     /// Reads what the sidecar says of gaps.
     async fn listen(&self, seen: &mut watch::Receiver<capture::CaptureStatus>) {
         while seen.changed().await.is_ok() {
-            let gap = seen.borrow_and_update().gap.clone();
+            let capture::CaptureStatus { gap, table_gaps, streaming, .. } = seen.borrow_and_update().clone();
+            // before it streams it has not read what it noted
+            if streaming {
+                self.server.announced(&table_gaps);
+            }
             if let Some((range, _)) = gap.as_deref().and_then(|gap| gap.split_once(':')) {
                 self.world.note(|| format!("gap {range} is reported"));
                 *self.reported.lock().unwrap() = Some(range.to_owned());
@@ -306,7 +313,7 @@ impl Machine {
         };
         let (stop, stopped) = watch::channel(false);
         let source = SimSource::new(&self.server);
-        let (status, _seen) = watch::channel(capture::CaptureStatus::default());
+        let (status, mut seen) = watch::channel(capture::CaptureStatus::default());
         let end_of =
             wiring::Ends { source, transport: self.net.transport(number), stopped, status, accept_gap: None };
         let run = self.sidecar.run(&self.world, store.clone(), end_of);
@@ -315,6 +322,7 @@ impl Machine {
         tokio::select! {
             biased;
             result = &mut run => self.ended(&result),
+            () = self.listen(&mut seen) => {}
             done = self.all_ended(&store) => {
                 if !done {
                     let (vitals, at) = (store.vitals(), store.checkpoint().position());
@@ -356,7 +364,8 @@ impl Machine {
             let here = store.checkpoint().position().is_some_and(|at| at.0 >= last);
             let confirmed = self.server.slot().is_some_and(|slot| slot.confirmed >= last);
             let vitals = store.vitals();
-            if here && confirmed && !vitals.rebuilding && vitals.pending == 0 {
+            if here && confirmed && !vitals.rebuilding && vitals.pending == 0 && !self.server.has_table_gaps()
+            {
                 return true;
             }
             sleep(Duration::from_millis(500)).await;

@@ -11,6 +11,7 @@ mod duty;
 mod encode;
 mod erp;
 mod index;
+mod lapses;
 mod leaks;
 mod ledger;
 mod life;
@@ -164,14 +165,15 @@ fn hold((plans, loud): (Vec<Plan>, bool)) {
     }
     let sum = |of: fn(&Report) -> u64| reports.iter().map(|(_, report)| of(report)).sum::<u64>();
     println!(
-        "{} seeds: {} violated, {} events, {} requests, {} deaths and stops of the sidecar, {} crashes of the server, {} gaps",
+        "{} seeds: {} violated, {} events, {} requests, {} deaths and stops of the sidecar, {} crashes of the server, {} gaps, {} of tables",
         reports.len(),
         reports.iter().filter(|(_, report)| !report.wrong.is_empty()).count(),
         sum(|r| r.events),
         sum(|r| r.sent),
         sum(|r| r.lives).saturating_sub(reports.len() as u64),
         sum(|r| r.server_crashes),
-        sum(|r| r.gaps)
+        sum(|r| r.gaps),
+        sum(|r| r.table_gaps)
     );
     let mut failed = reports.iter().filter(|(_, report)| !report.wrong.is_empty()).peekable();
     if let (Some((plan, report)), false) = (failed.peek(), loud || quick) {

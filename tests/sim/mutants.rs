@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// `fault::planted` in the source, or in the simulated index, says where each is.
-const PLANTED: [&str; 17] = [
+const PLANTED: [&str; 20] = [
     "ack-before-fsync",
     "group-not-awaited",
     "lost-retry",
@@ -22,6 +22,9 @@ const PLANTED: [&str; 17] = [
     "clear-headers",
     "read-under-lock",
     "half-a-generation",
+    "table-gap-unseen",
+    "stale-shadow",
+    "fill-not-awaited",
 ];
 /// Those that only several instances meet.
 const PLANTED_SHARED: [&str; 4] =

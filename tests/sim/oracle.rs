@@ -2,6 +2,7 @@
 //! nothing of the code under test but the words of the contract.
 use crate::encode::unchanged;
 use crate::erp::{Cells, Op, Rows, Span, Txn};
+use crate::lapses::Excused;
 use crate::rules::{CONST_TENANT, RULES, Rule};
 use crate::schema::{SUBSCRIPTIONS, TABLES, json};
 use serde_json::{Map, Value};
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Clone)]
 pub(crate) struct Owed {
     pub(crate) name: &'static str,
+    pub(crate) table: usize,
     pub(crate) tenant: String,
     pub(crate) resource_type: &'static str,
     /// `None`: the event is about a whole table.
@@ -24,6 +26,8 @@ pub(crate) struct Owed {
     pub(crate) subscriptions: BTreeSet<String>,
     /// Number of its first matching change and rule: its place in the transaction.
     pub(crate) place: (usize, usize),
+    /// It lies in a gap of its table that was announced.
+    pub(crate) excused: bool,
 }
 
 /// A subscription's row in time.
@@ -56,7 +60,7 @@ fn asks(pattern: &str, name: &str) -> bool {
 
 impl Truth {
     /// The truth for somebody who follows these stretches.
-    pub(crate) fn of(txns: &[Txn], spans: &[Span]) -> Self {
+    pub(crate) fn of(txns: &[Txn], spans: &[Span], excused: &Excused) -> Self {
         let mut truth = Self::default();
         let mut rows = Rows::new();
         for txn in txns {
@@ -78,6 +82,7 @@ impl Truth {
                     c[1].as_deref() == Some(&event.tenant) && asks(c[2].as_deref().unwrap(), event.name)
                 });
                 event.subscriptions = asking.map(id).collect();
+                event.excused = excused.holds(event.table, txn.commit);
                 truth.owed.push(event);
             }
         }
@@ -198,6 +203,8 @@ fn event(txn: &Txn, rule: &Rule, images: Option<&Images<'_>>, place: (usize, usi
         may_lack,
         subscriptions: BTreeSet::new(),
         place,
+        table: rule.table,
+        excused: false,
     }
 }
 
@@ -224,7 +231,7 @@ mod tests {
             Op::Update { table: INVOICES, row: 1, old: draft.clone(), new: sent.clone() },
             Op::Update { table: INVOICES, row: 1, old: sent.clone(), new: sent.clone() },
         ];
-        let truth = Truth::of(&[txn(10, ops)], &[Span::from(0)]);
+        let truth = Truth::of(&[txn(10, ops)], &[Span::from(0)], &Excused::default());
         let names: Vec<&str> = truth.owed.iter().map(|o| o.name).collect();
         assert_eq!(names, ["invoice.created", "invoice.sent", "invoice.moved", "invoice.noted"]);
         assert_eq!(truth.owed[0].data["invoice_number"], "F-1");
@@ -247,7 +254,11 @@ mod tests {
             txn(40, vec![ended, made(4)]),
         ];
         let counts = |spans: &[Span]| -> Vec<usize> {
-            Truth::of(&history, spans).owed.iter().map(|o| o.subscriptions.len()).collect()
+            Truth::of(&history, spans, &Excused::default())
+                .owed
+                .iter()
+                .map(|o| o.subscriptions.len())
+                .collect()
         };
         let (whole, gap) = (Span::from(20), [Span { from: 20, to: 30 }, Span::from(40)]);
         assert_eq!(counts(&[whole]), [1, 1, 0], "active from its own transaction to before its end");
@@ -259,7 +270,7 @@ mod tests {
         let (mut names, mut ended) = (BTreeSet::new(), 0);
         for seed in 0..40 {
             let (txns, _) = Erp::new(Rng::new(seed)).history(LENGTH.0 as usize);
-            let truth = Truth::of(&txns, &[Span::from(txns[1].commit)]);
+            let truth = Truth::of(&txns, &[Span::from(txns[1].commit)], &Excused::default());
             let asked = truth.owed.iter().filter(|o| !o.subscriptions.is_empty()).count();
             assert!(truth.owed.len() >= 100 && asked >= 60, "seed {seed}: {asked} of {}", truth.owed.len());
             names.extend(truth.owed.iter().map(|o| o.name));

@@ -20,11 +20,13 @@ pub(crate) enum Kind {
     Net,
     /// The wall clock jumps.
     Clock,
+    /// What people do to tables.
+    Tables,
     /// Several instances' way to their replicated log.
     Log,
 }
 
-pub(crate) const KINDS: [(Kind, &str); 8] = [
+pub(crate) const KINDS: [(Kind, &str); 9] = [
     (Kind::Deaths, "deaths"),
     (Kind::Server, "server"),
     (Kind::Slot, "slot"),
@@ -32,6 +34,7 @@ pub(crate) const KINDS: [(Kind, &str); 8] = [
     (Kind::Rot, "rot"),
     (Kind::Net, "net"),
     (Kind::Clock, "clock"),
+    (Kind::Tables, "tables"),
     (Kind::Log, "log"),
 ];
 
@@ -53,7 +56,7 @@ impl Plan {
     }
     /// Of two instances; their disks hold nothing that counts.
     pub(crate) fn shared(seed: u64) -> Self {
-        let without = vec![Kind::Slot, Kind::Disk, Kind::Rot];
+        let without = vec![Kind::Slot, Kind::Disk, Kind::Rot, Kind::Tables];
         Self { seed, instances: 2, length: None, without }
     }
     pub(crate) fn has(&self, kind: Kind) -> bool {
@@ -142,5 +145,5 @@ fn a_plan_is_read_as_it_is_written() {
 fn shrinking_finds_what_matters() {
     let fails = |plan: &Plan| plan.length.is_none_or(|length| length >= 7) && plan.has(Kind::Net);
     let least = Plan::whole(3).shrink(100, fails);
-    assert_eq!(least.to_string(), "3:7:deaths+server+slot+disk+rot+clock+log");
+    assert_eq!(least.to_string(), "3:7:deaths+server+slot+disk+rot+clock+tables+log");
 }

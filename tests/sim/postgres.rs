@@ -2,6 +2,7 @@
 //! feedback, shutdowns that wait for it. Checks what it is told. Knows nothing of the sidecar's inside but the `Source` seam.
 use crate::disk::Platter;
 use crate::erp::{Rows, Txn};
+use crate::lapses::Lapses;
 use crate::plan::Kind;
 use crate::rng::Rng;
 use crate::slots::Slots;
@@ -49,6 +50,7 @@ pub(crate) struct State {
     /// The furthest that was ever confirmed of this slot, crashes of the server or not.
     pub(crate) confirmed_ever: u64,
     pub(crate) slots: Slots,
+    pub(crate) lapses: Lapses,
 }
 
 /// `pg_ctl stop -m fast`.
@@ -103,6 +105,7 @@ impl Server {
             stopping: None,
             confirmed_ever: 0,
             slots: Slots::default(),
+            lapses: Lapses::default(),
         };
         let (world, platter) = (world.clone(), platter.clone());
         Arc::new(Self { world, rng, txns, filler, platter, stream, state: Mutex::new(state) })
@@ -112,6 +115,7 @@ impl Server {
     pub(crate) fn tick(&self) -> Option<u64> {
         let now = self.world.ms();
         let mut state = self.state.lock().unwrap();
+        self.pass(&mut state);
         if now >= state.next_end_ms && state.stopping.is_none() && self.world.faulty(Kind::Server) {
             // the data folder often shares its disk with the server: whoever mends that stops both
             let full = self.platter.is_full();

@@ -3,13 +3,13 @@ use crate::encode;
 use crate::erp::Txn;
 use crate::plan::Kind;
 use crate::postgres::{DATABASE, SYSTEM_ID, Server};
-use crate::schema::{TABLES, TableSpec};
+use crate::schema::TABLES;
 use bytes::Bytes;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tailhook::capture::{
-    BoxFuture, CatalogLook, Feedback, FillRow, Frame, Refill, Source, SourceError, Survey, TableStanding,
+    BoxFuture, CatalogLook, Feedback, FillRow, Frame, Refill, Source, SourceError, Survey,
 };
 use tailhook::domain::{Lsn, Table};
 use tailhook::mapping::rows::shadow::TablePlan;
@@ -105,7 +105,7 @@ impl SimSource {
             let txn = &self.server.txns[connection.next];
             connection.next += 1;
             if txn.commit >= connection.from {
-                frames(txn, connection);
+                frames(txn, connection, &self.server);
                 return true;
             }
         }
@@ -189,13 +189,16 @@ impl SimSource {
 
 /// The messages of one transaction, as `pgoutput` writes them. A logical walsender names the same position as start of
 /// the data and as end of WAL, and none for a relation.
-fn frames(txn: &Txn, connection: &mut Connection) {
+fn frames(txn: &Txn, connection: &mut Connection, server: &Server) {
     let mut push = |start: u64, data: Bytes| {
         connection.queue.push_back(Frame::Wal { start: Lsn(start), end: Lsn(start), data });
     };
     push(txn.begin, encode::begin(txn));
     let step = (txn.commit - txn.begin) / (txn.ops.len() as u64 + 1);
     for (number, op) in txn.ops.iter().enumerate() {
+        if !server.publishes(op.table(), txn.commit) {
+            continue;
+        }
         let at = txn.begin + step * number as u64;
         let table = &TABLES[op.table()];
         if connection.relations.insert(table.oid) {
@@ -245,23 +248,16 @@ impl Source for SimSource {
         Ok(Lsn(from))
     }
 
-    /// As they always stood: the simulated ERP changes no table.
     fn look(&self) -> BoxFuture<'static, Result<CatalogLook, SourceError>> {
-        let (server, patience) = (self.server.clone(), Duration::from_millis(self.server.rng.below(5)));
+        let (server, latency) = (self.server.clone(), Duration::from_millis(self.server.rng.below(5)));
         Box::pin(async move {
-            sleep(patience).await;
-            let at = Lsn(server.wal_end());
-            let standing = |table: &TableSpec| TableStanding {
-                table: format!("{}.{}", table.schema, table.name),
-                described: table.describe(),
-                membership: "published".to_owned(),
-            };
-            Ok(CatalogLook { at, tables: TABLES.iter().map(standing).collect() })
+            sleep(latency).await;
+            server.tick().map(|_| server.look()).ok_or_else(|| broken("the server is down"))
         })
     }
 
-    fn refill(&self, _tables: Vec<TablePlan>) -> BoxFuture<'static, Result<Refill, SourceError>> {
-        Box::pin(async { Err(broken("no table is ever in a gap")) })
+    fn refill(&self, tables: Vec<TablePlan>) -> BoxFuture<'static, Result<Refill, SourceError>> {
+        self.server.refill(tables)
     }
 
     async fn drop_slot(&mut self) -> Result<(), SourceError> {

@@ -7,6 +7,7 @@
 use crate::capture::follow::tables::FollowedTables;
 use crate::capture::source::{FillRow, TableStanding};
 use crate::domain::KeepingError;
+use crate::fault;
 use crate::mapping::rows::shadow::{TablePlan, parse_line};
 use crate::mapping::{Mapping, Plan, ShadowChange};
 use crate::store::{Checkpoint, Record};
@@ -174,7 +175,9 @@ impl Memory {
         self.tables.filled(standing, plan);
         let Some((place, next)) = self.places.get_mut(&*standing.table).zip(next) else { return Vec::new() };
         let mut gone: Vec<_> = place.previous.drain(..).map(|(line, _)| line).collect();
-        gone.push(std::mem::replace(&mut place.line, next));
+        if !fault::planted("stale-shadow") {
+            gone.push(std::mem::replace(&mut place.line, next));
+        }
         gone.into_iter().map(|table| Record::ShadowClear { table }).collect()
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub struct TableGap {
     /// `schema.table`
     pub table: String,
-    /// Transactions that commit here or later give no event of this table.
+    /// The last position where the table was surely as it was followed. What commits here or later may have no event of it.
     pub from: Lsn,
     /// One line for people.
     pub reason: String,
@@ -47,11 +47,16 @@ struct FollowedTable {
 
 /// Before a line of `Identity::shadow_plan` that is about a table and not about rows.
 const NOTED: &str = "@";
+/// Before the position of the last look.
+const FINE_AT: &str = "@@";
 
 /// All mapped tables.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct FollowedTables {
     tables: BTreeMap<String, FollowedTable>,
+    /// The tables were as they are followed, when the server's WAL ended here. Noted now and then: a gap that is found at a start
+    /// begins before what was followed meanwhile.
+    fine_at: Lsn,
 }
 
 impl FollowedTables {
@@ -63,13 +68,25 @@ impl FollowedTables {
             let known = before.remove(&table).unwrap_or_default();
             (table, known)
         };
-        Self { tables: mapped.into_iter().map(followed).collect() }
+        let tables = mapped.into_iter().map(followed).collect();
+        let fine_at = noted.lines().find_map(|line| line.strip_prefix(FINE_AT)?.parse().ok());
+        Self { tables, fine_at: fine_at.unwrap_or_default() }
     }
 
     /// As it is noted.
     pub fn text(&self) -> String {
         let line = |noted| [NOTED, &serde_json::json!(noted).to_string(), "\n"].concat();
-        self.tables.iter().map(line).collect()
+        self.tables.iter().map(line).chain([format!("{FINE_AT}{}\n", self.fine_at)]).collect()
+    }
+
+    /// As of which look.
+    pub fn fine_at(&self) -> Lsn {
+        self.fine_at
+    }
+
+    /// Is there nothing to be noted but another `fine_at`?
+    pub fn is_as(&self, noted: &Self) -> bool {
+        self.tables == noted.tables
     }
 
     /// How often it was filled anew.
@@ -88,9 +105,10 @@ impl FollowedTables {
         gap.is_some_and(|gap| commit >= gap.from)
     }
 
-    /// A look at the catalog. Gives what has changed since the last one, at `fine_at` or later; a table that is seen for the first
-    /// time is followed as it stands.
-    pub fn compare(&mut self, look: &CatalogLook, plan: &Plan, fine_at: Lsn) -> Vec<TableGap> {
+    /// A look at the catalog. Gives the tables that have changed since the last one; one that is seen for the first time is followed as
+    /// it stands. `position` is where the stream stands, for a history that was never looked at.
+    pub fn compare(&mut self, look: &CatalogLook, plan: &Plan, position: Lsn) -> Vec<TableGap> {
+        let fine_at = if self.fine_at == Lsn::ZERO { position } else { self.fine_at };
         let mut gaps = Vec::new();
         for (table, followed) in self.tables.iter_mut().filter(|(_, followed)| followed.gap.is_none()) {
             let standing = look.tables.iter().find(|standing| *standing.table == **table);
@@ -106,6 +124,7 @@ impl FollowedTables {
                 }
             }
         }
+        self.fine_at = look.at;
         gaps
     }
 
@@ -124,7 +143,7 @@ impl FollowedTables {
             } else {
                 (known.oid == relation.oid).then(|| format!("it was renamed to {name}"))
             };
-            gaps.extend(reason.map(|reason| followed.open(table, commit, reason)));
+            gaps.extend(reason.map(|reason| followed.open(table, self.fine_at.min(commit), reason)));
         }
         gaps
     }

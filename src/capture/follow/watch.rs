@@ -21,6 +21,8 @@ use tracing::{error, info, warn};
 const LOOK_EVERY: Duration = Duration::from_secs(4);
 /// What could not be mended is tried again so much later, or when the catalog shows something else: each try may be a line in the server's log.
 const MEND_AGAIN: Duration = Duration::from_secs(60);
+/// The position of the last look is noted this often: a gap that is found at a start begins there.
+const NOTE_EVERY: Duration = Duration::from_secs(60);
 
 /// What `Watch::next` gives.
 pub(in crate::capture) enum Noticed {
@@ -39,10 +41,11 @@ pub(in crate::capture) type Preparing = Box<dyn FnOnce(&Checkpoint) -> Result<Pr
 pub(in crate::capture) struct Watch {
     due: Instant,
     looking: Option<BoxFuture<'static, Result<CatalogLook, SourceError>>>,
-    /// The tables were as they are followed, when the server's WAL ended here.
-    fine_at: Lsn,
-    /// What is durable.
+    /// What is durable, and since when.
     noted: FollowedTables,
+    noted_at: Instant,
+    /// Where the stream began.
+    position: Lsn,
     /// Opened since.
     unsaid: Vec<TableGap>,
     refilling: Option<Refilling>,
@@ -53,17 +56,18 @@ pub(in crate::capture) struct Watch {
 }
 
 impl Watch {
-    /// `memory` as the store has it; `fine_at` is the stream's position.
+    /// `memory` as the store has it; the stream begins at `position`.
     pub(in crate::capture) fn new(
         memory: &Memory,
-        fine_at: Lsn,
+        position: Lsn,
         status: watch::Sender<CaptureStatus>,
     ) -> Self {
         let watch = Self {
             due: Instant::now(),
             looking: None,
-            fine_at,
             noted: memory.tables.clone(),
+            noted_at: Instant::now(),
+            position,
             unsaid: Vec::new(),
             refilling: None,
             arrived: None,
@@ -117,8 +121,7 @@ impl Watch {
             Ok(look) => look,
             Err(why) => return warn!("the tables of the mapping cannot be looked at: {why}"),
         };
-        let opened = Arc::make_mut(memory).tables.compare(&look, rules.mapping.plan(), self.fine_at);
-        self.fine_at = look.at;
+        let opened = Arc::make_mut(memory).tables.compare(&look, rules.mapping.plan(), self.position);
         self.opened(opened, memory);
         let hopeless =
             |(then, until): &(CatalogLook, Instant)| then.tables == look.tables && *until > Instant::now();
@@ -214,14 +217,16 @@ impl Watch {
         now_us: i64,
         passed: impl Fn(Lsn) -> bool,
     ) -> Option<Preparing> {
-        if self.noted != memory.tables {
+        let stale = self.noted_at.elapsed() >= NOTE_EVERY && self.noted.fine_at() < memory.tables.fine_at();
+        if stale || !memory.tables.is_as(&self.noted) {
             return Some(self.note(rules, context, memory, now_us));
         }
         if let Some(step) = self.arrived.take() {
             return self.step(step, memory);
         }
         let at = self.refilling.as_ref()?.ends_behind()?;
-        if passed(at) { self.complete(rules, memory) } else { None }
+        let passed = passed(at) || fault::planted("fill-not-awaited");
+        if passed { self.complete(rules, memory) } else { None }
     }
 
     /// The gaps that were opened, durable together with their announcement.
@@ -233,7 +238,7 @@ impl Watch {
         now_us: i64,
     ) -> Preparing {
         fault::crash_point("table.gap");
-        self.noted = memory.tables.clone();
+        (self.noted, self.noted_at) = (memory.tables.clone(), Instant::now());
         let event =
             |gap: TableGap| rules.mapping.table_gap(context, (&gap.table, gap.from, &gap.reason), now_us);
         let events: Vec<_> = self.unsaid.drain(..).filter_map(event).collect();
