@@ -84,6 +84,13 @@ impl Server {
         !state.lapses.all.iter().filter(|lapse| lapse.table == table).any(|lapse| within(&lapse))
     }
 
+    /// How often a table has come back before a commit: the server tells its relation anew.
+    pub(crate) fn returns(&self, table: usize, commit: u64) -> usize {
+        let state = self.state.lock().unwrap();
+        let back = |lapse: &&Lapse| lapse.table == table && lapse.to.is_some_and(|to| to <= commit);
+        state.lapses.all.iter().filter(back).count()
+    }
+
     /// How the tables stand.
     pub(crate) fn look(&self) -> CatalogLook {
         let state = self.state.lock().unwrap();

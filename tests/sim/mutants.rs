@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// `fault::planted` in the source, or in the simulated index, says where each is.
-const PLANTED: [&str; 20] = [
+const PLANTED: [&str; 21] = [
     "ack-before-fsync",
     "group-not-awaited",
     "lost-retry",
@@ -23,6 +23,7 @@ const PLANTED: [&str; 20] = [
     "read-under-lock",
     "half-a-generation",
     "table-gap-unseen",
+    "gap-seen-late",
     "stale-shadow",
     "fill-not-awaited",
 ];

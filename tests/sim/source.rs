@@ -28,7 +28,8 @@ struct Connection {
     streaming: bool,
     from: u64,
     queue: VecDeque<Frame>,
-    relations: BTreeSet<u32>,
+    /// Those that were told, each with how often it had been out of the publication then.
+    relations: BTreeSet<(u32, usize)>,
     /// The furthest position that was named to the client.
     sent: u64,
     /// Everything that committed before has been sent: what a keepalive says.
@@ -201,7 +202,7 @@ fn frames(txn: &Txn, connection: &mut Connection, server: &Server) {
         }
         let at = txn.begin + step * number as u64;
         let table = &TABLES[op.table()];
-        if connection.relations.insert(table.oid) {
+        if connection.relations.insert((table.oid, server.returns(op.table(), txn.commit))) {
             push(0, encode::relation(table));
         }
         push(at, encode::change(op));

@@ -12,7 +12,6 @@ pub struct KnownRelation {
     pub table: Arc<Table>,
     /// Which cells a key-only old tuple carries.
     pub key: Vec<bool>,
-    relation: Relation,
 }
 
 /// The relations of one connection; the server tells each anew after a reconnect.
@@ -23,15 +22,11 @@ pub struct Relations {
 }
 
 impl Relations {
-    /// A Relation message came. True: the catalog must be asked (first sight in this connection, or it changed), and
-    /// `describe` must follow before the next message.
-    pub fn announce(&mut self, relation: Relation) -> bool {
-        if self.known.get(&relation.oid).is_some_and(|known| known.relation == relation) {
-            return false;
-        }
+    /// A Relation message came: the server tells it at first sight in a connection, and anew after whatever was done to the relation or to
+    /// the publications. The catalog must be asked, and `described` must follow before the next message.
+    pub fn announce(&mut self, relation: Relation) {
         self.known.remove(&relation.oid);
         self.awaited = Some(relation);
-        true
     }
 
     /// The catalog's answer. `None`: nobody waits for it. A table without columns: the catalog has it no longer, and
@@ -40,7 +35,7 @@ impl Relations {
         let relation = self.awaited.take()?;
         let table = Arc::new(join(&relation, catalog));
         let key = relation.columns.iter().map(|column| column.key).collect();
-        self.known.insert(relation.oid, KnownRelation { table: Arc::clone(&table), key, relation });
+        self.known.insert(relation.oid, KnownRelation { table: Arc::clone(&table), key });
         Some(table)
     }
 
@@ -161,18 +156,20 @@ mod tests {
         }
     }
 
+    /// Also when the message is the same: the relation may have been out of a publication.
     #[test]
-    fn the_catalog_is_asked_once_and_again_when_something_changed() {
+    fn the_catalog_is_asked_at_each_announcement() {
         let mut relations = Relations::default();
-        let first = relation(&[("id", true, 23)]);
-        assert!(relations.announce(first.clone()));
-        assert_eq!((relations.awaited(), relations.get(7).is_some()), (Some(7), false));
-        assert!(relations.described(&catalog(&[("id", TypeKind::Integer)], &[0])).is_some());
-        assert_eq!((relations.awaited(), relations.get(7).is_some()), (None, true));
-        assert!(!relations.announce(first), "unchanged");
-        assert!(relations.announce(relation(&[("id", true, 20)])), "another type");
-        assert!(relations.get(7).is_none(), "never the old shape");
-        assert!(relations.described(&catalog(&[], &[])).is_some());
+        for columns in [[("id", true, 23)], [("id", true, 23)], [("id", true, 20)]] {
+            relations.announce(relation(&columns));
+            assert_eq!(
+                (relations.awaited(), relations.get(7).is_some()),
+                (Some(7), false),
+                "never the old shape"
+            );
+            assert!(relations.described(&catalog(&[("id", TypeKind::Integer)], &[0])).is_some());
+            assert_eq!((relations.awaited(), relations.get(7).is_some()), (None, true));
+        }
         assert!(relations.described(&catalog(&[], &[])).is_none(), "nobody asked");
     }
 

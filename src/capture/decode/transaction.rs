@@ -100,7 +100,8 @@ impl Assembler {
 
     fn announce(&mut self, relation: Relation) -> Step {
         let oid = relation.oid;
-        if self.relations.announce(relation) { Step::Describe(oid) } else { Step::Nothing }
+        self.relations.announce(relation);
+        Step::Describe(oid)
     }
 
     fn begin(&mut self, commit_lsn: Lsn, commit_us: i64, xid: u32) -> Result<(), Refused> {

@@ -4,7 +4,7 @@
 //! While a table is filled, each of its rows lies under one line only: a row that is written leaves the others. What was begun
 //! is noted (`+` before the line), so that a mapping which comes back before the fill was complete is filled again
 //! instead of being taken for whole.
-use crate::capture::follow::tables::FollowedTables;
+use crate::capture::follow::tables::{FollowedTables, NOTED};
 use crate::capture::source::{FillRow, TableStanding};
 use crate::domain::KeepingError;
 use crate::fault;
@@ -47,7 +47,8 @@ impl Memory {
         let tables = FollowedTables::new(mapped, noted);
         let mut before: BTreeMap<String, Vec<OldLine>> = BTreeMap::new();
         let mut obsolete = Vec::new();
-        for line in noted.lines().map(|line| line.trim_start_matches(BEGUN)) {
+        let of_rows = noted.lines().filter(|line| !line.starts_with(NOTED));
+        for line in of_rows.map(|line| line.trim_start_matches(BEGUN)) {
             match parse_line(line) {
                 Some(said) if said.generation == tables.generation(&said.table) => {
                     before.entry(said.table).or_default().push((Arc::from(line), said.columns));

@@ -2,10 +2,13 @@
 //! Must not: stream, speak SQL, or decide what `slot` decides.
 use crate::capture::follow::batch::CaptureRules;
 use crate::capture::follow::fill;
+use crate::capture::follow::memory::Memory;
 use crate::capture::follow::publish::Publisher;
 use crate::capture::follow::session::{CaptureHandles, CaptureSession};
 use crate::capture::follow::slot::{self, Gap, IdentityTemplate, KnownHistory, Verdict};
 use crate::capture::follow::status::{CaptureError, CaptureStatus, SessionEnded, SessionError};
+use crate::capture::follow::tables::TableGap;
+use crate::capture::follow::watch as watching;
 use crate::capture::source::{Source, SourceError, Survey};
 use crate::clock::SharedClock;
 use crate::domain::{KeepingError, Lsn};
@@ -168,11 +171,37 @@ impl<S: Source> Supervisor<S> {
 
     /// A history begins: with a slot and its snapshot.
     async fn begin(&mut self, survey: &Survey) -> Result<Lsn, SessionError> {
+        self.last_look(survey).await?;
         let CaptureHandles { checkpoint, rules, publisher, .. } = &self.handles;
         let identity = self.identity.complete(survey, String::new());
         let from = fill::first(&mut self.source, checkpoint, &rules.mapping, identity).await?;
         publisher.begin();
         Ok(from)
+    }
+
+    /// Before what was followed is given up: tables that changed while it still was have lost events too, before the slot's gap.
+    async fn last_look(&mut self, survey: &Survey) -> Result<(), SessionError> {
+        let CaptureHandles { checkpoint, rules, publisher, status } = &self.handles;
+        let (Some(identity), Some(position)) = (checkpoint.identity(), checkpoint.position()) else {
+            return Ok(());
+        };
+        let mut memory = Memory::new(&rules.mapping, &identity.shadow_plan);
+        let look = self.source.look().await?;
+        let gaps = memory.tables.compare(&look, rules.mapping.plan(), position);
+        if gaps.is_empty() {
+            return Ok(());
+        }
+        for TableGap { table, from, reason } in &gaps {
+            error!("gap of the table {table} from {from} on: {reason}; it ends with the slot's");
+        }
+        status.send_modify(|status| status.table_gaps.clone_from(&gaps));
+        let (context, now_us) = (rules.context(&survey.system_id), publisher.now_us());
+        let mut prepared = watching::announcement(rules, &context, &gaps, memory.text(), checkpoint, now_us);
+        for batch in std::mem::take(&mut prepared.batches) {
+            checkpoint.commit(batch).await?;
+        }
+        publisher.durable(prepared);
+        Ok(())
     }
 
     /// A promoted server whose history contains our position: remember its timeline.

@@ -11,7 +11,7 @@ use crate::capture::follow::status::{CaptureStatus, SessionEnded, SessionError};
 use crate::capture::follow::waiting::Waiting;
 use crate::capture::follow::watch::{Noticed, Watch};
 use crate::capture::source::{Frame, Source, SourceError};
-use crate::domain::{KeepingError, Lsn};
+use crate::domain::{KeepingError, Lsn, Table};
 use crate::fault;
 use crate::mapping::Context;
 use crate::stop;
@@ -217,10 +217,8 @@ impl<'a, S: Source> CaptureSession<'a, S> {
                     Step::Nothing => {}
                     Step::Describe(relation) => {
                         let table = self.source.describe(relation).await?;
-                        if let Some((table, commit)) =
-                            self.assembler.described(&table).zip(self.assembler.commits_at())
-                        {
-                            self.watch.announced(&table, commit, &self.handles.rules, &mut self.memory);
+                        if let Some(table) = self.assembler.described(&table) {
+                            self.announced(&table).await?;
                         }
                     }
                     Step::Transaction(transaction) => {
@@ -231,6 +229,18 @@ impl<'a, S: Source> CaptureSession<'a, S> {
                     }
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// The server tells a relation when it is first seen, and anew after whatever was done to it or to the publications: before a change of
+    /// it is judged, it must be what is followed.
+    async fn announced(&mut self, table: &Table) -> Result<(), SourceError> {
+        let Some(commit) = self.assembler.commits_at() else { return Ok(()) };
+        self.watch.announced(table, commit, &self.handles.rules, &mut self.memory);
+        if self.handles.rules.mapping.maps(&table.full_name()) && !fault::planted("gap-seen-late") {
+            let look = self.source.look().await?;
+            self.watch.seen(Ok(look), &self.handles.rules, &mut self.memory, None::<&S>);
         }
         Ok(())
     }

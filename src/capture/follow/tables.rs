@@ -45,8 +45,8 @@ struct FollowedTable {
     seen: Option<(Lsn, Shape)>,
 }
 
-/// Before a line of `Identity::shadow_plan` that is about a table and not about rows.
-const NOTED: &str = "@";
+/// Before a line of `Identity::shadow_plan` that is about a table and not about rows (names with this sign are quoted there).
+pub(in crate::capture) const NOTED: &str = "@";
 /// Before the position of the last look.
 const FINE_AT: &str = "@@";
 

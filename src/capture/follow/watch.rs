@@ -233,27 +233,15 @@ impl Watch {
     fn note(
         &mut self,
         rules: &Arc<CaptureRules>,
-        context: &Context,
+        context: &Arc<Context>,
         memory: &Memory,
         now_us: i64,
     ) -> Preparing {
         fault::crash_point("table.gap");
         (self.noted, self.noted_at) = (memory.tables.clone(), Instant::now());
-        let event =
-            |gap: TableGap| rules.mapping.table_gap(context, (&gap.table, gap.from, &gap.reason), now_us);
-        let events: Vec<_> = self.unsaid.drain(..).filter_map(event).collect();
-        let text = memory.text();
-        Box::new(move |checkpoint| {
-            let mut prepared = Prepared::default();
-            let mut records = Vec::new();
-            let routing = checkpoint.routing();
-            for event in events {
-                prepared.events.push(routed(event, &routing, &mut records));
-            }
-            records.extend(fill::noted(checkpoint, text));
-            prepared.batches = vec![Batch { records }];
-            Ok(prepared)
-        })
+        let (gaps, text) = (std::mem::take(&mut self.unsaid), memory.text());
+        let (rules, context) = (rules.clone(), context.clone());
+        Box::new(move |checkpoint| Ok(announcement(&rules, &context, &gaps, text, checkpoint, now_us)))
     }
 
     fn step(&mut self, step: RefillStep, memory: &Arc<Memory>) -> Option<Preparing> {
@@ -300,6 +288,25 @@ impl Watch {
             Ok(Prepared { filled: tables, ..batch_of(records) })
         }))
     }
+}
+
+/// Gaps that were opened, noted together with their `error.occurred`.
+pub(in crate::capture) fn announcement(
+    rules: &CaptureRules,
+    context: &Context,
+    gaps: &[TableGap],
+    text: String,
+    checkpoint: &Checkpoint,
+    now_us: i64,
+) -> Prepared {
+    let (routing, mut records) = (checkpoint.routing(), Vec::new());
+    let mut prepared = Prepared::default();
+    for gap in gaps {
+        let event = rules.mapping.table_gap(context, (&gap.table, gap.from, &gap.reason), now_us);
+        prepared.events.extend(event.map(|event| routed(event, &routing, &mut records)));
+    }
+    records.extend(fill::noted(checkpoint, text));
+    Prepared { batches: vec![Batch { records }], ..prepared }
 }
 
 fn batch_of(records: Vec<Record>) -> Prepared {
