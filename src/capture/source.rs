@@ -43,6 +43,8 @@ pub struct Survey {
     pub slot: Option<SlotState>,
     /// Where each earlier timeline ended (from `TIMELINE_HISTORY`), oldest first.
     pub history: Vec<(u32, Lsn)>,
+    /// Why the last stream of this slot could not be read on, if it could not: no other will be.
+    pub unreadable: Option<String>,
 }
 
 /// One row of `pg_replication_slots`.

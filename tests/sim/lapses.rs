@@ -1,7 +1,9 @@
 //! What people do to the ERP's tables while the sidecar runs: a table is out of the publication for a while, and comes back by somebody's
 //! hand or by the sidecar's. Which of its events are then excused is what the sidecar has announced (SPEC 5.7), and nothing else.
+use crate::erp::Txn;
 use crate::plan::Kind;
 use crate::postgres::{Server, State};
+use crate::rng::Rng;
 use crate::schema::{CLIENTS, INVOICES, PAYMENTS, TABLES};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -50,6 +52,34 @@ impl Excused {
     }
 }
 
+impl Lapses {
+    /// Some are over in the middle of the ERP's work, before anybody looks: what it does next meets rows that changed unseen.
+    pub(crate) fn planned(txns: &[Txn], rng: &Rng) -> Self {
+        let mut lapses = Self::default();
+        for _ in 0..rng.below(4) {
+            let first = 5 + rng.below(txns.len() as u64) as usize;
+            let last = first + 1 + rng.below(4) as usize;
+            let touched = txns.get(first).into_iter().flat_map(|txn| &txn.ops).map(crate::erp::Op::table);
+            let table = touched.into_iter().find(|table| [INVOICES, CLIENTS, PAYMENTS].contains(table));
+            let (Some(table), Some(until)) = (table, txns.get(last)) else { continue };
+            let (from, to) = (txns[first].commit, until.commit);
+            let beside = |other: &Lapse| {
+                other.table == table && other.from <= to && other.to.is_none_or(|to| to >= from)
+            };
+            if !lapses.all.iter().any(beside) {
+                lapses.all.push(Lapse { table, from, to: Some(to), back_ms: 0 });
+            }
+        }
+        lapses
+    }
+}
+
+impl Lapse {
+    fn is_out(&self, end: u64) -> bool {
+        self.from <= end && self.to.is_none_or(|to| to > end)
+    }
+}
+
 fn name(table: usize) -> String {
     format!("{}.{}", TABLES[table].schema, TABLES[table].name)
 }
@@ -67,6 +97,7 @@ impl Server {
         }
         state.lapses.next_ms = now + 1 + self.rng.below(120_000);
         let table = *self.rng.pick(&[INVOICES, CLIENTS, PAYMENTS]).unwrap();
+        // one that is planned, too
         let out = |lapse: &Lapse| lapse.table == table && lapse.to.is_none_or(|to| to >= end);
         if !state.lapses.all.iter().any(out) {
             // some come back before anybody looks
@@ -94,21 +125,23 @@ impl Server {
     /// How the tables stand.
     pub(crate) fn look(&self) -> CatalogLook {
         let state = self.state.lock().unwrap();
+        let end = self.end_of_wal(&state);
         let standing = |(number, table): (usize, &crate::schema::TableSpec)| {
-            let lapses: Vec<&Lapse> = state.lapses.all.iter().filter(|lapse| lapse.table == number).collect();
-            let out = lapses.iter().any(|lapse| lapse.to.is_none());
+            let begun = |lapse: &&Lapse| lapse.table == number && lapse.from <= end;
+            let lapses: Vec<&Lapse> = state.lapses.all.iter().filter(begun).collect();
+            let out = lapses.iter().any(|lapse| lapse.is_out(end));
             let membership = if out { String::new() } else { format!("member {}", lapses.len()) };
             TableStanding { table: name(number), described: table.describe(), membership }
         };
         let tables = TABLES.iter().enumerate().map(standing).collect();
-        CatalogLook { at: Lsn(self.end_of_wal(&state)), tables }
+        CatalogLook { at: Lsn(end), tables }
     }
 
     /// The sidecar puts every table back.
     fn put_back(&self) {
         let mut state = self.state.lock().unwrap();
         let end = self.end_of_wal(&state);
-        for lapse in state.lapses.all.iter_mut().filter(|lapse| lapse.to.is_none()) {
+        for lapse in state.lapses.all.iter_mut().filter(|lapse| lapse.is_out(end)) {
             lapse.to = Some(end);
             self.world.note(|| format!("the sidecar puts {} back at {end:x}", name(lapse.table)));
         }

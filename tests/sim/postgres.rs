@@ -105,7 +105,7 @@ impl Server {
             stopping: None,
             confirmed_ever: 0,
             slots: Slots::default(),
-            lapses: Lapses::default(),
+            lapses: if world.faulty(Kind::Tables) { Lapses::planned(&txns, &rng) } else { Lapses::default() },
         };
         let (world, platter) = (world.clone(), platter.clone());
         Arc::new(Self { world, rng, txns, filler, platter, stream, state: Mutex::new(state) })

@@ -175,6 +175,10 @@ impl SimSource {
         if rng.permille(30) {
             connection.pause_until_ms = now + rng.below(40);
         }
+        // a fill beside the stream may be done before the stream has come to its point
+        if self.server.has_table_gaps() && !self.server.is_stopping() && rng.permille(40) {
+            connection.pause_until_ms = now + rng.below(3_000);
+        }
         if let Frame::Wal { start, .. } = &frame {
             connection.sent = connection.sent.max(start.0);
             if connection.queue.is_empty() {
@@ -228,6 +232,7 @@ impl Source for SimSource {
             database: DATABASE.to_owned(),
             slot: self.server.slot_state(),
             history,
+            unreadable: None,
         })
     }
 

@@ -108,3 +108,32 @@ async fn a_damaged_journal_is_refused_salvaged_and_then_a_gap() {
     rig.erp.run("UPDATE invoices SET status = 'sent' WHERE number = 'two'").await.unwrap();
     rig.inbox.until("the transition", |inbox| inbox.events("invoice.sent").len() == 1).await;
 }
+
+/// Postgres looks a publication up as it was when a change was written: to make it again helps only what comes after.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_publication_is_a_gap_of_the_slot() {
+    let mut rig = Rig::subscribed(RULES).await;
+    insert(&rig, "before").await;
+    arrives(&rig, "before").await;
+    rig.erp.run("DROP PUBLICATION tailhook").await.unwrap();
+    insert(&rig, "lost").await;
+    let migrated = rig.tool(&["migrate", "--url", &rig.cluster.superuser_url("postgres")]);
+    assert!(migrated.0.success(), "{}", migrated.1);
+    insert(&rig, "also lost").await;
+    while !rig.log().contains("--accept-gap=") {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(not_ready(&rig).await.contains("was dropped"), "{}", rig.log());
+    rig.kill();
+    std::fs::remove_file(rig.folder.path().join("log")).unwrap();
+    let range = reported(&mut rig).await;
+    rig.kill();
+    rig.start(&[&format!("--accept-gap={range}")]);
+    rig.ready().await;
+    insert(&rig, "after").await;
+    arrives(&rig, "after").await;
+    let lost = |body: &serde_json::Value| {
+        body["data"]["number"].as_str().is_some_and(|number| number.contains("lost"))
+    };
+    assert!(!rig.inbox.events("invoice.created").iter().any(lost), "{}", rig.log());
+}

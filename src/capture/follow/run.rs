@@ -78,6 +78,10 @@ struct Supervisor<S> {
     handles: CaptureHandles,
     identity: IdentityTemplate,
     accept_gap: Option<String>,
+    /// Where the stream began while an acceptance had no gap to accept yet: only reading on may show it.
+    unused: Option<(String, Lsn)>,
+    /// The last stream ended in a gap.
+    gap_in_stream: bool,
     /// Attempts in a row that did not come to a stream.
     failures: u32,
 }
@@ -88,7 +92,7 @@ impl<S: Source> Supervisor<S> {
             parts;
         let publisher = Publisher::new(refused, clock, metrics);
         let handles = CaptureHandles { checkpoint, rules: Arc::new(rules), publisher, status };
-        Self { source, handles, identity, accept_gap, failures: 0 }
+        Self { source, handles, identity, accept_gap, unused: None, gap_in_stream: false, failures: 0 }
     }
 
     /// Connects, judges what stands on the server, fills once if nothing was ever followed, and starts the stream.
@@ -117,9 +121,7 @@ impl<S: Source> Supervisor<S> {
         };
         match slot::judge(&self.identity.slot, known, survey) {
             Verdict::Start { from } => {
-                if let Some(range) = self.accept_gap.take() {
-                    warn!("--accept-gap={range}: there is no gap, so nothing is accepted");
-                }
+                self.unused = self.accept_gap.take().map(|range| (range, from));
                 Ok(from)
             }
             Verdict::FirstStart => self.begin(survey).await,
@@ -234,6 +236,10 @@ impl<S: Source> Supervisor<S> {
             self.source.stop().await;
         }
         self.failures = if streamed { 0 } else { self.failures.saturating_add(1) };
+        self.keep_acceptance(&result);
+        let in_stream = streamed && matches!(result, Err(SessionError::Source(SourceError::Gap(_))));
+        // the server is looked at before a gap is reported: that names its range
+        let look_first = in_stream && !std::mem::replace(&mut self.gap_in_stream, in_stream);
         match result {
             Ok(SessionEnded::Shutdown) => Ok(None),
             Ok(SessionEnded::Blocked(why)) => {
@@ -250,7 +256,19 @@ impl<S: Source> Supervisor<S> {
                 failed @ (KeepingError::Unusable(_) | KeepingError::Fenced(_) | KeepingError::Gone),
             )) => Err(CaptureError::Store(failed)),
             Err(SessionError::Store(failed)) => Ok(Some(self.note(&failed.to_string()))),
+            Err(SessionError::Source(failed)) if look_first => Ok(Some(self.note(&failed.to_string()))),
             Err(SessionError::Source(failed)) => self.refuse_or_pause(&failed).map(Some),
+        }
+    }
+
+    /// An acceptance is kept only where the stream it was given for has ended before anything of it was taken, in a gap.
+    fn keep_acceptance(&mut self, result: &Result<SessionEnded, SessionError>) {
+        let Some((range, from)) = self.unused.take() else { return };
+        let unread = matches!(result, Err(SessionError::Source(SourceError::Gap(_))));
+        if unread && self.handles.checkpoint.position() == Some(from) {
+            self.accept_gap = Some(range);
+        } else {
+            warn!("--accept-gap={range}: there was no gap, so nothing was accepted");
         }
     }
 

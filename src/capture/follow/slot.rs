@@ -173,6 +173,9 @@ fn following(slot: &str, identity: &Identity, position: Lsn, survey: &Survey) ->
         );
         return Verdict::Gap(Gap { from: position, to: state.confirmed, moving: Moving::Neither, reason });
     }
+    if let Some(reason) = &survey.unreadable {
+        return to_the_end(reason.clone());
+    }
     let from = if fault::planted("start-at-the-end") { survey.wal_end } else { position };
     state.active_pid.map_or(Verdict::Start { from }, |pid| Verdict::Wait { pid })
 }

@@ -80,8 +80,9 @@ fn refused(error: &ServerError, place: FailurePlace<'_>) -> SourceError {
         ("42704", ConnectionStage::Start | ConnectionStage::Slot) => {
             SourceError::Gap(format!("slot \"{slot}\" does not exist (42704)"))
         }
-        ("42704", ConnectionStage::Stream) => SourceError::Operator(format!(
-            "{error}: publication \"{publication}\" must exist from before the first change that is read; `tailhook migrate` makes it"
+        // it is looked up as it was when the change was written: that it exists by now does not help
+        ("42704", ConnectionStage::Stream) => SourceError::Gap(format!(
+            "publication \"{publication}\" did not exist when a change behind our position was written: it was dropped ({error})"
         )),
         ("55000", ConnectionStage::Slot) => SourceError::Operator(format!(
             "slot \"{slot}\" cannot be made: {error}: set wal_level = logical and max_replication_slots, and restart the server"
@@ -142,7 +143,7 @@ mod tests {
             ),
             ("42710", ConnectionStage::Slot, "Retry: slot \"th\" exists already"),
             ("42704", ConnectionStage::Start, "Gap: slot \"th\" does not exist"),
-            ("42704", ConnectionStage::Stream, "Operator: said (42704): publication \"pub\" must exist"),
+            ("42704", ConnectionStage::Stream, "Gap: publication \"pub\" did not exist when a change"),
             (
                 "55000",
                 ConnectionStage::Slot,

@@ -60,6 +60,8 @@ pub struct PostgresSource {
     told: Feedback,
     quiet_until: Instant,
     asked: bool,
+    /// Why a stream of the slot could not be read on: until it is made anew.
+    unreadable: Option<String>,
 }
 
 enum SnapshotState {
@@ -88,6 +90,7 @@ impl PostgresSource {
             told: Feedback::default(),
             quiet_until: Instant::now(),
             asked: false,
+            unreadable: None,
         }
     }
 
@@ -240,12 +243,14 @@ impl Source for PostgresSource {
         let history = self.history(timeline).await?;
         let (slot, inserts) = self.slot_state().await?;
         self.publications.surveyed(inserts, wal_end);
-        Ok(Survey { system_id, timeline, wal_end, database, slot, history })
+        let unreadable = self.unreadable.clone();
+        Ok(Survey { system_id, timeline, wal_end, database, slot, history, unreadable })
     }
 
     /// Waits for the transactions that are open now, however long they take.
     async fn create_slot(&mut self, tables: &[TablePlan]) -> Result<Lsn, SourceError> {
         let (point, snapshot) = self.exporting_slot(&identifier(&self.settings.slot)).await?;
+        self.unreadable = None;
         self.snapshot = SnapshotState::Exported(snapshot, tables.to_vec());
         Ok(point)
     }
@@ -321,7 +326,11 @@ impl Source for PostgresSource {
                     return Err(SourceError::Retry(error.to_string()));
                 }
                 Ok(heard) => {
-                    let body = heard.map_err(self.explained(ConnectionStage::Stream))?;
+                    let heard = heard.map_err(self.explained(ConnectionStage::Stream));
+                    if let Err(SourceError::Gap(why)) = &heard {
+                        self.unreadable = Some(why.clone());
+                    }
+                    let body = heard?;
                     self.quiet_until = Instant::now() + SILENCE;
                     self.asked = false;
                     let frame = frames::frame(body).map_err(SourceError::Malformed)?;

@@ -34,6 +34,7 @@ fn survey(slot: Option<SlotState>) -> Survey {
         database: "erp".into(),
         slot,
         history: Vec::new(),
+        unreadable: None,
     }
 }
 
@@ -62,7 +63,7 @@ fn after_a_loss_nothing_is_followed() {
 
 #[test]
 fn while_a_history_is_followed() {
-    let rows: [Row; 19] = [
+    let rows: [Row; 20] = [
         ("all well", |_| {}, "Start { from: Lsn(100) }"),
         ("confirmed is our position", |s| slot(s).confirmed = Lsn(100), "Start"),
         ("WAL ends at our position", |s| s.wal_end = Lsn(100), "Start"),
@@ -98,6 +99,7 @@ fn while_a_history_is_followed() {
             |s| (s.wal_end, s.slot) = (Lsn(99), None),
             "0/63-0/64: the server's WAL ends before our position",
         ),
+        ("its publication was dropped", |s| s.unreadable = Some("dropped".to_owned()), "0/64-0/C8: dropped"),
         ("promoted after our position", |s| (s.timeline, s.history) = (2, vec![(1, Lsn(100))]), "Start"),
         ("promoted twice", |s| (s.timeline, s.history) = (3, vec![(1, Lsn(120)), (2, Lsn(150))]), "Start"),
         (
