@@ -72,13 +72,22 @@ impl Lender {
     /// On one connection that is kept: a new one every few seconds would cost the server more than the look.
     async fn look(&self, watching: &Watching) -> Result<CatalogLook, PgError> {
         let mut kept = watching.lock().await;
-        let session = match kept.take() {
-            Some(session) => session,
-            None => Session::connect(self.url.expose(), Patience::REQUEST).await?,
-        };
+        // one that was idle may be broken
+        if let Some(session) = kept.take()
+            && let Ok(look) = self.look_by(&session).await
+        {
+            *kept = Some(session);
+            return Ok(look);
+        }
+        let session = Session::connect(self.url.expose(), Patience::REQUEST).await?;
+        let look = self.look_by(&session).await?;
+        *kept = Some(session);
+        Ok(look)
+    }
+
+    async fn look_by(&self, session: &Session) -> Result<CatalogLook, PgError> {
         let names: Vec<TableName> = self.mapped.iter().map(|wanted| wanted.table.clone()).collect();
         let (at, standings) = standing::look(session.client(), &self.publication, &names).await?;
-        *kept = Some(session);
         let standing = |standing: standing::CatalogStanding| TableStanding {
             table: names[standing.place].to_string(),
             described: standing.table,

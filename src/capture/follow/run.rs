@@ -122,6 +122,9 @@ impl<S: Source> Supervisor<S> {
         match slot::judge(&self.identity.slot, known, survey) {
             Verdict::Start { from } => {
                 self.unused = self.accept_gap.take().map(|range| (range, from));
+                if let Some((range, _)) = &self.unused {
+                    warn!("--accept-gap={range}: there is no gap, so nothing is accepted");
+                }
                 Ok(from)
             }
             Verdict::FirstStart => self.begin(survey).await,
@@ -239,7 +242,7 @@ impl<S: Source> Supervisor<S> {
         self.keep_acceptance(&result);
         let in_stream = streamed && matches!(result, Err(SessionError::Source(SourceError::Gap(_))));
         // the server is looked at before a gap is reported: that names its range
-        let look_first = in_stream && !std::mem::replace(&mut self.gap_in_stream, in_stream);
+        let look_first = !std::mem::replace(&mut self.gap_in_stream, in_stream) && in_stream;
         match result {
             Ok(SessionEnded::Shutdown) => Ok(None),
             Ok(SessionEnded::Blocked(why)) => {
@@ -267,8 +270,6 @@ impl<S: Source> Supervisor<S> {
         let unread = matches!(result, Err(SessionError::Source(SourceError::Gap(_))));
         if unread && self.handles.checkpoint.position() == Some(from) {
             self.accept_gap = Some(range);
-        } else {
-            warn!("--accept-gap={range}: there was no gap, so nothing was accepted");
         }
     }
 

@@ -1,5 +1,6 @@
 //! Where old values come from, and what happens when nobody knows them.
-use super::{World, delete, insert, table, update, update_from};
+use super::{World, delete, insert, row, table, truncate, update, update_from};
+use crate::mapping::ShadowChange;
 use bytes::Bytes;
 
 const SENT: &str = "[[event]]\nname = 'invoice.sent'\ntable = 'public.invoices'\non = 'update'\nbecomes = { status = 'sent' }\ntenant = 'tenant_id'\ndata = { id = 'id' }\n";
@@ -281,4 +282,35 @@ fn an_error_of_the_shadow_ends_the_derivation() {
     assert_eq!(world.mapping.derive(&transaction, &world.context, &broken).err(), Some("disk"));
     let transaction = world.transaction(vec![insert(&t, r#"1|"t"|"sent"|null"#)]);
     assert!(world.mapping.derive(&transaction, &world.context, &broken).is_ok(), "an insert has no old row");
+}
+
+/// Of a table that is filled anew: nothing is known of its rows, and what the stream leaves of them lies over a snapshot's.
+#[test]
+fn what_no_rule_judges_is_remembered_all_the_same() {
+    let mapping = World::new(SENT).mapping;
+    let t = table("public.invoices", COLUMNS);
+    let other = table("public.other", COLUMNS);
+    let changes = [
+        update(&t, r#"1|"t"|~|null"#),
+        insert(&t, r#"2|"t"|"draft"|null"#),
+        delete(&t, "2|~|~|~"),
+        delete(&t, "3|~|~|~"),
+        update_from(&t, "4|~|~|~", r#"5|"t"|"sent"|null"#),
+        insert(&other, r#"9|"t"|"draft"|null"#),
+    ];
+    let left = mapping.remember(&changes);
+    let kind = |change: &ShadowChange| match change {
+        ShadowChange::Put { .. } => "put",
+        ShadowChange::Forget { .. } => "forget",
+        ShadowChange::Clear { .. } => "clear",
+    };
+    assert_eq!(left.iter().map(kind).collect::<Vec<_>>(), ["put", "forget", "forget", "forget", "put"]);
+    let plan = mapping.plan().table("public.invoices").unwrap();
+    let ShadowChange::Put { columns, .. } = &left[0] else { panic!("a row") };
+    let (_, below) = plan.encode_row(&row("1"), &row(r#""paid"|"old""#)).unwrap();
+    let (_, both) = plan.encode_row(&row("1"), &row(r#""paid"|"t""#)).unwrap();
+    assert_eq!(plan.over(&below, columns), both, "what was not sent is the snapshot's");
+    assert_eq!(plan.over(&Bytes::from_static(b"?"), columns), *columns);
+    let cleared = mapping.remember(&[truncate(&t), insert(&t, r#"6|"t"|"draft"|null"#)]);
+    assert_eq!(cleared.iter().map(kind).collect::<Vec<_>>(), ["clear", "put"]);
 }
