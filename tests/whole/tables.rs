@@ -16,6 +16,9 @@ RESET ROLE;";
 const SWAP: &str = "CREATE TABLE other (LIKE invoices INCLUDING ALL);
     INSERT INTO other (id, number, status, tenant_id) SELECT id, number, 'sent', tenant_id FROM invoices;";
 
+/// Looks at the tables are due so often here.
+const LOOK: (&str, &str) = ("TAILHOOK_LOOK_MS", "500");
+
 async fn marker(rig: &Rig, number: &str) {
     let insert = format!("INSERT INTO invoices (number, tenant_id) VALUES ('{number}', '{TENANT}')");
     rig.erp.run(&insert).await.unwrap();
@@ -51,6 +54,7 @@ async fn whatever_is_done_to_a_table_no_row_of_before_judges_one_of_now() {
     let mut rig = Rig::with(OWNED, RULES).await;
     rig.erp.run("ALTER PUBLICATION tailhook OWNER TO tailhook; ALTER TABLE tailhook.webhook_subscriptions OWNER TO tailhook;
                  GRANT USAGE, CREATE ON SCHEMA tailhook TO tailhook").await.unwrap();
+    rig.environment.push((LOOK.0, LOOK.1.to_owned()));
     rig.start(&[]);
     rig.ready().await;
     rig.api.subscribe(TENANT, "*", &rig.hook, SECRET).await.expect("a subscription");
@@ -147,6 +151,7 @@ tenant = \"tenant_id\"
     let schema = format!("{OWNED} CREATE TABLE payments (id serial PRIMARY KEY, tenant_id uuid); GRANT SELECT ON payments TO tailhook;
         INSERT INTO invoices (number, tenant_id) SELECT 'F-' || n, '{TENANT}' FROM generate_series(1, 5000) AS n");
     let mut rig = Rig::with(&schema, &format!("{RULES}{OTHER}")).await;
+    rig.environment.push((LOOK.0, LOOK.1.to_owned()));
     rig.start(&[]);
     rig.ready().await;
     rig.api.subscribe(TENANT, "*", &rig.hook, SECRET).await.expect("a subscription");
