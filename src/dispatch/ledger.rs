@@ -133,31 +133,4 @@ impl Ledger {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::SystemClock;
-    use crate::disk::RealDisk;
-    use crate::settings::StoreSettings;
-    use crate::store::{MemoryIndex, Store};
-    use std::sync::Arc;
-
-    /// A store that is writable answers at once that it is: whoever waited for that after a failure would try again without a pause.
-    #[tokio::test]
-    async fn a_failure_is_tried_again_after_a_pause_and_a_refusal_when_the_store_is_writable() {
-        let folder = tempfile::tempdir().unwrap();
-        let disk = Arc::new(RealDisk::open(&folder.path().join("data")).unwrap());
-        let index = MemoryIndex::default().factory();
-        let opened = Store::open(StoreSettings::default(), disk, index, Arc::new(SystemClock)).await;
-        let mut ledger = Ledger::new(opened.unwrap().0.outbox());
-        for (error, waits) in
-            [(KeepingError::Refused("full".into()), true), (KeepingError::Failed("EIO".into()), false)]
-        {
-            assert_eq!(ledger.close(Commit { entries: Vec::new(), result: Err(error) }), Ok(Vec::new()));
-            assert_eq!((ledger.is_blocked(), ledger.is_refused()), (true, waits));
-            ledger.unblock();
-            assert_eq!((ledger.is_blocked(), ledger.is_refused()), (false, false));
-        }
-        let fenced = Commit { entries: Vec::new(), result: Err(KeepingError::Fenced("over".into())) };
-        assert!(ledger.close(fenced).is_err(), "never again");
-    }
-}
+mod tests;

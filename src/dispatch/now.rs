@@ -15,3 +15,15 @@ pub struct Now {
     /// Milliseconds of a clock that only goes forward, from anywhere.
     pub steady: i64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Far away, and still far from an overflow when something is added to it.
+    #[test]
+    fn a_duration_that_no_clock_can_count_is_very_long() {
+        assert_eq!(millis(Duration::from_micros(7_999)), 7);
+        assert_eq!(millis(Duration::MAX), i64::MAX / 4);
+    }
+}

@@ -136,3 +136,6 @@ async fn wanted(outbox: &Outbox, read: BegunRead) -> Result<Vec<Pending>, Keepin
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -108,3 +108,6 @@ impl Observer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -391,3 +391,6 @@ impl Backlog {
         self.endpoints.get(&endpoint).map(|endpoint| endpoint.proven)
     }
 }
+
+#[cfg(test)]
+mod tests;

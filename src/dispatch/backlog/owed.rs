@@ -103,4 +103,61 @@ mod tests {
         owed.saw(Seq::new(9, 0));
         assert_eq!(owed.count(), 1, "it is counted when the scan comes to it");
     }
+
+    fn seq(n: u64) -> Seq {
+        Seq::new(n, 0)
+    }
+
+    /// While its last page is read, more is left in the store.
+    #[test]
+    fn a_count_goes_on_until_its_last_page_knew_of_everything() {
+        for (end, unknown, goes_on) in
+            [(false, false, true), (false, true, true), (true, true, true), (true, false, false)]
+        {
+            let mut owed = Owed::default();
+            owed.begin_scan();
+            assert_eq!(owed.begin_read(), None);
+            if unknown {
+                assert!(!owed.begin_scan(), "it was to be counted anyway");
+            }
+            assert_eq!(owed.counted(2, Some(seq(2)), end, None), goes_on, "end: {end}, unknown: {unknown}");
+            assert_eq!((owed.count(), owed.is_scanning()), (2, goes_on));
+            assert_eq!(owed.begin_read(), Some(seq(2)), "after what was counted");
+        }
+    }
+
+    /// A page that began later has what was seen before, or it is over.
+    #[test]
+    fn what_was_seen_before_a_page_of_the_count_began_is_not_counted_beside_it() {
+        for failed in [false, true] {
+            let mut owed = Owed::default();
+            owed.begin_scan();
+            if failed {
+                owed.begin_read();
+                owed.saw(seq(8));
+                owed.not_read();
+            }
+            owed.saw(seq(9));
+            owed.begin_read();
+            assert!(!owed.counted(0, None, true, None));
+            assert_eq!(owed.count(), 0, "a page failed before: {failed}");
+        }
+    }
+
+    /// What comes while the last page is read is too late for it; what was seen, and is not in it, is over.
+    #[test]
+    fn what_is_too_late_for_the_last_page_is_counted_and_nothing_seen_is_counted_again() {
+        let mut owed = Owed::default();
+        owed.begin_scan();
+        owed.begin_read();
+        owed.saw(seq(7));
+        owed.saw(seq(8));
+        owed.ended(seq(8));
+        assert!(!owed.counted(3, Some(seq(5)), true, Some(seq(9))));
+        assert_eq!(owed.count(), 4);
+        owed.saw(seq(9));
+        assert_eq!(owed.count(), 4, "it was seen before the count ended");
+        owed.saw(seq(10));
+        assert_eq!(owed.count(), 5);
+    }
 }

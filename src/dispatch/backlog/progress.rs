@@ -60,3 +60,42 @@ impl LaneProgress {
         (self.cursor, self.more) = (None, true);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seq(n: u64) -> Seq {
+        Seq::new(n, 0)
+    }
+
+    #[test]
+    fn what_was_read_in_order_was_seen_and_what_is_passed_is_not_read_again() {
+        let mut progress = LaneProgress::default();
+        assert_eq!((progress.cursor(), progress.seen(), progress.has_seen(seq(1))), (None, None, false));
+        progress.read_to(seq(5));
+        progress.pass(seq(6));
+        assert_eq!((progress.cursor(), progress.seen()), (Some(seq(6)), Some(seq(5))));
+        assert!(progress.has_seen(seq(5)) && !progress.has_seen(seq(6)));
+        progress.restart();
+        progress.read_to(seq(2));
+        assert_eq!(
+            (progress.cursor(), progress.seen()),
+            (Some(seq(2)), Some(seq(5))),
+            "seen once and for all"
+        );
+    }
+
+    #[test]
+    fn what_was_read_out_of_turn_is_remembered_until_its_turn_has_come() {
+        let mut progress = LaneProgress::default();
+        progress.read_to(seq(3));
+        for n in [2, 3, 5, 6, 7] {
+            progress.read_early(seq(n));
+        }
+        progress.read_to(seq(6));
+        for (n, early) in [(2, false), (3, false), (5, false), (6, false), (7, true), (7, false)] {
+            assert_eq!(progress.was_early(seq(n)), early, "{n}");
+        }
+    }
+}

@@ -100,3 +100,41 @@ impl ReadQueue {
         self.is_asking.contains(&lane)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::backlog::lane::tests::lane_id;
+
+    #[test]
+    fn each_read_has_a_number_of_its_own_greater_than_all_before() {
+        let mut queue = ReadQueue::default();
+        let numbers: Vec<ReadNumber> = (0..3).map(|_| queue.next_number()).collect();
+        assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+    }
+
+    #[test]
+    fn a_lane_asks_once_and_lanes_take_turns() {
+        let mut queue = ReadQueue::default();
+        for n in [1, 2, 1] {
+            queue.ask(lane_id(n));
+        }
+        assert!(queue.has(lane_id(1)) && !queue.has(lane_id(3)));
+        assert_eq!((queue.next(), queue.has(lane_id(1))), (Some(lane_id(1)), false));
+        queue.ask(lane_id(1));
+        assert_eq!((queue.next(), queue.next(), queue.next()), (Some(lane_id(2)), Some(lane_id(1)), None));
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn one_lane_is_counted_at_a_time() {
+        let mut queue = ReadQueue::default();
+        queue.ask_count(lane_id(1));
+        queue.ask_count(lane_id(2));
+        assert!(!queue.is_empty());
+        assert_eq!((queue.next_count(), queue.next_count()), (Some(lane_id(1)), None));
+        assert!(queue.is_empty(), "nothing may begin now");
+        queue.count_ended();
+        assert_eq!((queue.is_empty(), queue.next_count()), (false, Some(lane_id(2))));
+    }
+}

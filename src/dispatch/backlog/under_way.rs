@@ -176,3 +176,75 @@ impl LaneReads {
         self.ended.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seq(n: u64) -> Seq {
+        Seq::new(n, 0)
+    }
+
+    /// After a reset the same key is read again: the answer to the read before is void.
+    #[test]
+    fn an_answer_to_a_read_that_is_void_ends_no_other() {
+        let mut reads = LaneReads::default();
+        for number in [1, 2] {
+            reads.want_first(7);
+            assert_eq!(reads.begin(number, None, None), Some(Want::First { order: 7 }));
+            if number == 1 {
+                reads.reset();
+            }
+        }
+        assert_eq!(reads.end_first(1, 7), None);
+        assert_eq!((reads.end_first(2, 8), reads.end_first(2, 7)), (None, Some(false)));
+        assert!(reads.begin(3, None, Some(9)).is_some() && reads.has_page());
+        reads.reset();
+        assert!(!reads.has_page());
+        assert!(reads.begin(4, None, Some(9)).is_some());
+        assert!(reads.end_page(3).is_none() && reads.has_page());
+        assert!(reads.end_page(4).is_some() && !reads.has_page());
+    }
+
+    /// A page and a count have what comes after their place, not what lies there.
+    #[test]
+    fn only_what_a_read_under_way_may_have_is_remembered() {
+        for (page, count) in [(true, false), (false, true), (false, false)] {
+            let mut reads = LaneReads::default();
+            if page {
+                assert!(reads.begin(1, Some(seq(5)), Some(9)).is_some());
+            }
+            if count {
+                reads.begin_count(1, Some(seq(5)));
+            }
+            reads.ended(seq(5), Some(7));
+            assert_eq!(reads.remembered(), 0, "page: {page}, count: {count}");
+            reads.ended(seq(6), Some(7));
+            assert_eq!(reads.has_ended(seq(6)), page || count, "page: {page}, count: {count}");
+        }
+        let mut reads = LaneReads::default();
+        reads.want_first(7);
+        reads.ended(seq(5), None);
+        reads.ended(seq(6), Some(8));
+        reads.ended(seq(7), Some(7));
+        assert_eq!((reads.remembered(), reads.has_ended(seq(7))), (1, true));
+    }
+
+    #[test]
+    fn what_has_ended_is_remembered_until_the_last_read_that_may_have_it_is_back() {
+        let mut reads = LaneReads::default();
+        assert!(reads.begin(1, None, Some(9)).is_some());
+        reads.ended(seq(5), None);
+        reads.begin_count(2, None);
+        reads.ended(seq(6), None);
+        reads.forget_ended();
+        assert_eq!(reads.remembered(), 2, "both are under way");
+        reads.end_page(1);
+        reads.forget_ended();
+        assert!(!reads.has_ended(seq(5)), "the count began later");
+        assert!(reads.has_ended(seq(6)));
+        reads.end_count(2);
+        reads.forget_ended();
+        assert_eq!(reads.remembered(), 0);
+    }
+}

@@ -58,3 +58,43 @@ impl Moment {
         self.now.steady.saturating_add(wait)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::backlog::lane::tests::pending;
+    use std::time::Duration;
+
+    const WALL: i64 = 1_764_000_000_123;
+
+    fn moment() -> Moment {
+        let expire_after = Duration::from_secs(60);
+        let settings = DispatchSettings { expire_after, ..DispatchSettings::default() };
+        Waits::new(&settings).at(Now { wall: WALL, steady: 500 })
+    }
+
+    /// The event's time is in microseconds; all else is in milliseconds.
+    #[test]
+    fn a_delivery_expires_so_long_after_its_event_or_its_manual_retry() {
+        let hour_ms = 3_600_000;
+        for (attempts, age_ms, due_in_ms, left_ms) in [
+            (0, 0, 0, 60_000),
+            (0, 20_000, -20_000, 40_000),
+            (0, hour_ms, -hour_ms, 60_000 - hour_ms),
+            // again by hand
+            (0, hour_ms, -1_000, 59_000),
+            // a retry's due time prolongs nothing
+            (1, 20_000, 30_000, 40_000),
+        ] {
+            let delivery = Pending {
+                attempts,
+                created_us: (WALL - age_ms) * 1000 + 999,
+                due_ms: WALL + due_in_ms,
+                ..pending(1, 1, None)
+            };
+            let expires = moment().expires(&delivery);
+            assert_eq!(expires, 500 + left_ms, "{attempts} {age_ms} {due_in_ms}");
+            assert!(moment().has_come(500) && !moment().has_come(501));
+        }
+    }
+}

@@ -154,4 +154,15 @@ mod tests {
         }
         assert_eq!(breaker.gate(0), BreakerGate::Open);
     }
+
+    /// A fault of our own in a request that was on its way before tells nothing about the probe.
+    #[test]
+    fn only_the_probe_itself_ends_the_wait_for_it() {
+        let mut breaker = Breaker::Refusing(10);
+        breaker.probe_begins();
+        assert!(breaker.ended(Sign::Nothing, false, &FOUR, 11), "and it is charged as ever");
+        assert_eq!(breaker.gate(11), BreakerGate::AfterProbe);
+        assert!(!breaker.ended(Sign::Fails, false, &FOUR, 12));
+        assert_eq!(breaker.gate(12), BreakerGate::AfterProbe);
+    }
 }

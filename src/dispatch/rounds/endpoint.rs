@@ -295,3 +295,86 @@ impl Endpoint {
         self.limiter.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::backlog::lane::tests::lane_id;
+    use crate::domain::TenantId;
+    use crate::settings::BreakerSettings;
+    use std::time::Duration;
+
+    const ALL: Shares = Shares { window: 99, unproven: true, retry: true };
+
+    /// With six that were never attempted, 1 to 6, and six retries, 11 to 16.
+    fn endpoint() -> Endpoint {
+        let mut endpoint = Endpoint::new(EndpointKey { tenant: TenantId::new("t"), url: "x".into() });
+        for n in 1..=6 {
+            let ready = |n, retry| {
+                let ticket = Ticket { lane: lane_id(1), seq: Seq::new(n, 0) };
+                ReadyTicket { ticket, due: 0, retry }
+            };
+            assert!(endpoint.insert(ready(n, false)) && endpoint.insert(ready(10 + n, true)));
+        }
+        endpoint
+    }
+    fn settings() -> DispatchSettings {
+        let breaker = BreakerSettings { failures: 1, open_for: Duration::from_millis(100) };
+        DispatchSettings { breaker, ..DispatchSettings::default() }
+    }
+    /// What goes, and whether as a probe; `None`: nothing may.
+    fn go(endpoint: &mut Endpoint, now: i64, shares: Shares) -> Option<(ReadyTicket, bool)> {
+        match endpoint.turn(now, shares) {
+            Turn::Start(ready, probe) => {
+                endpoint.take(ready, probe);
+                Some((ready, probe))
+            }
+            Turn::Wait(_) => None,
+        }
+    }
+    /// The place of what goes, and it is answered.
+    fn round(endpoint: &mut Endpoint, now: i64, status: u16, shares: Shares) -> Option<(u64, bool)> {
+        let (ready, probe) = go(endpoint, now, shares)?;
+        endpoint.free(ready.retry);
+        let outcome = Outcome { answer: Ok(status), detail: None, retry_after_ms: None, duration_us: 1 };
+        endpoint.ended(&outcome, probe, &settings(), Now { wall: now, steady: now });
+        Some((ready.ticket.seq.parts().0, probe))
+    }
+
+    #[test]
+    fn first_attempts_and_retries_take_turns() {
+        let mut all = endpoint();
+        let places: Vec<u64> = (0..6).map_while(|_| round(&mut all, 0, 200, ALL)).map(|(n, _)| n).collect();
+        assert_eq!(places, [1, 11, 2, 12, 3, 13]);
+        // without a place for a retry its turn is another's
+        let fresh = Shares { retry: false, ..ALL };
+        let places: Vec<u64> = (0..9).map_while(|_| round(&mut all, 0, 200, fresh)).map(|(n, _)| n).collect();
+        assert_eq!(places, [4, 5, 6]);
+    }
+
+    /// Whose turn it was does not matter: what was never attempted has nothing against it.
+    #[test]
+    fn a_probe_is_a_first_attempt_if_there_is_one() {
+        let mut endpoint = endpoint();
+        assert_eq!(round(&mut endpoint, 0, 503, ALL), Some((1, false)));
+        for (now, expected) in [(99, None), (100, Some((2, true))), (200, Some((3, true)))] {
+            assert_eq!(round(&mut endpoint, now, 503, ALL), expected, "at {now}");
+        }
+        assert_eq!(round(&mut endpoint, 300, 200, ALL), Some((4, true)));
+        assert_eq!(round(&mut endpoint, 300, 200, ALL), Some((11, false)), "it works again");
+    }
+
+    #[test]
+    fn an_endpoint_that_begins_to_refuse_begins_anew_with_one_request() {
+        let mut endpoint = endpoint();
+        for (status, window) in [(200, 2), (200, 3), (500, 1)] {
+            assert!(round(&mut endpoint, 0, status, ALL).is_some());
+            assert_eq!(endpoint.window(), window, "after {status}");
+        }
+        assert!(endpoint.is_refusing());
+        // an answer to what was still on its way lets it in again, and counts
+        let late = Outcome { answer: Ok(200), detail: None, retry_after_ms: None, duration_us: 1 };
+        endpoint.ended(&late, false, &settings(), Now { wall: 1, steady: 1 });
+        assert_eq!((endpoint.is_refusing(), endpoint.window()), (false, 2));
+    }
+}

@@ -284,3 +284,6 @@ impl Rounds {
         self.endpoints.iter().map(|(id, endpoint)| (*id, endpoint))
     }
 }
+
+#[cfg(test)]
+mod tests;

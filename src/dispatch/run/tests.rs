@@ -22,7 +22,10 @@ use std::task::{Context, Poll, Waker};
 use tempfile::TempDir;
 use uuid::Uuid;
 
+mod roll;
 mod seams;
+mod steps;
+mod waits;
 
 const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 const OTHER_KEY: &str = "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -129,13 +132,13 @@ impl House {
             next: 0,
         }
     }
-    fn start(&mut self) {
+    fn parts(&self) -> DispatchParts<Scripted, fn() -> f64> {
         let backoff = BackoffSettings {
             base: Duration::from_millis(5),
             factor: 1.0,
             ..DispatchSettings::default().backoff
         };
-        let parts = DispatchParts {
+        DispatchParts {
             outbox: self.store.outbox(),
             transport: self.transport.clone(),
             sealer: Sealer::from_base64(KEY).unwrap(),
@@ -145,9 +148,11 @@ impl House {
             names: watch::Sender::new(Arc::new(BTreeSet::from([name()]))).subscribe(),
             status: self.status.clone(),
             jitter: || 0.5,
-        };
+        }
+    }
+    fn start(&mut self) {
         self.stop.send_replace(false);
-        self.tasks.spawn(run(parts, self.stop.subscribe()));
+        self.tasks.spawn(run(self.parts(), self.stop.subscribe()));
     }
     async fn subscribe(&self, n: u128, key: &str, active: bool) {
         let subscription = subscription(n, key, active);

@@ -310,3 +310,16 @@ fn many_endpoints() {
     assert_eq!(world.ended.len(), 10_000);
     assert_eq!(world.scheduler.held(), 0);
 }
+
+#[test]
+fn the_lanes_are_known_until_they_are_gone_and_after() {
+    let mut world = World::with_lanes(settings(), 3);
+    let lanes = [lane_id(1), lane_id(2), lane_id(3)];
+    assert_eq!(world.scheduler.lanes_after(None, 9), lanes);
+    assert_eq!(world.scheduler.lanes_after(Some(lanes[0]), 1), lanes[1..2]);
+    assert!(lanes.iter().all(|lane| !world.scheduler.is_gone(*lane)));
+    world.scheduler.close_lane(lanes[1], "a test", world.time());
+    let gone: Vec<bool> = lanes.iter().map(|lane| world.scheduler.is_gone(*lane)).collect();
+    assert_eq!(gone, [false, true, false]);
+    assert_eq!(world.scheduler.lanes_after(None, 9), lanes);
+}

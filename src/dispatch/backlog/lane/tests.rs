@@ -165,3 +165,77 @@ fn whatever_is_said_is_taken_back() {
     assert_eq!(count(|said| matches!(said, OwnerMessage::Cancel(..))), 3);
     assert_eq!(count(|said| matches!(said, OwnerMessage::GiveUp(_))), 1);
 }
+
+#[test]
+fn a_lane_is_gone_until_it_is_opened_again() {
+    let mut bench = Bench::new(Ordering::Resource);
+    assert!(!bench.lane.is_gone());
+    bench.lane.close("a test", &mut bench.said);
+    assert!(bench.lane.is_gone());
+    bench.open(Ordering::Resource);
+    assert!(!bench.lane.is_gone());
+}
+
+/// A lane whose delivery 9 was read out of turn, before it was offered; all else has ended.
+fn read_out_of_turn() -> Bench {
+    let mut bench = Bench::new(Ordering::Resource);
+    for n in 1..=5 {
+        bench.offer(n, 7);
+    }
+    for n in 1..=4 {
+        bench.end(n);
+    }
+    bench.answer(vec![pending(1, 5, Some(7))]);
+    assert_eq!(bench.end(5), [7]);
+    bench.answer(vec![pending(1, 9, Some(7))]);
+    assert_eq!((bench.state(9), bench.lane.owed.count()), (READY, 0));
+    bench
+}
+
+/// Its offer comes late: it is owed if it is not over by then, and it is not taken in again.
+#[test]
+fn what_was_read_out_of_turn_is_owed_from_its_offer_on_unless_it_is_over() {
+    for (ended, durable, owed) in [(false, false, 1), (true, false, 0), (true, true, 0)] {
+        let mut bench = read_out_of_turn();
+        if durable {
+            bench.end(9);
+        } else if ended {
+            bench.lane.begin(Seq::new(9, 0), &mut bench.said);
+            let end = AttemptEnd { counted: true, retry: None };
+            bench.lane.ended(Seq::new(9, 0), end, &mut bench.said);
+        }
+        let before = bench.state(9);
+        assert_eq!(bench.offer(9, 7), before, "ended: {ended}, durable: {durable}");
+        assert_eq!(bench.lane.owed.count(), owed, "ended: {ended}, durable: {durable}");
+    }
+}
+
+/// The store may be ahead of the feed: what a page has is owed, unless it is over and only the store does not know yet.
+#[test]
+fn what_a_page_has_is_owed_unless_it_is_over() {
+    let mut bench = Bench::new(Ordering::Resource);
+    bench.lane.offer(pending(1, 1, Some(7)), false, bench.at, &mut bench.said);
+    assert_eq!((bench.state(1), bench.lane.owed.count()), (None, 1), "there was no room for it");
+    bench.answer(vec![pending(1, 1, Some(7)), pending(1, 2, Some(8))]);
+    assert_eq!((bench.state(1), bench.state(2), bench.lane.owed.count()), (READY, READY, 2));
+
+    let mut bench = read_out_of_turn();
+    bench.lane.begin(Seq::new(9, 0), &mut bench.said);
+    bench.lane.ended(Seq::new(9, 0), AttemptEnd { counted: true, retry: None }, &mut bench.said);
+    bench.lane.progress.set_more(true);
+    bench.answer(vec![pending(1, 9, Some(7))]);
+    assert_eq!((bench.state(9), bench.lane.owed.count()), (Some(TicketState::Settling(Ending::Final)), 0));
+}
+
+#[test]
+fn a_full_page_of_the_count_is_not_its_end() {
+    let mut bench = Bench::new(Ordering::Resource);
+    assert!(bench.lane.has_backlog());
+    for (number, after, page, goes_on) in [(1, None, vec![1, 2], true), (2, Some(2), vec![3], false)] {
+        let want = bench.lane.begin_count(number, 2);
+        assert_eq!(want, Want::Count { after: after.map(|n| Seq::new(n, 0)), limit: 2 });
+        let found = page.into_iter().map(|n| pending(1, n, None)).collect();
+        assert_eq!(bench.lane.answered((number, want), found, bench.at, &mut bench.said), goes_on);
+    }
+    assert_eq!(bench.lane.owed.count(), 3);
+}
