@@ -6,7 +6,7 @@
 //! instead of being taken for whole.
 use crate::capture::follow::tables::{FollowedTables, NOTED};
 use crate::capture::source::{FillRow, TableStanding};
-use crate::domain::KeepingError;
+use crate::domain::{KeepingError, Lsn};
 use crate::fault;
 use crate::mapping::rows::shadow::{TablePlan, parse_line};
 use crate::mapping::{Mapping, Plan, ShadowChange};
@@ -171,9 +171,9 @@ impl Memory {
         self.places.get(table).map(|place| &place.plan)
     }
     /// A table was filled anew: its gap ends, and what was remembered of it before is forgotten.
-    pub fn refilled(&mut self, standing: &TableStanding, plan: &Plan) -> Vec<Record> {
+    pub fn refilled(&mut self, standing: &TableStanding, plan: &Plan, looked_at: Lsn) -> Vec<Record> {
         let next = self.next_line(&standing.table);
-        self.tables.filled(standing, plan);
+        self.tables.filled(standing, plan, looked_at);
         let Some((place, next)) = self.places.get_mut(&*standing.table).zip(next) else { return Vec::new() };
         let mut gone: Vec<_> = place.previous.drain(..).map(|(line, _)| line).collect();
         if !fault::planted("stale-shadow") {

@@ -153,7 +153,8 @@ impl Refilling {
             standing.filter(|standing| memory.tables.stands(standing, plan, *at)).cloned()
         };
         let standings: Vec<_> = self.tables.iter().filter_map(|table| filled(&table)).collect();
-        let records = standings.iter().flat_map(|standing| memory.refilled(standing, plan)).collect();
+        let records =
+            standings.iter().flat_map(|standing| memory.refilled(standing, plan, look.at)).collect();
         (standings.into_iter().map(|standing| standing.table).collect(), records)
     }
 

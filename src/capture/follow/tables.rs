@@ -39,6 +39,8 @@ struct FollowedTable {
     shape: Option<Shape>,
     /// Empty: it was not looked at yet.
     membership: String,
+    /// It was filled anew as it stood here, and not looked at since: looks beside its gap say nothing of it.
+    since: Option<Lsn>,
     gap: Option<TableGap>,
     /// What the stream announced last while the gap was open, and in which commit.
     #[serde(skip)]
@@ -114,12 +116,13 @@ impl FollowedTables {
             let standing = look.tables.iter().find(|standing| *standing.table == **table);
             match followed.differs(standing, plan) {
                 Some(reason) if !fault::planted("table-gap-unseen") => {
-                    gaps.push(followed.open(table, fine_at, reason));
+                    gaps.push(followed.open(table, followed.since.unwrap_or(fine_at), reason));
                 }
                 _ => {
                     if let Some(standing) = standing {
                         followed.shape = Some(Shape::of(&standing.described, plan));
                         followed.membership.clone_from(&standing.membership);
+                        followed.since = None;
                     }
                 }
             }
@@ -143,7 +146,8 @@ impl FollowedTables {
             } else {
                 (known.oid == relation.oid).then(|| format!("it was renamed to {name}"))
             };
-            gaps.extend(reason.map(|reason| followed.open(table, self.fine_at.min(commit), reason)));
+            let from = followed.since.unwrap_or(self.fine_at).min(commit);
+            gaps.extend(reason.map(|reason| followed.open(table, from, reason)));
         }
         gaps
     }
@@ -155,12 +159,13 @@ impl FollowedTables {
         seen.is_none_or(|(commit, seen)| *seen == shape || *commit < at && seen.oid != shape.oid)
     }
 
-    /// It was filled anew and stands so: the gap ends.
-    pub fn filled(&mut self, standing: &TableStanding, plan: &Plan) {
+    /// It was filled anew and stood so when the server's WAL ended at `looked_at`: the gap ends.
+    pub fn filled(&mut self, standing: &TableStanding, plan: &Plan, looked_at: Lsn) {
         if let Some(followed) = self.tables.get_mut(&*standing.table) {
             let shape = Some(Shape::of(&standing.described, plan));
             let (generation, membership) = (followed.generation + 1, standing.membership.clone());
-            *followed = FollowedTable { generation, shape, membership, gap: None, seen: None };
+            let since = Some(looked_at);
+            *followed = FollowedTable { generation, shape, membership, since, gap: None, seen: None };
         }
     }
 }

@@ -16,7 +16,7 @@ impl Table {
     fn new(concurrency: usize, endpoints: u64) -> Self {
         let breaker = BreakerSettings { failures: 1, open_for: Duration::from_secs(30) };
         let per_endpoint = PerEndpoint { concurrency: 4, rate: 0, burst: 1 };
-        let settings = DispatchSettings { concurrency, breaker, per_endpoint, ..Default::default() };
+        let settings = DispatchSettings { concurrency, per_endpoint, breaker, ..Default::default() };
         let mut rounds = Rounds::new(settings);
         for n in 1..=endpoints {
             let key = EndpointKey { tenant: TenantId::new("t"), url: format!("https://e{n}.test/") };
