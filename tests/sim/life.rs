@@ -271,8 +271,8 @@ impl Machine {
     async fn listen(&self, seen: &mut watch::Receiver<capture::CaptureStatus>) {
         while seen.changed().await.is_ok() {
             let capture::CaptureStatus { gap, table_gaps, streaming, .. } = seen.borrow_and_update().clone();
-            // before it streams it has not read what it noted
-            if streaming {
+            // before it streams it may not have read what it noted
+            if streaming || !table_gaps.is_empty() {
                 self.server.announced(&table_gaps);
             }
             if let Some((range, _)) = gap.as_deref().and_then(|gap| gap.split_once(':')) {

@@ -199,7 +199,8 @@ impl<S: Source> Supervisor<S> {
         for TableGap { table, from, reason } in &gaps {
             error!("gap of the table {table} from {from} on: {reason}; it ends with the slot's");
         }
-        status.send_modify(|status| status.table_gaps.clone_from(&gaps));
+        let open = memory.tables.gaps().cloned().collect();
+        status.send_modify(|status| status.table_gaps = open);
         let (context, now_us) = (rules.context(&survey.system_id), publisher.now_us());
         let mut prepared = watching::announcement(rules, &context, &gaps, memory.text(), checkpoint, now_us);
         for batch in std::mem::take(&mut prepared.batches) {
