@@ -147,10 +147,10 @@ impl Refilling {
         memory: &mut Memory,
         plan: &Plan,
     ) -> (Vec<String>, Vec<Record>) {
-        let Some((at, look)) = &self.begun else { return (Vec::new(), Vec::new()) };
+        let Some((_, look)) = &self.begun else { return (Vec::new(), Vec::new()) };
         let filled = |table: &&String| {
             let standing = look.tables.iter().find(|standing| standing.table == **table);
-            standing.filter(|standing| memory.tables.stands(standing, plan, *at)).cloned()
+            standing.filter(|standing| memory.tables.stands(standing, plan, look.at)).cloned()
         };
         let standings: Vec<_> = self.tables.iter().filter_map(|table| filled(&table)).collect();
         let records =

@@ -152,11 +152,12 @@ impl FollowedTables {
         gaps
     }
 
-    /// May it be followed as it stood before the snapshot at `at` was taken? Not if the stream has shown since that it is another again.
-    pub fn stands(&self, standing: &TableStanding, plan: &Plan, at: Lsn) -> bool {
+    /// May it be followed as it stood when the server's WAL ended at `looked_at`? Not if the stream has shown that it is another since. What
+    /// the stream shows of before is older than the look.
+    pub fn stands(&self, standing: &TableStanding, plan: &Plan, looked_at: Lsn) -> bool {
         let shape = Shape::of(&standing.described, plan);
         let seen = self.tables.get(&*standing.table).and_then(|followed| followed.seen.as_ref());
-        seen.is_none_or(|(commit, seen)| *seen == shape || *commit < at && seen.oid != shape.oid)
+        seen.is_none_or(|(commit, seen)| *seen == shape || *commit < looked_at)
     }
 
     /// It was filled anew and stood so when the server's WAL ended at `looked_at`: the gap ends.

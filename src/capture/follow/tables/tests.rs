@@ -112,3 +112,16 @@ fn the_stream_tells_before_the_next_look() {
     let gaps = tables.announced(&table(8, &COLUMNS, &[0]), &plan, Lsn(60));
     assert_eq!((gaps.len(), gaps[0].from), (1, Lsn(9)), "what came before it may be lost as well");
 }
+
+/// A stream that lags shows the table as it was before the look, and one that is ahead of the look as it has become since.
+#[test]
+fn a_fill_is_used_only_if_the_table_is_not_another_since_the_look() {
+    let (mut tables, plan) = followed();
+    let now = standing(table(8, &COLUMNS, &[0]), "m2");
+    assert_eq!(tables.compare(&look(Some(now.clone())), &plan, Lsn(5)).len(), 1);
+    assert!(tables.stands(&now, &plan, Lsn(9)), "the stream shows nothing");
+    for (shown, commit, stands) in [(7, 8, true), (8, 20, true), (9, 21, false)] {
+        assert!(tables.announced(&table(shown, &COLUMNS, &[0]), &plan, Lsn(commit)).is_empty());
+        assert_eq!(tables.stands(&now, &plan, Lsn(9)), stands, "{shown} at {commit}");
+    }
+}
