@@ -200,14 +200,20 @@ async fn a_slot_that_has_lost_its_wal() {
 }
 
 #[tokio::test]
-async fn a_publication_that_does_not_exist_is_named() {
+async fn a_publication_that_did_not_exist_is_a_gap_of_the_slot() {
     let cluster = Arc::new(Cluster::start());
     cluster.sql("CREATE TABLE t (id int PRIMARY KEY)");
     let mut follower = Follower::create(source(&cluster, &cluster.url("postgres"))).await;
     cluster.sql("INSERT INTO t VALUES (1)");
     let error = follower.transaction().await.expect_err("no publication");
-    let SourceError::Operator(line) = error else { panic!("{error}") };
-    assert!(line.contains("publication \"tailhook\" must exist"), "{line}");
+    let SourceError::Gap(line) = error else { panic!("{error}") };
+    assert!(line.contains("publication \"tailhook\" did not exist"), "{line}");
+    // made since: what was written before still cannot be read, and whoever looks at the server is told so
+    cluster.sql("CREATE PUBLICATION tailhook FOR TABLE t");
+    let survey = follower.source.survey().await.expect("connects");
+    let position = survey.slot.as_ref().expect("a slot").confirmed;
+    let verdict = judge("tailhook", KnownHistory::Following(&identity(&cluster), position), &survey);
+    assert!(matches!(&verdict, Verdict::Gap(gap) if gap.from == position), "{verdict:?}");
 }
 
 #[tokio::test]
