@@ -239,6 +239,8 @@ impl<'a, S: Source> CaptureSession<'a, S> {
         let Some(commit) = self.assembler.commits_at() else { return Ok(()) };
         self.watch.announced(table, commit, &self.handles.rules, &mut self.memory);
         if self.handles.rules.mapping.maps(&table.full_name()) && !fault::planted("gap-seen-late") {
+            // nobody goes on with one that is under way meanwhile, and it holds the connection
+            self.watch.give_up_look();
             let look = self.source.look().await?;
             self.watch.seen(Ok(look), &self.handles.rules, &mut self.memory, None::<&S>);
         }

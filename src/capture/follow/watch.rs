@@ -104,6 +104,11 @@ impl Watch {
         self.looking = Some(source.look());
     }
 
+    /// A look that is under way is worth nothing beside another one.
+    pub(in crate::capture) fn give_up_look(&mut self) {
+        self.looking = None;
+    }
+
     /// What the fill brought is taken when nothing else is in flight.
     pub(in crate::capture) fn arrived(&mut self, step: RefillStep) {
         self.arrived = Some(step);
