@@ -129,6 +129,10 @@ async fn a_dropped_publication_is_a_gap_of_the_slot() {
     let range = reported(&mut rig).await;
     rig.kill();
     rig.start(&[&format!("--accept-gap={range}")]);
+    // it streams for a moment before the gap shows
+    while !rig.log().contains(" accepted (") {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     rig.ready().await;
     insert(&rig, "after").await;
     arrives(&rig, "after").await;
